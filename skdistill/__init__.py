@@ -1,0 +1,69 @@
+"""Distil heavy tabular classifiers into small scikit-learn students.
+
+Names are resolved on first use: importing the package loads neither torch nor scikit-learn, so
+a process that only predicts pays only for what it uses.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skdistill import augment, losses, teachers
+    from skdistill._classifier import DistilledClassifier
+    from skdistill._torch_student import TorchStudent
+    from skdistill._tuning import DistilledClassifierCV
+    from skdistill._versions import SkdistillVersionWarning
+    from skdistill.student import BadArtefactError, StudentClassifier, UnsupportedFormatError
+    from skdistill.teachers import CallableTeacher, TeachersLeftBehind, TorchTeacher
+
+    __version__: str
+
+__all__ = [
+    "BadArtefactError",
+    "CallableTeacher",
+    "DistilledClassifier",
+    "DistilledClassifierCV",
+    "SkdistillVersionWarning",
+    "StudentClassifier",
+    "TeachersLeftBehind",
+    "TorchStudent",
+    "TorchTeacher",
+    "UnsupportedFormatError",
+    "__version__",
+    "augment",
+    "losses",
+    "teachers",
+]
+
+_HOME = {
+    "BadArtefactError": "student",
+    "CallableTeacher": "teachers",
+    "DistilledClassifier": "_classifier",
+    "DistilledClassifierCV": "_tuning",
+    "SkdistillVersionWarning": "_versions",
+    "StudentClassifier": "student",
+    "TeachersLeftBehind": "teachers",
+    "TorchStudent": "_torch_student",
+    "TorchTeacher": "teachers",
+    "UnsupportedFormatError": "student",
+}
+_SUBMODULES = ("augment", "losses", "teachers")
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module a public name lives in when the name is first asked for."""
+    if name in _SUBMODULES:
+        return import_module(f"skdistill.{name}")
+    if name == "__version__":
+        value = import_module("importlib.metadata").version("skdistill")
+    elif name in _HOME:
+        value = getattr(import_module(f"skdistill.{_HOME[name]}"), name)
+    else:
+        raise AttributeError(f"module 'skdistill' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, those not yet resolved included."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,729 @@
+"""DistilledClassifier: the path from X, y to a student."""
+
+import copy
+import inspect
+import math
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.utils import Tags, check_random_state, get_tags
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skdistill._adapter import as_teacher
+from skdistill._inputs import TabularEncoder
+from skdistill._parameters import check_parameters
+from skdistill._pickling import LeftBehind
+from skdistill._roster import Named, check_fitted, is_frozen, known_classes, name_teachers
+from skdistill._rows import Rows, check_teacher_proba, read_rows
+from skdistill._targets import (
+    Ensemble,
+    SoftTargets,
+    answer_cache,
+    check_teacher_weights,
+    cross_fit,
+    out_of_bag,
+    resolve_averaging,
+)
+from skdistill._training_set import ExtraRows, TrainingSet, build_training_set, hold_out
+from skdistill._versions import check_stamp, stamp
+from skdistill.augment import AUGMENTERS
+from skdistill.teachers import TeachersLeftBehind
+
+if TYPE_CHECKING:
+    from skdistill._torch_student import TorchStudent
+    from skdistill.student import StudentClassifier
+
+__all__ = ["DistilledClassifier"]
+
+# What a lean pickle leaves behind besides the teachers; each of these only shapes training.
+_TRAINING_ONLY = ("loss", "student_module", "callbacks", "augment", "cv", "memory")
+_FITTED = (
+    "classes_",
+    "n_features_in_",
+    "feature_names_in_",
+    "student_",
+    "history_",
+    "n_iter_",
+    "teachers_",
+    "net_",
+)
+# max_epochs="auto" makes this many steps for each row of X, within bounds.
+_STEPS_PER_ROW, _FEWEST_STEPS, _MOST_STEPS = 3, 1_000, 15_000
+_ROWS_PER_ROW, _MOST_SYNTHETIC = 5, 100_000
+
+
+class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+    """placeholder"""
+
+    classes_: np.ndarray
+    n_features_in_: int
+    student_: "StudentClassifier | TorchStudent"
+
+    def __init__(
+        self,
+        teachers: Any = None,
+        *,
+        cv: Any = "prefit",
+        temperature: float = 3.0,
+        alpha: float = 0.7,
+        averaging: str = "auto",
+        teacher_weights: Any = None,
+        loss: str | Callable[..., Any] = "kl",
+        hidden_layer_sizes: Any = (128, 64),
+        activation: str = "relu",
+        dropout: float = 0.0,
+        numerical_embedding: str | None = "piecewise_linear",
+        n_bins: int = 16,
+        student_module: Callable[[int, int], Any] | None = None,
+        preprocessor: Any = "auto",
+        augment: Any = "auto",
+        n_synthetic: int | str = "auto",
+        max_epochs: int | str = "auto",
+        batch_size: int = 256,
+        learning_rate_init: float = 1e-3,
+        weight_decay: float = 0.0,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        callbacks: Any = None,
+        memory: Any = None,
+        n_jobs: int | None = None,
+        device: str = "cpu",
+        dtype: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+        keep_teachers: bool = False,
+    ) -> None:
+        self.teachers = teachers
+        self.cv = cv
+        self.temperature = temperature
+        self.alpha = alpha
+        self.averaging = averaging
+        self.teacher_weights = teacher_weights
+        self.loss = loss
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.dropout = dropout
+        self.numerical_embedding = numerical_embedding
+        self.n_bins = n_bins
+        self.student_module = student_module
+        self.preprocessor = preprocessor
+        self.augment = augment
+        self.n_synthetic = n_synthetic
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.weight_decay = weight_decay
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.callbacks = callbacks
+        self.memory = memory
+        self.n_jobs = n_jobs
+        self.device = device
+        self.dtype = dtype
+        self.random_state = random_state
+        self.verbose = verbose
+        self.keep_teachers = keep_teachers
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        X_unlabeled: Any = None,
+        teacher_proba: Any = None,
+    ) -> Self:
+        """Distil the teachers into a student.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Raw rows: teachers get them as they are, a DataFrame as a DataFrame.
+        y : array-like of shape (n_samples,), default=None
+            Labels. With None the student learns from prefit teachers (or `teacher_proba`) alone,
+            and `alpha` is taken as 1.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights, >= 0; rows of weight 0 take no part. Cross-fitted teachers that take weights
+            get them too.
+        X_unlabeled : array-like or DataFrame of shape (n_extra, n_features), default=None
+            Further rows, which only the teachers label: a transfer set, another domain.
+        teacher_proba : array-like of shape (n_samples, n_classes), default=None
+            Soft targets obtained elsewhere, in the order of ``classes_``; the teachers are then
+            asked about extra rows only.
+
+        Returns
+        -------
+        self : DistilledClassifier
+            The fitted classifier.
+
+        Raises
+        ------
+        NotFittedError
+            If ``cv="prefit"`` and a teacher is not fitted.
+        TypeError
+            If a teacher is a regressor or has no ``predict_proba``, or X has columns that are
+            neither numbers nor categories.
+        ValueError
+            If a parameter, the data or a teacher's answer is not usable; the message names it.
+        FloatingPointError
+            If the training loss stops being finite.
+        """
+        self._forget()
+        try:
+            rows, rng = self._read(X, y, sample_weight, X_unlabeled, teacher_proba)
+            named = self._name_teachers(rows)
+            training, fitted_teachers = self._make_training_set(rows, named, rng, self._alpha(rows))
+            net = self._train(training, self.temperature, self._alpha(rows), rng)
+            self._finish(training, net, fitted_teachers)
+        except BaseException:
+            self._forget()
+            raise
+        return self
+
+    def _forget(self) -> None:
+        """Delete every fitted attribute, so that a failed fit leaves nothing that looks fitted."""
+        for name in _FITTED:
+            self.__dict__.pop(name, None)
+
+    def _alpha(self, rows: Rows) -> float:
+        """Return the weight of the soft term; without labels there is no other."""
+        return self.alpha if rows.code is not None else 1.0
+
+    def _read(
+        self, X: Any, y: Any, sample_weight: Any, X_unlabeled: Any, teacher_proba: Any
+    ) -> tuple[Rows, np.random.RandomState]:
+        """Check the parameters and what `fit` was given, and record the column names."""
+        if isinstance(self.teachers, TeachersLeftBehind):
+            raise ValueError(self.teachers.refusal())
+        for name in _TRAINING_ONLY:
+            if isinstance(getattr(self, name), LeftBehind):
+                raise ValueError(getattr(self, name).refusal())
+        check_parameters(self)
+        rng = check_random_state(self.random_state)
+        if y is None and self.teachers is None and teacher_proba is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None: "
+                "only prefit teachers can label rows. Pass y, or teachers=[...]."
+            )
+        rows = read_rows(X, y, sample_weight, X_unlabeled, teacher_proba)
+        validate_data(self, rows.X, skip_check_array=True)
+        if y is None and (self.early_stopping or not self._is_prefit()):
+            reason = "early_stopping=True" if self.early_stopping else f"cv={self.cv!r}"
+            raise ValueError(f"{reason} needs labels, but y is None. Pass y.")
+        return rows, rng
+
+    def _is_prefit(self) -> bool:
+        return isinstance(self.cv, str) and self.cv == "prefit"
+
+    def _name_teachers(self, rows: Rows) -> list[Named]:
+        """Name and check the teachers, make the default one, and settle the classes."""
+        if self.teachers is None:
+            default = make_pipeline(TabularEncoder(), ExtraTreesClassifier())
+            named = name_teachers([default])
+        else:
+            named = name_teachers(self.teachers, reserved=self._get_param_names())
+        if self._is_prefit() and self.teachers is not None:
+            for teacher in named:
+                check_fitted(teacher)
+        if rows.classes is None:
+            rows.classes = _classes_of(named)
+        if rows.teacher_proba is not None:
+            rows.teacher_proba = check_teacher_proba(
+                rows.teacher_proba, len(rows.weight), rows.classes
+            )
+        return named
+
+    def _make_training_set(
+        self, rows: Rows, named: list[Named], rng: np.random.RandomState, alpha: float
+    ) -> tuple[TrainingSet, list[Any]]:
+        """Label the rows and prepare everything that does not depend on temperature or alpha."""
+        seeds = rng.randint(np.iinfo(np.int32).max, size=3)
+        held = np.zeros(len(rows.weight), dtype=bool)
+        if self.early_stopping:
+            held = hold_out(rows, self.validation_fraction, np.random.RandomState(seeds[0]))
+        targets, extra = None, []
+        if alpha > 0:
+            targets = self._soft_targets(rows, named, np.random.RandomState(seeds[1]))
+            extra = self._extra_rows(rows, targets, held, np.random.RandomState(seeds[2]))
+        training = build_training_set(
+            rows,
+            targets,
+            extra,
+            held,
+            preprocessor=self.preprocessor,
+            n_bins=self.n_bins if self._embeds() else None,
+        )
+        return training, [] if targets is None else targets.fitted
+
+    def _embeds(self) -> bool:
+        """Tell whether the built-in network gets the piecewise-linear encoding."""
+        return self.numerical_embedding is not None and self.student_module is None
+
+    def _soft_targets(
+        self, rows: Rows, named: list[Named], rng: np.random.RandomState
+    ) -> SoftTargets:
+        """Ask the teachers for the soft target of every row, in the way that `cv` says."""
+        weights = check_teacher_weights(self.teacher_weights, len(named))
+        averaging = resolve_averaging(self.averaging, named)
+        if rows.teacher_proba is not None:
+            known = np.ones(len(rows.weight), dtype=bool)
+            ensemble = self._given_ensemble(rows, named, weights, averaging)
+            return SoftTargets(rows.teacher_proba, known, ensemble, [n.estimator for n in named])
+        if self._is_prefit() and self.teachers is not None:
+            return self._ask_prefit(rows, named, weights, averaging)
+        assert rows.code is not None and rows.classes is not None
+        _warn_about_frozen(named)
+        settings: dict[str, Any] = {"classes": rows.classes, "averaging": averaging}
+        settings |= {"weights": weights, "rng": rng}
+        y = rows.classes[rows.code]
+        weight = None if (rows.weight == 1).all() else rows.weight
+        if isinstance(self.cv, str) and self.cv == "oob":
+            return out_of_bag(named, rows.X, y, weight, **settings)
+        settings |= {"n_jobs": self.n_jobs, "memory": self.memory, "code": rows.code}
+        settings["cv"] = None if self._is_prefit() else self.cv
+        return cross_fit(named, rows.X, y, weight, **settings)
+
+    def _given_ensemble(
+        self, rows: Rows, named: list[Named], weights: np.ndarray, averaging: str
+    ) -> Ensemble | None:
+        """Return the prefit teachers that can label extra rows beside given soft targets."""
+        if self.teachers is None or not self._is_prefit():
+            return None
+        return Ensemble([as_teacher(n, rows.classes) for n in named], weights, averaging)
+
+    def _ask_prefit(
+        self, rows: Rows, named: list[Named], weights: np.ndarray, averaging: str
+    ) -> SoftTargets:
+        """Ask the teachers as they are, and look whether their answers can teach anything."""
+        teachers = [as_teacher(n, rows.classes, rows.X) for n in named]
+        ensemble = Ensemble(teachers, weights, averaging)
+        proba = answer_cache.predict_proba(ensemble, rows.X)
+        _warn_if_hard(proba)
+        _warn_if_uninformed(proba, rows)
+        known = np.ones(len(proba), dtype=bool)
+        return SoftTargets(proba, known, ensemble, [n.estimator for n in named])
+
+    def _extra_rows(
+        self, rows: Rows, targets: SoftTargets, held: np.ndarray, rng: np.random.RandomState
+    ) -> list[ExtraRows]:
+        """Label the rows of a transfer set and the synthetic rows."""
+        extra = []
+        if rows.X_unlabeled is not None:
+            if targets.ensemble is None:
+                raise ValueError(
+                    "X_unlabeled needs teachers that label it: teacher_proba covers the rows of X "
+                    "only. Pass teachers=[...] with cv='prefit'."
+                )
+            proba = answer_cache.predict_proba(targets.ensemble, rows.X_unlabeled)
+            extra.append(ExtraRows(rows.X_unlabeled, proba, shapes_inputs=True))
+        augmenter = self._augmenter(targets)
+        if augmenter is not None:
+            assert targets.ensemble is not None
+            train = rows.take(np.flatnonzero((rows.weight > 0) & ~held))
+            n = self._count_synthetic(len(train.weight))
+            X = augmenter(train.X, n, sample_weight=train.weight, random_state=rng)
+            proba = answer_cache.predict_proba(targets.ensemble, X)
+            extra.append(ExtraRows(X, proba, shapes_inputs=False))
+        return extra
+
+    def _augmenter(self, targets: SoftTargets) -> Callable[..., Any] | None:
+        """Return what makes synthetic rows, if any are wanted."""
+        if self.augment is None or self.n_synthetic == 0:
+            return None
+        if self.augment == "auto":
+            wanted = self._is_prefit() and self.teachers is not None
+            return AUGMENTERS["munge"] if wanted and targets.ensemble is not None else None
+        if targets.ensemble is None:
+            raise ValueError(
+                f"augment={self.augment!r} needs teachers that label synthetic rows. Pass "
+                "teachers=[...] with cv='prefit', or augment=None."
+            )
+        return AUGMENTERS[self.augment] if isinstance(self.augment, str) else self.augment
+
+    def _count_synthetic(self, n: int) -> int:
+        """Return how many synthetic rows are made for n rows."""
+        if not isinstance(self.n_synthetic, str):
+            return int(self.n_synthetic)
+        return min(_ROWS_PER_ROW * n, max(n, _MOST_SYNTHETIC))
+
+    def _train(
+        self, training: TrainingSet, temperature: float, alpha: float, rng: np.random.RandomState
+    ) -> Any:
+        """Build the network and train it; return skorch's net."""
+        from skdistill import _net
+        from skdistill._criterion import DistillationCriterion
+
+        if alpha > 0 and not training.soft_weight.any() and not training.hard_weight.any():
+            raise ValueError("No row has a soft target or a label: there is nothing to learn from.")
+        seed = int(rng.randint(np.iinfo(np.int32).max))
+        module = self._build_module(training, seed)
+        criterion = DistillationCriterion(float(temperature), float(alpha), self.loss)
+        return _net.train(
+            module, criterion, training, self._training_settings(training), seed=seed
+        )
+
+    def _training_settings(self, training: TrainingSet) -> Any:
+        """Return the words of scikit-learn for the loop over the rows."""
+        from skdistill import _net
+
+        n = len(training.X)
+        return _net.TrainingSettings(
+            max_epochs=self._count_epochs(n, training.n_real),
+            batch_size=self.batch_size,
+            learning_rate_init=self.learning_rate_init,
+            weight_decay=self.weight_decay,
+            n_iter_no_change=self.n_iter_no_change,
+            callbacks=self.callbacks or (),
+            dtype=self._dtype_name(n),
+            device=self.device,
+        )
+
+    def _dtype_name(self, n: int) -> str:
+        """Return the training dtype: float64 where all rows fit one batch, unless one is asked for."""
+        if self.dtype != "auto":
+            return self.dtype
+        return "float64" if n <= self.batch_size else "float32"
+
+    def _count_epochs(self, n: int, n_real: int) -> int:
+        """Return the number of epochs; "auto" counts steps, whatever rows were added."""
+        if not isinstance(self.max_epochs, str):
+            return int(self.max_epochs)
+        n_batches = math.ceil(n / self.batch_size)
+        if n_batches == 1:
+            return _FEWEST_STEPS
+        n_steps = min(max(_STEPS_PER_ROW * n_real, _FEWEST_STEPS), _MOST_STEPS)
+        return math.ceil(n_steps / n_batches)
+
+    def _build_module(self, training: TrainingSet, seed: int, n_students: Any = None) -> Any:
+        """Build the student's network, or a stack of them."""
+        from skdistill import _net
+
+        n_features, n_classes = training.X.shape[1], len(training.classes)
+        if self.student_module is not None:
+            return _net.build_custom_module(self.student_module, n_features, n_classes, seed)
+        return _net.StudentMLP(
+            n_features,
+            n_classes,
+            hidden_layer_sizes=tuple(self.hidden_layer_sizes),
+            activation=self.activation,
+            dropout=self.dropout,
+            encoding=training.encoding,
+            n_students=n_students,
+            seed=seed,
+        )
+
+    def _finish(self, training: TrainingSet, net: Any, fitted_teachers: list[Any]) -> None:
+        """Freeze the trained network into `student_` and record what training left."""
+        from skdistill import _net
+        from skdistill._torch_student import TorchStudent
+        from skdistill.student import StudentClassifier
+
+        layers = _net.frozen_layers(net.module_)
+        described: dict[str, Any] = {
+            "classes": training.classes,
+            "n_features_in": self.n_features_in_,
+            "feature_names_in": getattr(self, "feature_names_in_", None),
+            "preprocessor": training.preprocessor,
+        }
+        if layers is None:
+            student: Any = TorchStudent._freeze(module=copy.deepcopy(net.module_), **described)
+        else:
+            student = StudentClassifier._freeze(
+                layers=layers, encoding=training.encoding, **described
+            )
+        records = [name for name in net.history[0] if name.endswith("_loss")]
+        self.history_ = {name: np.array(net.history[:, name]) for name in records}
+        self.n_iter_ = len(net.history)
+        self.teachers_ = fitted_teachers
+        self.net_ = net
+        self.student_ = student
+        self.classes_ = training.classes
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict class labels.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Raw rows.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+        """
+        check_is_fitted(self)
+        return self.student_.predict(X)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict class probabilities.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Raw rows.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``; float32 for float32 rows, else float64.
+        """
+        check_is_fitted(self)
+        return self.student_.predict_proba(X)
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Predict the logarithm of the class probabilities.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Raw rows.
+
+        Returns
+        -------
+        log_proba : ndarray of shape (n_samples, n_classes)
+        """
+        check_is_fitted(self)
+        return self.student_.predict_log_proba(X)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell whether there is a student; cheaper than scikit-learn's search of the attributes."""
+        return "student_" in self.__dict__
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Get the parameters.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to include the parameters of named teachers that `fit` clones.
+
+        Returns
+        -------
+        params : dict
+            Names and values.
+        """
+        params = super().get_params(deep=False)
+        if not deep:
+            return params
+        if hasattr(self.preprocessor, "get_params") and not isinstance(self.preprocessor, type):
+            inner = self.preprocessor.get_params(deep=True)
+            params |= {f"preprocessor__{key}": value for key, value in inner.items()}
+        for name, teacher in self._cloned_teachers().items():
+            params[name] = teacher
+            inner = teacher.get_params(deep=True)
+            params |= {f"{name}__{key}": value for key, value in inner.items()}
+        return params
+
+    def _cloned_teachers(self) -> dict[str, Any]:
+        """Return the named teachers whose parameters matter: those that `fit` clones."""
+        if self._is_prefit() or not isinstance(self.teachers, list | tuple):
+            return {}
+        entries = [t for t in self.teachers if isinstance(t, tuple) and len(t) == 2]
+        return {
+            name: teacher
+            for name, teacher in entries
+            if isinstance(name, str) and hasattr(teacher, "get_params") and not is_frozen(teacher)
+        }
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; ``name__parameter`` sets one of a named teacher.
+
+        Teachers are shared between clones, so a teacher is never changed: its entry is replaced by
+        a changed clone.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values.
+
+        Returns
+        -------
+        self : DistilledClassifier
+            The classifier itself.
+        """
+        own = {k: v for k, v in params.items() if k.partition("__")[0] in self._get_param_names()}
+        super().set_params(**own)
+        named = self._cloned_teachers()
+        nested: dict[str, dict[str, Any]] = {}
+        for key, value in params.items():
+            name, delimiter, parameter = key.partition("__")
+            if key in own:
+                continue
+            if name not in named:
+                raise ValueError(self._unknown_parameter(key, sorted(named)))
+            if delimiter:
+                nested.setdefault(name, {})[parameter] = value
+            else:
+                named[name] = value
+        changed = {name: clone(named[name]).set_params(**inner) for name, inner in nested.items()}
+        replaced = {**{k: v for k, v in named.items() if k in params}, **changed}
+        if replaced:
+            self.teachers = [
+                (entry[0], replaced[entry[0]])
+                if isinstance(entry, tuple) and entry[0] in replaced
+                else entry
+                for entry in self.teachers
+            ]
+        return self
+
+    def _unknown_parameter(self, key: str, named: list[str]) -> str:
+        """Say which parameters there are; those of teachers exist only when `fit` clones them."""
+        hint = (
+            "Parameters of teachers can be set when they are named, as ('forest', forest), and "
+            "fitted inside fit: with cv=5, not cv='prefit'."
+        )
+        return (
+            f"Invalid parameter {key!r} for estimator {type(self).__name__}. Valid parameters are: "
+            f"{sorted(self._get_param_names()) + named!r}. {hint}"
+        )
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Get the metadata routing: our own requests, and those of the teachers that `fit` fits.
+
+        Returns
+        -------
+        routing : MetadataRouter
+            Routing information.
+        """
+        router = MetadataRouter(owner=self).add_self_request(self)
+        if isinstance(self.teachers, list | tuple) and not self._is_prefit():
+            mapping = MethodMapping().add(caller="fit", callee="fit")
+            for named in name_teachers(self.teachers):
+                if hasattr(named.estimator, "get_metadata_routing"):
+                    router.add(**{named.name: named.estimator}, method_mapping=mapping)
+        return router
+
+    def __sklearn_clone__(self) -> Self:
+        """Clone every parameter but share the teachers, which `fit` never changes."""
+        shell = copy.copy(self)
+        shell.teachers = None
+        new = BaseEstimator.__sklearn_clone__(shell)
+        new.teachers = self.teachers
+        return new
+
+    def __sklearn_tags__(self) -> Tags:
+        """Tell which inputs are taken: those that the preprocessing and every teacher take."""
+        tags = super().__sklearn_tags__()
+        parts = [_input_tags(part) for part in self._readers_of_x()]
+        tags.input_tags.allow_nan = all(p.allow_nan for p in parts)
+        tags.input_tags.string = all(p.string for p in parts)
+        tags.input_tags.categorical = all(p.categorical for p in parts)
+        return tags
+
+    def _readers_of_x(self) -> list[Any]:
+        """Return what reads raw X: the preprocessing and the teachers."""
+        readers: list[Any] = [TabularEncoder() if self.preprocessor == "auto" else self.preprocessor]
+        if isinstance(self.teachers, list | tuple):
+            readers += [t[1] if isinstance(t, tuple) and len(t) == 2 else t for t in self.teachers]
+        return readers
+
+    def __copy__(self) -> Self:
+        """Copy shallowly, teachers included; only pickles leave them behind."""
+        new = type(self).__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        return new
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy deeply, teachers included; only pickles leave them behind."""
+        new = type(self).__new__(type(self))
+        memo[id(self)] = new
+        new.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return new
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds.
+
+        * unfitted, or ``keep_teachers=True``: every parameter, so that workers can fit;
+        * fitted: the student and the parameters that are plain values. Teachers and everything
+          else that only shapes training is replaced by a placeholder.
+
+        The trained net is never pickled. Versions are stamped.
+        """
+        state = {k: v for k, v in self.__dict__.items() if k != "net_"}
+        state["_versions"] = stamp()
+        if "student_" not in state or self.keep_teachers:
+            return state
+        state.pop("teachers_", None)
+        if state["teachers"] is not None:
+            state["teachers"] = TeachersLeftBehind.from_teachers(state["teachers"])
+        for name in _TRAINING_ONLY:
+            if not isinstance(state[name], str | int | None):
+                state[name] = LeftBehind(name, type(state[name]).__name__)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the state and compare versions."""
+        state = dict(state)
+        check_stamp(state, type(self).__name__)
+        self.__dict__.update(state)
+
+
+def _classes_of(named: list[Named]) -> np.ndarray:
+    """Return the sorted labels of the first teacher that knows its labels."""
+    for teacher in named:
+        classes = known_classes(teacher.estimator)
+        if classes is not None:
+            return np.unique(np.asarray(classes))
+    raise ValueError(
+        "Without y the classes must come from the teachers, and none of them knows its labels. "
+        "Pass y, or wrap modules as TorchTeacher(module, classes=[...])."
+    )
+
+
+def _input_tags(part: Any) -> Any:
+    """Return the input tags of a teacher or transformer; what has none is taken for numeric only."""
+    try:
+        return get_tags(part).input_tags
+    except (AttributeError, TypeError):
+        return get_tags(BaseEstimator()).input_tags
+
+
+def _warn_about_frozen(named: list[Named]) -> None:
+    """Warn that frozen teachers may have seen the rows whose targets should be out-of-fold."""
+    frozen = [n.label for n in named if is_frozen(n.estimator)]
+    if frozen:
+        warnings.warn(
+            f"{', '.join(frozen)} cannot be fitted inside fit and answers as it is: its soft "
+            "targets are not out-of-fold.",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+def _warn_if_hard(proba: np.ndarray) -> None:
+    """Warn when most soft targets are exactly one-hot: no temperature softens them."""
+    share = float((proba.max(axis=1) == 1).mean())
+    if share > 0.5:
+        warnings.warn(
+            f"{share:.0%} of the teachers' answers are exactly 0 or 1, which no temperature "
+            "softens: the student learns little more than labels. Pass cv=5 to have the teachers "
+            "answer rows they did not see, or teachers that memorise less.",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+def _warn_if_uninformed(proba: np.ndarray, rows: Rows) -> None:
+    """Warn when prefit teachers agree with y no better than always naming the largest class."""
+    if rows.code is None:
+        return
+    weight = rows.weight / rows.weight.sum()
+    agreement = float(weight @ (proba.argmax(axis=1) == rows.code))
+    majority = float(np.bincount(rows.code, weights=weight).max())
+    if agreement <= majority:
+        warnings.warn(
+            f"The teachers agree with y on {agreement:.1%} of the rows; always naming the largest "
+            f"class agrees on {majority:.1%}. Were the teachers fitted on X as it arrives here? A "
+            "scaler in front of DistilledClassifier changes what they see: put it into the "
+            "teachers' own Pipelines, and let DistilledClassifier scale for the student.",
+            UserWarning,
+            stacklevel=5,
+        )

@@ -1,0 +1,589 @@
+"""The student while it is trained: an MLP, and skorch as the loop around it."""
+
+import contextlib
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from torch import Tensor, nn
+
+from skdistill._criterion import DistillationCriterion, LossTerms, Targets
+from skdistill._embedding import PiecewiseLinearEncoding
+from skdistill._training_set import TrainingSet
+from skdistill.student import Layer
+
+if TYPE_CHECKING:
+    from skdistill.student import StudentClassifier
+
+__all__ = [
+    "StudentMLP",
+    "StudentNet",
+    "TrainingSettings",
+    "Validation",
+    "build_custom_module",
+    "frozen_layers",
+    "torch_student",
+    "train",
+]
+
+# Below this many multiply-adds a step, a second thread costs more in waiting than it computes.
+_WORTH_A_THREAD = 2e9
+_WARM_UP = 0.05
+
+# For each activation: the function, and its gradient from (gradient, input, output).
+_aten = torch.ops.aten
+_ACTIVATIONS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor], type[nn.Module]]] = {
+    "relu": (torch.relu, lambda g, z, a: _aten.threshold_backward(g, a, 0), nn.ReLU),
+    "tanh": (torch.tanh, lambda g, z, a: _aten.tanh_backward(g, a), nn.Tanh),
+    "gelu": (nn.functional.gelu, lambda g, z, a: _aten.gelu_backward(g, z), nn.GELU),
+    "silu": (nn.functional.silu, lambda g, z, a: _aten.silu_backward(g, z), nn.SiLU),
+}
+
+
+class StudentMLP(nn.Module):
+    """One MLP, or ``n_students`` of one shape trained side by side on the same batches.
+
+    A single student has weights of shape (n_in, n_out); a stack has (n_students, n_in, n_out) and
+    every product is a batched one. All students of a stack start from the same weights and share
+    their dropout masks, so that each is the student that a fit of its own would give.
+
+    The gradient is written out by hand: for networks this small most of a step's time would be
+    spent in recording and replaying the graph.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_classes: int,
+        *,
+        hidden_layer_sizes: Sequence[int],
+        activation: str = "relu",
+        dropout: float = 0.0,
+        encoding: PiecewiseLinearEncoding | None = None,
+        n_students: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.activation, self.dropout = activation, dropout
+        self.encoded = encoding is not None
+        if encoding is not None:
+            self.register_buffer("column", torch.as_tensor(encoding.column_, dtype=torch.long))
+            self.register_buffer("slope", torch.as_tensor(encoding.slope_))
+            self.register_buffer("offset", torch.as_tensor(encoding.offset_))
+            n_features = len(encoding.column_)
+        generator = torch.Generator().manual_seed(seed)
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        sizes = [n_features, *hidden_layer_sizes, n_classes]
+        for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+            # Drawn in float64 so that every dtype starts from the same weights.
+            draw = torch.rand(n_in + 1, n_out, generator=generator, dtype=torch.float64)
+            draw = (2 * draw - 1) / math.sqrt(n_in)
+            if n_students is None:
+                weight, bias = draw[:-1], draw[-1]
+            else:
+                weight, bias = (t.repeat(n_students, 1, 1) for t in (draw[:-1], draw[-1:]))
+            self.weights.append(nn.Parameter(weight.clone()))
+            self.biases.append(nn.Parameter(bias.clone()))
+        self._generator = torch.Generator().manual_seed(seed + 1)
+
+    def embed(self, X: Tensor) -> Tensor:
+        """Return the piecewise-linear encoding of prepared rows, or the rows themselves."""
+        if not self.encoded:
+            return X
+        return torch.addcmul(self.offset, X.index_select(1, self.column), self.slope).clamp_(0, 1)
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Return the logits, of shape (n_rows, n_classes) or (n_students, n_rows, n_classes)."""
+        activate = _ACTIVATIONS[self.activation][0]
+        h = self.embed(X)
+        last = len(self.weights) - 1
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            h = torch.matmul(h, weight) + bias
+            if i < last:
+                h = activate(h)
+                if self.training and self.dropout:
+                    h = h * self._dropout_mask(h)
+        return h
+
+    def _dropout_mask(self, h: Tensor) -> Tensor:
+        """Draw the mask of a layer, one for all students of a stack."""
+        keep = 1 - self.dropout
+        draw = torch.rand(h.shape[-2:], generator=self._generator, dtype=torch.float64)
+        return ((draw < keep).to(h.dtype) / keep).to(h.device)
+
+    @torch.no_grad()
+    def backward_by_hand(self, X: Tensor, targets: Targets, criterion: Any) -> LossTerms:
+        """Run a batch forward, write every parameter's ``grad`` and return the batch means."""
+        activate, activation_backward, _ = _ACTIVATIONS[self.activation]
+        weights, biases = list(self.weights), list(self.biases)
+        dropping = self.training and self.dropout > 0
+        inputs, sums, outputs, masks = [self.embed(X)], [], [], []
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            z = _product(inputs[-1], weight, bias)
+            a = activate(z)
+            sums.append(z)
+            outputs.append(a)
+            masks.append(self._dropout_mask(a) if dropping else None)
+            inputs.append(a * masks[-1] if dropping else a)
+        logits = _product(inputs[-1], weights[-1], biases[-1])
+        terms, gradient = criterion.at_logits(logits, targets)
+        for i in range(len(weights) - 1, -1, -1):
+            weights[i].grad = torch.matmul(inputs[i].mT, gradient)
+            biases[i].grad = gradient.sum(-2, keepdim=biases[i].ndim == 3)
+            if i:
+                gradient = torch.matmul(gradient, weights[i].mT)
+                if dropping:
+                    gradient *= masks[i - 1]
+                gradient = activation_backward(gradient, sums[i - 1], outputs[i - 1])
+        return terms
+
+    def layers(self, student: int | None = None) -> list[Layer]:
+        """Return the frozen layers of the student, or of one student of the stack."""
+        frozen: list[Layer] = []
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            w, b = (p.detach().cpu().numpy() for p in (weight, bias))
+            if student is not None:
+                w, b = w[student], b[student, 0]
+            frozen += [Layer("linear", (w.copy(), b.copy())), Layer(self.activation)]
+        return frozen[:-1]
+
+
+def _product(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return h @ weight + bias in the fewest passes for one student or a stack."""
+    if weight.ndim == 2:
+        return torch.addmm(bias, h, weight)
+    return torch.matmul(h, weight).add_(bias)
+
+
+class _Batches:
+    """Shuffled batches of nearly equal size, cut from tensors."""
+
+    def __init__(self, X: Tensor, targets: Targets, batch_size: int, generator: torch.Generator):
+        self.X, self.targets, self.generator = X, targets, generator
+        self.n_batches = -(-len(X) // batch_size)
+
+    def __len__(self) -> int:
+        return self.n_batches
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Targets]]:
+        if self.n_batches == 1:
+            yield self.X, self.targets
+            return
+        order = torch.randperm(len(self.X), generator=self.generator).to(self.X.device)
+        for rows in order.tensor_split(self.n_batches):
+            yield self.X.index_select(0, rows), self.targets.take(rows)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Held-out rows as tensors: prepared features, labels, weights."""
+
+    X: Tensor
+    label: Tensor
+    weight: Tensor
+
+
+class BestEpoch(Callback):
+    """Stop when the log-loss on held-out rows no longer falls, and restore the best weights.
+
+    In a stack each student keeps its own best weights; training stops when none can improve.
+    """
+
+    def __init__(self, validation: Validation, patience: int) -> None:
+        self.validation, self.patience = validation, patience
+
+    def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Start without a best epoch."""
+        self.best_: Tensor | None = None
+
+    def on_epoch_end(
+        self, net: NeuralNet, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any
+    ) -> None:
+        """Record the validation loss and keep the weights where it is the lowest yet."""
+        epoch = len(net.history)
+        loss = self._loss(net)
+        net.history.record("valid_loss", loss.tolist())
+        state = net.module_.state_dict()
+        if self.best_ is None:
+            self.best_ = torch.full_like(loss, math.inf)
+            self.epoch_ = torch.zeros_like(loss, dtype=torch.long)
+            self.state_ = {name: value.clone() for name, value in state.items()}
+        waiting = epoch - self.epoch_ <= self.patience
+        better = (loss < self.best_) & waiting
+        self.best_ = torch.where(better, loss, self.best_)
+        self.epoch_ = torch.where(better, torch.full_like(self.epoch_, epoch), self.epoch_)
+        for name, value in state.items():
+            if loss.ndim == 0:
+                keep = bool(better)
+                self.state_[name] = value.clone() if keep else self.state_[name]
+            elif value.ndim == 3:
+                chosen = better.view(-1, 1, 1)
+                self.state_[name] = torch.where(chosen, value, self.state_[name])
+        if bool((epoch - self.epoch_ >= self.patience).all()):
+            raise _Stop
+
+    def _loss(self, net: NeuralNet) -> Tensor:
+        """Return the weighted mean log-loss on the held-out rows."""
+        v = self.validation
+        net.module_.eval()
+        with torch.no_grad():
+            log_proba = _logits_of(net.module_(v.X)).log_softmax(-1)
+        label = v.label.unsqueeze(-1).expand(*log_proba.shape[:-1], 1)
+        rows = -log_proba.gather(-1, label).squeeze(-1)
+        return (rows * v.weight).sum(-1) / v.weight.sum()
+
+    def on_train_end(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Restore the best weights."""
+        if self.best_ is not None:
+            net.module_.load_state_dict(self.state_)
+
+
+class _Stop(Exception):
+    """Raised by a callback to end the training loop."""
+
+
+class StudentNet(NeuralNet):
+    """skorch's loop without its cost a row and a batch: tensors in, one history record an epoch.
+
+    Interrupts pass through, nothing is printed and the global random state is not touched. The
+    hooks of skorch's callbacks are called as usual; those of batches only when there are callbacks.
+    """
+
+    def __init__(self, module: Any, *args: Any, seed: int = 0, **kwargs: Any) -> None:
+        super().__init__(module, *args, **kwargs)
+        self.seed = seed
+
+    @property
+    def _default_callbacks(self) -> list[Any]:
+        return []
+
+    def partial_fit(self, X: Any, y: Any = None, classes: Any = None, **fit_params: Any) -> Any:
+        """Train without swallowing KeyboardInterrupt."""
+        if not self.initialized_:
+            self.initialize()
+        self.notify("on_train_begin", X=X, y=y)
+        with contextlib.suppress(_Stop):
+            self.fit_loop(X, y)
+        self.notify("on_train_end", X=X, y=y)
+        return self
+
+    def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any) -> Any:
+        """Run the epochs over batches cut from tensors."""
+        generator = torch.Generator().manual_seed(self.seed)
+        batches = _Batches(X, y, self.batch_size, generator)
+        epochs = self.max_epochs if epochs is None else epochs
+        self._step, self._n_steps = 0, epochs * len(batches)
+        for _ in range(epochs):
+            self.notify("on_epoch_begin", dataset_train=batches, dataset_valid=None)
+            self.run_single_epoch(batches, training=True, prefix="train", step_fn=self.train_step)
+            self.notify("on_epoch_end", dataset_train=batches, dataset_valid=None)
+        return self
+
+    def run_single_epoch(
+        self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
+    ) -> None:
+        """Run the batches of an epoch and record its mean losses once."""
+        self._set_training(training)
+        sums: list[Tensor] = []
+        n_rows = 0
+        for batch in iterator:
+            if self.callbacks_:
+                self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch)
+            size = len(batch[0])
+            terms = [term.detach() * size for term in step["terms"]]
+            sums = terms if not sums else [a.add_(b) for a, b in zip(sums, terms, strict=True)]
+            n_rows += size
+            if self.callbacks_:
+                self.notify("on_batch_end", batch=batch, training=training, **step)
+        total, soft, hard = ((s / n_rows).tolist() for s in sums)
+        for name, value in (("loss", total), ("soft_loss", soft), ("hard_loss", hard)):
+            self.history.record(f"{prefix}_{name}", value)
+        if isinstance(total, float) and not math.isfinite(total):
+            raise FloatingPointError(
+                f"The training loss became {total} in epoch {len(self.history)} with "
+                f"learning_rate_init={self.lr}. Lower learning_rate_init, and check the columns "
+                "of X for extreme values."
+            )
+
+    def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Make one step of the optimiser at the scheduled learning rate."""
+        rate = self.lr * _schedule(self._step / self._n_steps)
+        for group in self.optimizer_.param_groups:
+            group["lr"] = rate
+        self._step += 1
+        step = self.train_step_single(batch)
+        if self.callbacks_:
+            parameters = list(self.get_all_learnable_params())
+            self.notify("on_grad_computed", named_parameters=parameters, batch=batch, training=True)
+        self.optimizer_.step()
+        return step
+
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Compute losses and gradients: by hand for our MLP, by autograd for any other module."""
+        X, targets = batch
+        if isinstance(self.module_, StudentMLP):
+            terms = self.module_.backward_by_hand(X, targets, self.criterion_)
+        else:
+            self.optimizer_.zero_grad()
+            terms = self.criterion_(_logits_of(self.module_(X)), targets)
+            terms.total.backward()
+        return {"loss": terms.total, "terms": terms}
+
+
+def _logits_of(output: Any) -> Tensor:
+    """Return the logits of a module that may return (logits, hidden)."""
+    return output[0] if isinstance(output, tuple | list) else output
+
+
+def _schedule(progress: float) -> float:
+    """Return the factor on the learning rate: a short warm-up, then half a cosine to zero."""
+    if progress < _WARM_UP:
+        return (progress + 1e-3) / (_WARM_UP + 1e-3)
+    return 0.5 * (1 + math.cos(math.pi * (progress - _WARM_UP) / (1 - _WARM_UP)))
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The words of scikit-learn for the loop."""
+
+    max_epochs: int
+    batch_size: int
+    learning_rate_init: float
+    weight_decay: float
+    n_iter_no_change: int
+    callbacks: Sequence[Any]
+    dtype: str
+    device: str
+
+
+def train(
+    module: nn.Module,
+    criterion: DistillationCriterion,
+    training: TrainingSet,
+    settings: TrainingSettings,
+    *,
+    seed: int = 0,
+) -> StudentNet:
+    """Train the module on the rows and return the net that holds it."""
+    place = {"dtype": getattr(torch, settings.dtype), "device": torch.device(settings.device)}
+    X = torch.as_tensor(training.X, **place)
+    targets = Targets(
+        proba=torch.as_tensor(training.proba, **place),
+        label=torch.as_tensor(training.label, device=settings.device),
+        soft_weight=torch.as_tensor(training.soft_weight, **place),
+        hard_weight=torch.as_tensor(training.hard_weight, **place),
+    )
+    callbacks = list(settings.callbacks)
+    if training.held_out is not None:
+        held = training.held_out
+        validation = Validation(
+            X=torch.as_tensor(held.X, **place),
+            label=torch.as_tensor(held.label, device=settings.device),
+            weight=torch.as_tensor(held.weight, **place),
+        )
+        callbacks.append(BestEpoch(validation, settings.n_iter_no_change))
+    net = StudentNet(
+        module.to(**place),
+        criterion=criterion,
+        optimizer=torch.optim.Adam,
+        optimizer__weight_decay=settings.weight_decay,
+        optimizer__fused=X.device.type in ("cpu", "cuda"),
+        lr=settings.learning_rate_init,
+        max_epochs=settings.max_epochs,
+        batch_size=min(settings.batch_size, len(X)),
+        train_split=None,
+        callbacks=callbacks,
+        device=None,
+        verbose=0,
+        seed=seed,
+    )
+    work = 6.0 * min(settings.batch_size, len(X)) * sum(p.numel() for p in module.parameters())
+    with _one_thread(work < _WORTH_A_THREAD):
+        if isinstance(module, StudentMLP):
+            net.fit(X, targets)
+        else:
+            with _seeded_globally(seed):
+                net.fit(X, targets)
+    module.eval()
+    return net
+
+
+class _ThreadLimit:
+    """Count of the trainings that asked for one torch thread, and the setting to restore."""
+
+    lock = threading.Lock()
+    users = 0
+    before = 1
+
+
+@contextlib.contextmanager
+def _one_thread(wanted: bool) -> Iterator[None]:
+    """Let torch use one thread, and restore the setting when the last user leaves."""
+    if not wanted:
+        yield
+        return
+    with _ThreadLimit.lock:
+        if _ThreadLimit.users == 0:
+            _ThreadLimit.before = torch.get_num_threads()
+            torch.set_num_threads(1)
+        _ThreadLimit.users += 1
+    try:
+        yield
+    finally:
+        with _ThreadLimit.lock:
+            _ThreadLimit.users -= 1
+            if _ThreadLimit.users == 0:
+                torch.set_num_threads(_ThreadLimit.before)
+
+
+_global_seed_lock = threading.RLock()
+
+
+@contextlib.contextmanager
+def _seeded_globally(seed: int) -> Iterator[None]:
+    """Seed torch's global generator and restore it; needed for modules that draw from it."""
+    with _global_seed_lock, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def build_custom_module(
+    factory: Callable[[int, int], nn.Module], n_features: int, n_classes: int, seed: int
+) -> nn.Module:
+    """Call the user's factory and check what it returns."""
+    with _seeded_globally(seed):
+        module = factory(n_features, n_classes)
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            "student_module must be a callable (n_features, n_classes) -> torch.nn.Module; "
+            f"it returned a {type(module).__name__}."
+        )
+    return module
+
+
+def frozen_layers(module: nn.Module) -> list[Layer] | None:
+    """Return the module as frozen layers, or None if it holds a layer that cannot be frozen."""
+    if type(module) is StudentMLP:
+        return module.layers()
+    if type(module) is nn.Sequential:
+        layers: list[Layer] = []
+        for child in module:
+            frozen = frozen_layers(child)
+            if frozen is None:
+                return None
+            layers += frozen
+        return layers
+    return _FREEZERS[type(module)](module) if type(module) in _FREEZERS else None
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy().astype(np.float64)
+
+
+def _freeze_linear(module: Any) -> list[Layer]:
+    weight = _numpy(module.weight).T
+    bias = np.zeros(weight.shape[1]) if module.bias is None else _numpy(module.bias)
+    return [Layer("linear", (weight, bias))]
+
+
+def _freeze_batch_norm(module: Any) -> list[Layer] | None:
+    if module.running_mean is None:
+        return None
+    scale = 1 / np.sqrt(_numpy(module.running_var) + module.eps)
+    shift = -_numpy(module.running_mean) * scale
+    if module.affine:
+        scale, shift = scale * _numpy(module.weight), shift * _numpy(module.weight)
+        shift = shift + _numpy(module.bias)
+    return [Layer("affine", (scale, shift))]
+
+
+def _freeze_layer_norm(module: Any) -> list[Layer] | None:
+    if len(module.normalized_shape) != 1:
+        return None
+    size = module.normalized_shape[0]
+    scale = np.ones(size) if module.weight is None else _numpy(module.weight)
+    shift = np.zeros(size) if module.bias is None else _numpy(module.bias)
+    return [Layer("layer_norm", (scale, shift, np.array(module.eps)))]
+
+
+_FREEZERS: dict[type, Callable[[Any], list[Layer] | None]] = {
+    nn.Linear: _freeze_linear,
+    nn.BatchNorm1d: _freeze_batch_norm,
+    nn.LayerNorm: _freeze_layer_norm,
+    nn.Dropout: lambda module: [],
+    nn.Identity: lambda module: [],
+    nn.ReLU: lambda module: [Layer("relu")],
+    nn.Tanh: lambda module: [Layer("tanh")],
+    nn.SiLU: lambda module: [Layer("silu")],
+    nn.GELU: lambda module: [Layer("gelu")] if module.approximate == "none" else None,
+}
+
+
+class Affine(nn.Module):
+    """x * scale + shift with fixed numbers: scaling or a frozen batch norm."""
+
+    def __init__(self, scale: np.ndarray, shift: np.ndarray) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float64))
+        self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float64))
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Scale and shift each column."""
+        return X * self.scale + self.shift
+
+
+class Standardise(Affine):
+    """(x - mean) / scale with fixed numbers."""
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Standardise each column."""
+        return (X - self.shift) / self.scale
+
+
+class PiecewiseLinear(nn.Module):
+    """The piecewise-linear encoding with fixed bins."""
+
+    def __init__(self, encoding: PiecewiseLinearEncoding) -> None:
+        super().__init__()
+        self.register_buffer("column", torch.as_tensor(encoding.column_, dtype=torch.long))
+        self.register_buffer("slope", torch.as_tensor(encoding.slope_, dtype=torch.float64))
+        self.register_buffer("offset", torch.as_tensor(encoding.offset_, dtype=torch.float64))
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Encode each column as its values in the bins."""
+        return torch.addcmul(self.offset, X.index_select(1, self.column), self.slope).clamp(0, 1)
+
+
+def torch_student(student: "StudentClassifier") -> nn.Sequential:
+    """Rebuild a frozen student as a torch module in float64."""
+    modules: list[nn.Module] = []
+    if student._takes_raw and student.preprocessor_ is not None:
+        p = student.preprocessor_
+        modules.append(Standardise(p.scale_, p.mean_))
+    if student.encoding_ is not None:
+        modules.append(PiecewiseLinear(student.encoding_))
+    return nn.Sequential(*modules, *map(_torch_layer, student.layers_))
+
+
+def _torch_layer(layer: Layer) -> nn.Module:
+    arrays = [torch.as_tensor(a, dtype=torch.float64) for a in layer.arrays]
+    if layer.kind == "affine":
+        return Affine(*layer.arrays)
+    if layer.kind == "linear":
+        module: nn.Module = nn.utils.skip_init(nn.Linear, *arrays[0].shape, dtype=torch.float64)
+        state = {"weight": arrays[0].T, "bias": arrays[1]}
+    elif layer.kind == "layer_norm":
+        size = len(arrays[0])
+        module = nn.LayerNorm(size, eps=float(arrays[2]), dtype=torch.float64)
+        state = {"weight": arrays[0], "bias": arrays[1]}
+    else:
+        return _ACTIVATIONS[layer.kind][2]()
+    module.load_state_dict(state)
+    return module

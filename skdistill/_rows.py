@@ -1,0 +1,185 @@
+"""What `fit` was given: rows, labels, weights and extra rows, checked and encoded."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.utils import assert_all_finite, check_array, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+from skdistill._inputs import as_table, n_rows, take_rows
+
+__all__ = ["Rows", "check_teacher_proba", "read_rows"]
+
+
+@dataclass
+class Rows:
+    """The rows of `fit`.
+
+    Attributes
+    ----------
+    X : table with n rows
+        As passed, still raw: teachers get it as it is.
+    code : int array of shape (n,) or None
+        Labels as positions in `classes`; None without labels.
+    classes : array of shape (k,) or None
+        The sorted labels; None until the teachers have named them.
+    weight : float array of shape (n,)
+        Sample weights; rows of weight 0 take no part.
+    X_unlabeled : table or None
+        Further rows, which only the teachers label.
+    teacher_proba : array-like of shape (n, k) or None
+        Soft targets obtained elsewhere, unchecked until the classes are known.
+    """
+
+    X: Any
+    code: np.ndarray | None
+    classes: np.ndarray | None
+    weight: np.ndarray
+    X_unlabeled: Any = None
+    teacher_proba: Any = None
+
+    def take(self, rows: np.ndarray) -> "Rows":
+        """Return some of the rows; the extra rows stay."""
+        return Rows(
+            X=take_rows(self.X, rows),
+            code=None if self.code is None else self.code[rows],
+            classes=self.classes,
+            weight=self.weight[rows],
+            X_unlabeled=self.X_unlabeled,
+            teacher_proba=None if self.teacher_proba is None else self.teacher_proba[rows],
+        )
+
+
+def read_rows(
+    X: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    X_unlabeled: Any = None,
+    teacher_proba: Any = None,
+) -> Rows:
+    """Check what `fit` was given and encode the labels."""
+    X = as_table(X)
+    n = n_rows(X)
+    weight = _check_weight(sample_weight, n)
+    code, classes = None, None
+    if y is not None:
+        code, classes = _encode_labels(y, n, weight)
+    if X_unlabeled is not None:
+        X_unlabeled = _check_unlabeled(X_unlabeled, X)
+    return Rows(X, code, classes, weight, X_unlabeled, teacher_proba)
+
+
+def _check_weight(sample_weight: Any, n: int) -> np.ndarray:
+    """Return the weights as float64, all positive or zero and not all zero."""
+    if sample_weight is None:
+        return np.ones(n)
+    if np.ndim(sample_weight) == 0:
+        sample_weight = np.full(n, sample_weight)
+    weight = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+    )
+    if weight.ndim != 1:
+        raise ValueError(f"sample_weight must be 1D array or scalar, got {weight.ndim}D array.")
+    if weight.shape != (n,):
+        raise ValueError(
+            f"sample_weight.shape == {weight.shape}, expected {(n,)}: one weight for each row of X."
+        )
+    if (weight < 0).any():
+        raise ValueError(
+            f"Negative values in data passed to `sample_weight`: row {int((weight < 0).argmax())}."
+        )
+    if not weight.any():
+        raise ValueError("Sample weights must contain at least one non-zero number: all are zero.")
+    return weight
+
+
+def _encode_labels(y: Any, n: int, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels as codes, and the sorted labels."""
+    y = column_or_1d(y, warn=True)
+    assert_all_finite(y, input_name="y")
+    check_classification_targets(y)
+    if len(y) != n:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: X has {n}, y has {len(y)}."
+        )
+    classes, code = np.unique(y, return_inverse=True)
+    used = np.unique(code[weight > 0])
+    if len(used) < 2:
+        where = "" if len(classes) < 2 else " among the rows with a positive sample_weight"
+        raise ValueError(
+            "A classifier needs at least two classes in y; got one class"
+            f"{where}: {classes[used[0]]!r}."
+        )
+    return code, classes
+
+
+def _check_unlabeled(X_unlabeled: Any, X: Any) -> Any:
+    """Check that the extra rows have the columns of X, and warn where a range does not overlap."""
+    extra = as_table(X_unlabeled, name="X_unlabeled")
+    if hasattr(X, "columns") != hasattr(extra, "columns"):
+        raise ValueError(
+            "X_unlabeled and X must be of one kind: both DataFrames or both arrays; got "
+            f"{type(X_unlabeled).__name__} and {type(X).__name__}."
+        )
+    if extra.shape[1] != X.shape[1]:
+        raise ValueError(
+            f"X_unlabeled has {extra.shape[1]} columns, X has {X.shape[1]}. Inside a Pipeline the "
+            "steps before the classifier transform X only, unless X_unlabeled stands in "
+            "Pipeline(transform_input=['X_unlabeled'])."
+        )
+    if hasattr(X, "columns"):
+        if set(extra.columns) != set(X.columns):
+            missing = sorted(map(str, set(X.columns) - set(extra.columns)))
+            raise ValueError(f"X_unlabeled lacks columns of X: {missing}.")
+        extra = extra[list(X.columns)]
+    _warn_if_disjoint(X, extra)
+    return extra
+
+
+def _warn_if_disjoint(X: Any, extra: Any) -> None:
+    """Warn when a numeric column of the extra rows lies wholly outside its range in X."""
+    disjoint = []
+    for j in range(X.shape[1]):
+        columns = [t.iloc[:, j] if hasattr(t, "iloc") else t[:, j] for t in (X, extra)]
+        try:
+            a, b = (np.asarray(c, dtype=np.float64) for c in columns)
+        except (TypeError, ValueError):
+            continue
+        a, b = a[np.isfinite(a)], b[np.isfinite(b)]
+        if len(a) and len(b) and (b.min() > a.max() or b.max() < a.min()):
+            disjoint.append(str(X.columns[j]) if hasattr(X, "columns") else str(j))
+    if disjoint:
+        warnings.warn(
+            f"The values of X_unlabeled lie wholly outside their range in X in column(s) "
+            f"{', '.join(disjoint[:10])}. If X is scaled by a step of a Pipeline, X_unlabeled is "
+            "not, unless it stands in Pipeline(transform_input=['X_unlabeled']).",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+def check_teacher_proba(teacher_proba: Any, n: int, classes: np.ndarray | None) -> np.ndarray:
+    """Return given soft targets as rows that sum to 1 exactly."""
+    if classes is None:
+        raise ValueError(
+            "teacher_proba without y needs teachers that name the classes: pass y, or teachers "
+            "with classes_."
+        )
+    proba = check_array(teacher_proba, dtype=np.float64, input_name="teacher_proba")
+    if proba.shape != (n, len(classes)):
+        raise ValueError(
+            f"teacher_proba must have shape {(n, len(classes))}: one row for each row of X and one "
+            f"column for each of classes_ {classes.tolist()}; got {proba.shape}."
+        )
+    sums = proba.sum(axis=1)
+    bad = (proba < -1e-6).any(axis=1) | (np.abs(sums - 1) > 1e-3)
+    if bad.any():
+        row = int(bad.argmax())
+        raise ValueError(
+            f"teacher_proba must hold probabilities: row {row} is {proba[row].tolist()}, which "
+            f"sums to {sums[row]:g}."
+        )
+    proba = np.clip(proba, 0, None)
+    return proba / proba.sum(axis=1, keepdims=True)

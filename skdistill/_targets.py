@@ -1,0 +1,391 @@
+"""Soft targets: ask prefit teachers, cross-fit, take the out-of-bag votes, weigh and average."""
+
+import threading
+import warnings
+import weakref
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import joblib
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.base import clone
+from sklearn.model_selection import check_cv
+from sklearn.utils.validation import check_memory
+
+from skdistill._inputs import n_rows, take_rows
+from skdistill._adapter import Teacher, as_teacher, fit_teacher
+from skdistill._roster import Named, is_frozen, split_steps
+from skdistill.teachers import TorchTeacher
+
+__all__ = [
+    "Ensemble",
+    "SoftTargets",
+    "check_teacher_weights",
+    "cross_fit",
+    "out_of_bag",
+    "resolve_averaging",
+]
+
+# Teachers are asked in blocks of rows, so that memory does not grow with teachers times rows.
+BATCH_ROWS = 65_536
+
+
+@dataclass
+class SoftTargets:
+    """Soft targets of the rows of `fit`, and the teachers that can label further rows.
+
+    Attributes
+    ----------
+    proba : float array of shape (n, k)
+        The ensemble's probabilities.
+    known : bool array of shape (n,)
+        Rows that have a soft target; the others carry the hard term only.
+    ensemble : Ensemble or None
+        Labels rows that `fit` did not name; None where nothing can.
+    fitted : list
+        For ``teachers_``: each teacher, or the list of its fold clones.
+    """
+
+    proba: np.ndarray
+    known: np.ndarray
+    ensemble: "Ensemble | None"
+    fitted: list[Any] = field(default_factory=list)
+
+
+def resolve_averaging(averaging: str, named: Sequence[Named]) -> str:
+    """Return the space in which teachers are averaged; logits only where every teacher has them."""
+    if averaging != "auto":
+        return averaging
+    last_steps = [split_steps(n.estimator)[1] for n in named]
+    native = all(isinstance(t, TorchTeacher) and t.output == "logits" for t in last_steps)
+    return "logits" if native else "proba"
+
+
+def check_teacher_weights(teacher_weights: Any, n_teachers: int) -> np.ndarray:
+    """Return one weight for each teacher; they sum to 1."""
+    if teacher_weights is None:
+        return np.full(n_teachers, 1 / n_teachers)
+    try:
+        weights = np.asarray(teacher_weights, dtype=np.float64)
+    except (TypeError, ValueError):
+        weights = np.empty(0)
+    if weights.shape != (n_teachers,) or not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError(
+            f"teacher_weights must be None or {n_teachers} finite numbers >= 0, one for each "
+            f"teacher; got {teacher_weights!r}."
+        )
+    if not weights.any():
+        raise ValueError("teacher_weights must hold at least one positive number; all are zero.")
+    return weights / weights.sum()
+
+
+class Ensemble:
+    """Fitted teachers that answer as one: the weighted mean of their probabilities or logits."""
+
+    def __init__(self, teachers: Sequence[Teacher], weights: np.ndarray, averaging: str) -> None:
+        self.teachers = [t for t, w in zip(teachers, weights, strict=True) if w > 0]
+        self.weights = weights[weights > 0]
+        self.averaging = averaging
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the ensemble's probabilities for raw rows."""
+        return to_proba(self.mean(X), self.averaging)
+
+    def mean(self, X: Any) -> np.ndarray:
+        """Return the weighted mean in the space of `averaging`, asking in blocks of rows."""
+        n = n_rows(X)
+        if n <= BATCH_ROWS:
+            return self._mean_of_block(X, 0)
+        starts = range(0, n, BATCH_ROWS)
+        blocks = (np.arange(s, min(s + BATCH_ROWS, n)) for s in starts)
+        return np.concatenate([self._mean_of_block(take_rows(X, b), int(b[0])) for b in blocks])
+
+    def _mean_of_block(self, X: Any, first_row: int) -> np.ndarray:
+        """Return the running weighted mean over the teachers for one block of rows."""
+        mean: Any = 0.0
+        for teacher, weight in zip(self.teachers, self.weights, strict=True):
+            mean = mean + weight * teacher.ask(X, self.averaging, first_row=first_row)
+        return mean
+
+
+def to_proba(values: np.ndarray, space: str) -> np.ndarray:
+    """Return probabilities from a mean of probabilities or of logits."""
+    if space == "logits":
+        values = np.exp(values - values.max(axis=1, keepdims=True))
+    return values / values.sum(axis=1, keepdims=True)
+
+
+class AnswerCache:
+    """Answers of prefit ensembles, so that a search over the student asks them once.
+
+    The key is the identity of the teachers and the content of X. A hit counts only if the teachers
+    are still alive and give the same answer on a few rows; the memory is bounded.
+    """
+
+    def __init__(self, max_bytes: int = 2**28, n_confirm: int = 32) -> None:
+        self.max_bytes, self.n_confirm = max_bytes, n_confirm
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[Any, tuple[list[weakref.ref[Any]], np.ndarray]] = OrderedDict()
+
+    def predict_proba(self, ensemble: Ensemble, X: Any) -> np.ndarray:
+        """Return the ensemble's answer, from memory where it is confirmed."""
+        key, references = self._key(ensemble, X)
+        if key is None:
+            return ensemble.predict_proba(X)
+        with self._lock:
+            entry = self._entries.get(key)
+        if entry is not None and self._confirmed(entry, ensemble, X):
+            return entry[1]
+        answer = ensemble.predict_proba(X)
+        answer.flags.writeable = False
+        self._store(key, references, answer)
+        return answer
+
+    def _key(self, ensemble: Ensemble, X: Any) -> tuple[Any, list[weakref.ref[Any]]]:
+        """Return the key of a question and weak references to the teachers, or None."""
+        identities = [_identity(t) for t in ensemble.teachers]
+        try:
+            references = [weakref.ref(i) for i in identities]
+            content = joblib.hash(X)
+        except (TypeError, ValueError, AttributeError):
+            return None, []
+        details = [
+            (id(i), t.native, tuple(np.asarray(t.classes).tolist()))
+            for i, t in zip(identities, ensemble.teachers, strict=True)
+        ]
+        return (tuple(details), ensemble.weights.tobytes(), ensemble.averaging, content), references
+
+    def _confirmed(
+        self, entry: tuple[list[weakref.ref[Any]], np.ndarray], ensemble: Ensemble, X: Any
+    ) -> bool:
+        """Tell whether the same living teachers still give the remembered answer."""
+        references, answer = entry
+        for reference, teacher in zip(references, ensemble.teachers, strict=True):
+            if reference() is not _identity(teacher):
+                return False
+        rows = np.unique(np.linspace(0, len(answer) - 1, self.n_confirm).astype(int))
+        again = ensemble.predict_proba(take_rows(X, rows))
+        return bool(np.allclose(again, answer[rows], rtol=0, atol=1e-5))
+
+    def _store(self, key: Any, references: list[weakref.ref[Any]], answer: np.ndarray) -> None:
+        """Remember an answer and forget the oldest ones beyond the bound and those of dead teachers."""
+        with self._lock:
+            self._entries[key] = (references, answer)
+            self._entries.move_to_end(key)
+            for old in [k for k, e in self._entries.items() if any(r() is None for r in e[0])]:
+                del self._entries[old]
+            while sum(e[1].nbytes for e in self._entries.values()) > self.max_bytes:
+                self._entries.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget every answer."""
+        with self._lock:
+            self._entries.clear()
+
+
+def _identity(teacher: Teacher) -> Any:
+    """Return the object that makes the teacher what it is: a bare module is wrapped anew each time."""
+    estimator = teacher.estimator
+    return estimator.module if isinstance(estimator, TorchTeacher) else estimator
+
+
+answer_cache = AnswerCache()
+
+
+def cross_fit(
+    named: Sequence[Named],
+    X: Any,
+    y: np.ndarray,
+    sample_weight: np.ndarray | None,
+    *,
+    cv: Any,
+    classes: np.ndarray,
+    code: np.ndarray,
+    averaging: str,
+    weights: np.ndarray,
+    rng: np.random.RandomState,
+    n_jobs: int | None = None,
+    memory: Any = None,
+) -> SoftTargets:
+    """Give each row the mean answer of teachers that never saw it.
+
+    The splits are drawn once and shared by the teachers. Splits that overlap (repeated or random
+    ones) are averaged; a row that is never held out has no soft target.
+    """
+    splits = [(np.asarray(a), np.asarray(b)) for a, b in _splits(cv, X, code, rng)]
+    seeded = [n if is_frozen(n.estimator) else _seeded(n, rng) for n in named]
+    answer = check_memory(memory).cache(_ask_folds, ignore=["n_jobs"])
+    proba, known, fold_teachers = answer(
+        seeded, X, y, sample_weight, splits, classes, averaging, weights, n_jobs=n_jobs
+    )
+    everyone = [t for folds in fold_teachers for t in folds]
+    shares = np.concatenate(
+        [np.full(len(f), w / len(f)) for f, w in zip(fold_teachers, weights, strict=True)]
+    )
+    fitted = [
+        n.estimator if is_frozen(n.estimator) else [t.estimator for t in folds]
+        for n, folds in zip(named, fold_teachers, strict=True)
+    ]
+    return SoftTargets(proba, known, Ensemble(everyone, shares, averaging), fitted)
+
+
+def _splits(cv: Any, X: Any, code: np.ndarray, rng: np.random.RandomState) -> Any:
+    """Return the folds; an integer is lowered to the size of the smallest class, but never below 2."""
+    if cv is None or isinstance(cv, int | np.integer):
+        smallest = int(np.bincount(code)[np.unique(code)].min())
+        cv = max(2, min(5 if cv is None else int(cv), smallest))
+    return check_cv(cv, code, classifier=True).split(X, code)
+
+
+def _seeded(named: Named, rng: np.random.RandomState) -> Named:
+    """Return an unfitted clone of a teacher with every unset random_state set."""
+    estimator = clone(named.estimator)
+    params = estimator.get_params(deep=True) if hasattr(estimator, "get_params") else {}
+    unset = [
+        name
+        for name in sorted(params)
+        if (name == "random_state" or name.endswith("__random_state")) and params[name] is None
+    ]
+    if unset:
+        estimator.set_params(**{name: int(rng.randint(np.iinfo(np.int32).max)) for name in unset})
+    return replace(named, estimator=estimator)
+
+
+def _ask_folds(
+    named: Sequence[Named],
+    X: Any,
+    y: np.ndarray,
+    sample_weight: np.ndarray | None,
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+    classes: np.ndarray,
+    averaging: str,
+    weights: np.ndarray,
+    n_jobs: int | None = None,
+) -> tuple[np.ndarray, np.ndarray, list[list[Teacher]]]:
+    """Fit each teacher on each fold and average its answers on the rows held out."""
+    counts = np.zeros(n_rows(X))
+    for _, test in splits:
+        counts[test] += 1
+    jobs = [
+        (i, split)
+        for i, n in enumerate(named)
+        for split in (splits if not is_frozen(n.estimator) else [None])
+    ]
+    results = Parallel(n_jobs=n_jobs)(
+        delayed(_fit_and_ask)(named[i], X, y, sample_weight, split, classes, averaging)
+        for i, split in jobs
+    )
+    mean = np.zeros((n_rows(X), len(classes)))
+    fold_teachers: list[list[Teacher]] = [[] for _ in named]
+    for (i, split), (teacher, answer) in zip(jobs, results, strict=True):
+        fold_teachers[i].append(teacher)
+        if split is None:
+            mean += weights[i] * answer
+        else:
+            test = split[1]
+            np.add.at(mean, test, weights[i] * answer / counts[test, None])
+    known = counts > 0
+    mean[~known] = 0 if averaging == "logits" else 1
+    return to_proba(mean, averaging), known, fold_teachers
+
+
+def _fit_and_ask(
+    named: Named,
+    X: Any,
+    y: np.ndarray,
+    sample_weight: np.ndarray | None,
+    split: tuple[np.ndarray, np.ndarray] | None,
+    classes: np.ndarray,
+    averaging: str,
+) -> tuple[Teacher, np.ndarray]:
+    """Fit a teacher on one fold and ask it about the rows held out; frozen ones are just asked."""
+    if split is None:
+        teacher = as_teacher(named, classes)
+        return teacher, Ensemble([teacher], np.ones(1), averaging).mean(X)
+    train, test = split
+    if sample_weight is not None:
+        train = train[sample_weight[train] > 0]
+    weight = None if sample_weight is None else sample_weight[train]
+    fitted, own_classes = fit_teacher(named, take_rows(X, train), y[train], weight)
+    teacher = as_teacher(
+        replace(named, estimator=fitted), classes, own_classes=own_classes, allow_missing=True
+    )
+    return teacher, Ensemble([teacher], np.ones(1), averaging).mean(take_rows(X, test))
+
+
+def out_of_bag(
+    named: Sequence[Named],
+    X: Any,
+    y: np.ndarray,
+    sample_weight: np.ndarray | None,
+    *,
+    classes: np.ndarray,
+    averaging: str,
+    weights: np.ndarray,
+    rng: np.random.RandomState,
+) -> SoftTargets:
+    """Give each row the vote of the members that did not see it, for the price of one fit a teacher.
+
+    Rows that every member saw have no soft target from that teacher; those that no teacher can
+    answer carry the hard term only.
+    """
+    total = np.zeros((n_rows(X), len(classes)))
+    share = np.zeros(n_rows(X))
+    teachers = []
+    for n, weight in zip(named, weights, strict=True):
+        if is_frozen(n.estimator):
+            teacher = as_teacher(n, classes)
+            answer = teacher.ask(X, averaging)
+        else:
+            teacher, answer = _fit_out_of_bag(n, X, y, sample_weight, classes, averaging, rng)
+        teachers.append(teacher)
+        seen = np.isfinite(answer).all(axis=1)
+        total[seen] += weight * answer[seen]
+        share[seen] += weight
+    known = share > 0
+    total[known] /= share[known, None]
+    total[~known] = 0 if averaging == "logits" else 1
+    fitted = [t.estimator for t in teachers]
+    return SoftTargets(
+        to_proba(total, averaging), known, Ensemble(teachers, weights, averaging), fitted
+    )
+
+
+def _fit_out_of_bag(
+    named: Named,
+    X: Any,
+    y: np.ndarray,
+    sample_weight: np.ndarray | None,
+    classes: np.ndarray,
+    averaging: str,
+    rng: np.random.RandomState,
+) -> tuple[Teacher, np.ndarray]:
+    """Fit a bagged teacher with oob_score and return it with its out-of-bag answers, NaN where none."""
+    named = _seeded(named, rng)
+    estimator = named.estimator
+    if "oob_score" not in estimator.get_params(deep=False):
+        raise ValueError(
+            f"{named.label} has no oob_score, which cv='oob' needs. Pass bagged teachers (such as "
+            "RandomForestClassifier), or cv=5."
+        )
+    estimator.set_params(oob_score=True)
+    try:
+        with warnings.catch_warnings():
+            # Rows that are never out of bag are what the answer's NaN stands for.
+            warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
+            fitted, own_classes = fit_teacher(named, X, y, sample_weight)
+    except ValueError as error:
+        raise ValueError(
+            f"{named.label} could not be fitted with oob_score=True, as cv='oob' asks: {error}"
+        ) from error
+    teacher = as_teacher(replace(named, estimator=fitted), classes, own_classes=own_classes)
+    votes = np.asarray(fitted.oob_decision_function_, dtype=np.float64)
+    sums = votes.sum(axis=1, keepdims=True)
+    votes = np.divide(votes, sums, out=np.full_like(votes, np.nan), where=sums > 0)
+    answers = np.full((len(votes), len(classes)), np.nan)
+    known = np.isfinite(votes).all(axis=1)
+    answers[known] = teacher.align(votes[known], averaging)
+    return teacher, answers

@@ -1,0 +1,165 @@
+"""From labelled rows to the arrays a student is trained on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import has_fit_parameter
+
+from skdistill._embedding import PiecewiseLinearEncoding
+from skdistill._inputs import TabularEncoder, check_matrix, n_rows, stack_rows, take_rows
+from skdistill._rows import Rows
+
+if TYPE_CHECKING:
+    from skdistill._targets import SoftTargets
+
+__all__ = ["ExtraRows", "TrainingSet", "build_training_set", "hold_out"]
+
+
+@dataclass
+class ExtraRows:
+    """Rows without a label: raw, with the soft targets the teachers gave them."""
+
+    X: Any
+    proba: np.ndarray
+    shapes_inputs: bool
+
+
+@dataclass
+class HeldOut:
+    """Prepared rows with true labels on which the epochs are compared."""
+
+    X: np.ndarray
+    label: np.ndarray
+    weight: np.ndarray
+
+
+@dataclass
+class TrainingSet:
+    """Everything a student is trained on; nothing here depends on temperature or alpha.
+
+    ``soft_weight`` and ``hard_weight`` are scaled so that the mean over all rows of weight times
+    loss is the weighted mean over the rows that carry the term. The first ``n_real`` rows are those
+    of `fit`.
+    """
+
+    X: np.ndarray
+    proba: np.ndarray
+    label: np.ndarray
+    soft_weight: np.ndarray
+    hard_weight: np.ndarray
+    classes: np.ndarray
+    preprocessor: Any
+    encoding: PiecewiseLinearEncoding | None
+    held_out: HeldOut | None
+    n_real: int
+
+
+def hold_out(rows: Rows, fraction: float, rng: np.random.RandomState) -> np.ndarray:
+    """Return a mask of rows to validate on, stratified by label where every class allows it."""
+    assert rows.code is not None
+    used = np.flatnonzero(rows.weight > 0)
+    code = rows.code[used]
+    n_classes = len(np.unique(code))
+    n_held = max(1, round(fraction * len(used)))
+    enough = np.bincount(code)[np.unique(code)].min() >= 2
+    stratify = code if enough and n_classes <= n_held <= len(used) - n_classes else None
+    seed = int(rng.randint(np.iinfo(np.int32).max))
+    _, held = train_test_split(used, test_size=n_held, stratify=stratify, random_state=seed)
+    mask = np.zeros(len(rows.weight), dtype=bool)
+    mask[held] = True
+    return mask
+
+
+def build_training_set(
+    rows: Rows,
+    targets: "SoftTargets | None",
+    extra: Sequence[ExtraRows],
+    held: np.ndarray,
+    *,
+    preprocessor: Any,
+    n_bins: int | None,
+) -> TrainingSet:
+    """Prepare all rows for the student and weigh them."""
+    assert rows.classes is not None
+    used = (rows.weight > 0) & ~held
+    train = rows.take(np.flatnonzero(used))
+    fitted, Z = _prepare(preprocessor, train, extra)
+    n, n_extra = len(train.weight), len(Z) - len(train.weight)
+    proba = _stack_proba(targets, extra, used, len(rows.classes))
+    soft = np.zeros(len(Z))
+    if targets is not None:
+        soft[:n] = train.weight * targets.known[used]
+        # An extra row counts as much as the average row of X.
+        soft[n:] = train.weight.mean()
+    hard = np.zeros(len(Z))
+    label = np.zeros(len(Z), dtype=np.int64)
+    if train.code is not None:
+        hard[:n], label[:n] = train.weight, train.code
+    encoding = None
+    if n_bins is not None:
+        shaping = n + sum(n_rows(e.X) for e in extra if e.shapes_inputs)
+        weight = np.concatenate([train.weight, np.full(n_extra, train.weight.mean())])
+        encoding = PiecewiseLinearEncoding(n_bins).fit(Z[:shaping], weight[:shaping])
+    return TrainingSet(
+        X=Z,
+        proba=proba,
+        label=label,
+        soft_weight=_scaled(soft),
+        hard_weight=_scaled(hard),
+        classes=rows.classes,
+        preprocessor=fitted,
+        encoding=encoding,
+        held_out=_held_out(rows, held, fitted) if held.any() else None,
+        n_real=n,
+    )
+
+
+def _prepare(
+    preprocessor: Any, train: Rows, extra: Sequence[ExtraRows]
+) -> tuple[Any, np.ndarray]:
+    """Fit what the student sees of X, and apply it to the rows of `fit` and the extra ones.
+
+    Our own encoder also learns its scale and categories from real extra rows, which may come from
+    another domain; a user's transformer is fitted on X and y alone.
+    """
+    tables = [train.X, *(e.X for e in extra)]
+    if preprocessor is None:
+        return None, np.concatenate([check_matrix(t, None) for t in tables])
+    if isinstance(preprocessor, str):
+        real = [e.X for e in extra if e.shapes_inputs]
+        weight = [train.weight, *(np.full(n_rows(t), train.weight.mean()) for t in real)]
+        everything = stack_rows([train.X, *real]) if real else train.X
+        fitted = TabularEncoder().fit(everything, sample_weight=np.concatenate(weight))
+    else:
+        fitted = clone(preprocessor)
+        label = None if train.code is None else train.classes[train.code]
+        weighted = has_fit_parameter(fitted, "sample_weight")
+        fitted.fit(train.X, label, **({"sample_weight": train.weight} if weighted else {}))
+    return fitted, np.concatenate([check_matrix(fitted.transform(t), fitted) for t in tables])
+
+
+def _stack_proba(
+    targets: "SoftTargets | None", extra: Sequence[ExtraRows], used: np.ndarray, n_classes: int
+) -> np.ndarray:
+    """Return the soft targets of all rows; rows without one get a placeholder of weight zero."""
+    if targets is None:
+        return np.full((int(used.sum()), n_classes), 1 / n_classes)
+    return np.concatenate([targets.proba[used], *(e.proba for e in extra)])
+
+
+def _scaled(weight: np.ndarray) -> np.ndarray:
+    """Scale weights so that a plain mean over all rows is the mean over the rows that carry one."""
+    total = weight.sum()
+    return weight * (len(weight) / total) if total > 0 else weight
+
+
+def _held_out(rows: Rows, held: np.ndarray, fitted: Any) -> HeldOut:
+    """Prepare the rows on which the epochs are compared."""
+    assert rows.code is not None
+    table = take_rows(rows.X, np.flatnonzero(held))
+    Z = check_matrix(table if fitted is None else fitted.transform(table), fitted)
+    return HeldOut(Z, rows.code[held], rows.weight[held])

@@ -1,0 +1,425 @@
+"""StudentClassifier: the frozen student, NumPy arrays and nothing else."""
+
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import validate_data
+
+from skdistill._embedding import PiecewiseLinearEncoding
+from skdistill._inputs import TabularEncoder, as_table, check_matrix
+from skdistill._versions import check_stamp, stamp
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["StudentClassifier"]
+
+# The mean is folded into float32 weights only below this ratio of |mean| to standard deviation:
+# above it the cancellation costs more digits than float32 has to spare.
+_FOLDABLE_MEAN = 10.0
+# Sums of squares below this bound prove that an input holds no NaN, no inf and nothing near overflow.
+_PLAIN_SQUARES = {np.dtype(np.float32): 1e30, np.dtype(np.float64): 1e200}
+_CHUNK_BYTES = 1 << 20
+# Where the arithmetic overflows, inputs are taken as this many standard deviations from the mean.
+_FAR = 1e6
+
+
+class Layer(NamedTuple):
+    """One step of the frozen forward: its kind and the arrays it needs."""
+
+    kind: str
+    arrays: tuple[np.ndarray, ...] = ()
+
+
+def _linear(h: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    # np.dot and not @: the ufunc matmul reports an overflow as a warning, which is handled by value here.
+    out = np.dot(h, weight)
+    out += bias
+    return out
+
+
+def _relu(h: np.ndarray) -> np.ndarray:
+    return np.maximum(h, 0.0, out=h)
+
+
+def _tanh(h: np.ndarray) -> np.ndarray:
+    return np.tanh(h, out=h)
+
+
+def _gelu(h: np.ndarray) -> np.ndarray:
+    from scipy.special import ndtr
+
+    return np.multiply(h, ndtr(h), out=h)
+
+
+def _silu(h: np.ndarray) -> np.ndarray:
+    from scipy.special import expit
+
+    return np.multiply(h, expit(h), out=h)
+
+
+def _affine(h: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    out = h * scale
+    out += shift
+    return out
+
+
+def _layer_norm(
+    h: np.ndarray, scale: np.ndarray, shift: np.ndarray, epsilon: np.ndarray
+) -> np.ndarray:
+    centred = h - h.mean(axis=1, keepdims=True)
+    variance = np.square(centred).mean(axis=1, keepdims=True)
+    return _affine(centred / np.sqrt(variance + epsilon), scale, shift)
+
+
+def _standardise(h: np.ndarray, mean: np.ndarray, scale: np.ndarray, like: np.ndarray) -> np.ndarray:
+    return ((h - mean) / scale).astype(like.dtype, copy=False)
+
+
+def _encode(
+    h: np.ndarray, column: np.ndarray, slope: np.ndarray, offset: np.ndarray, like: np.ndarray
+) -> np.ndarray:
+    out = h.take(column, axis=1) * slope
+    out += offset
+    np.maximum(out, 0.0, out=out)
+    np.minimum(out, 1.0, out=out)
+    return out.astype(like.dtype, copy=False)
+
+
+_STEPS = {
+    "linear": _linear,
+    "relu": _relu,
+    "tanh": _tanh,
+    "gelu": _gelu,
+    "silu": _silu,
+    "affine": _affine,
+    "layer_norm": _layer_norm,
+    "standardise": _standardise,
+    "encode": _encode,
+}
+
+
+def _run(steps: list[Layer], X: np.ndarray) -> np.ndarray:
+    """Push the rows of X through the steps in chunks that stay in the cache."""
+    widest = max(max((a.shape[-1] for a in s.arrays if a.ndim), default=1) for s in steps)
+    rows = max(128, _CHUNK_BYTES // (X.itemsize * max(widest, X.shape[1])))
+    if len(X) <= rows:
+        return _run_chunk(steps, X)
+    return np.concatenate([_run_chunk(steps, X[i : i + rows]) for i in range(0, len(X), rows)])
+
+
+def _run_chunk(steps: list[Layer], h: np.ndarray) -> np.ndarray:
+    for kind, arrays in steps:
+        h = _STEPS[kind](h, *arrays)
+    return h
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities, row by row, in the dtype of the logits."""
+    logits = logits - _row_max(logits)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=1, keepdims=True)
+    return logits
+
+
+def _row_max(logits: np.ndarray) -> np.ndarray:
+    """Return each row's maximum as a column; a reduction over a short last axis is slow in NumPy."""
+    if logits.shape[1] > 8:
+        return logits.max(axis=1, keepdims=True)
+    top = logits[:, :1].copy()
+    for j in range(1, logits.shape[1]):
+        np.maximum(top, logits[:, j : j + 1], out=top)
+    return top
+
+
+def _freeze_layers(
+    first: list[Layer], layers: list[Layer], dtype: np.dtype
+) -> list[Layer]:
+    """Cast the network's own layers to the dtype of the arithmetic, behind the first steps."""
+    cast = [Layer(s.kind, tuple(np.ascontiguousarray(a, dtype) for a in s.arrays)) for s in layers]
+    return [*first, *cast]
+
+
+class StudentClassifier(ClassifierMixin, BaseEstimator):
+    """The classifier that is deployed: frozen arrays, NumPy arithmetic, no torch.
+
+    It is made by :class:`~skdistill.DistilledClassifier` as ``student_`` and holds the weights of the
+    trained network, what it needs to prepare raw rows (scaling, bins, categories) and the class
+    labels. It is a fitted scikit-learn classifier: it can be a teacher, the last step of a
+    Pipeline, wrapped in ``FrozenEstimator``, or calibrated. It has no constructor parameters and
+    cannot be fitted.
+
+    The weights are float32. The arithmetic follows the input: float32 rows are answered in
+    float32, everything else in float64.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The class labels, in the order of the columns of :meth:`predict_proba`.
+    n_features_in_ : int
+        Number of raw input columns.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the input columns, where the classifier was fitted on a DataFrame.
+    n_parameters_ : int
+        Number of trained numbers in the network.
+    preprocessor_ : transformer or None
+        What the network sees of X.
+    encoding_ : PiecewiseLinearEncoding or None
+        The bins of the numerical embedding.
+    layers_ : list of Layer
+        The network behind them.
+
+    See Also
+    --------
+    DistilledClassifier : Trains the student.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skdistill import DistilledClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> teacher = LogisticRegression(max_iter=1000).fit(X, y)
+    >>> student = DistilledClassifier([teacher], random_state=0).fit(X, y).student_
+    >>> student.predict_proba(X[:2]).shape
+    (2, 3)
+    """
+
+    classes_: np.ndarray
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+    preprocessor_: Any
+    encoding_: PiecewiseLinearEncoding | None
+    layers_: list[Layer]
+
+    @classmethod
+    def _freeze(
+        cls,
+        *,
+        classes: np.ndarray,
+        n_features_in: int,
+        feature_names_in: np.ndarray | None,
+        preprocessor: Any,
+        encoding: PiecewiseLinearEncoding | None,
+        layers: list[Layer],
+    ) -> Self:
+        """Build a student from trained arrays, rounding the weights to float32 once."""
+        self = cls()
+        self.classes_ = classes
+        self.n_features_in_ = n_features_in
+        if feature_names_in is not None:
+            self.feature_names_in_ = feature_names_in
+        self.preprocessor_ = preprocessor
+        self.encoding_ = encoding
+        self.layers_ = [
+            Layer(s.kind, tuple(np.asarray(a, dtype=np.float32) for a in s.arrays)) for s in layers
+        ]
+        self._build_steps()
+        return self
+
+    def _build_steps(self) -> None:
+        """Prepare the steps from raw rows and from prepared rows, once for each dtype."""
+        dtypes = (np.dtype(np.float32), np.dtype(np.float64))
+        self._takes_raw = self.preprocessor_ is None or (
+            type(self.preprocessor_) is TabularEncoder and self.preprocessor_.is_affine_
+        )
+        self._prepared_steps = {
+            d: _freeze_layers(self._encoding_steps(d), self.layers_, d) for d in dtypes
+        }
+        self._raw_steps = {d: self._fold(d) for d in dtypes} if self._takes_raw else {}
+
+    def _encoding_steps(self, dtype: np.dtype) -> list[Layer]:
+        """Return the embedding of prepared rows as a step."""
+        if self.encoding_ is None:
+            return []
+        e = self.encoding_
+        slope, offset = e.slope_.astype(dtype), e.offset_.astype(dtype)
+        return [Layer("encode", (e.column_, slope, offset, np.empty(0, dtype)))]
+
+    def _fold(self, dtype: np.dtype) -> list[Layer]:
+        """Return the steps from raw rows, with the scaling folded in where that loses no digits."""
+        if self.preprocessor_ is None:
+            return self._prepared_steps[dtype]
+        mean, scale = self.preprocessor_.mean_, self.preprocessor_.scale_
+        like = np.empty(0, dtype)
+        mean_folds = dtype == np.float64 or bool(np.all(np.abs(mean) < _FOLDABLE_MEAN * scale))
+        if self.encoding_ is not None:
+            e = self.encoding_
+            # Bins of a far-off mean are computed in float64 and only their values in [0, 1] rounded.
+            inner = dtype if mean_folds else np.dtype(np.float64)
+            slope = e.slope_ / scale[e.column_]
+            offset = e.offset_ - mean[e.column_] * slope
+            step = Layer("encode", (e.column_, slope.astype(inner), offset.astype(inner), like))
+            return _freeze_layers([step], self.layers_, dtype)
+        first = self.layers_[0]
+        if not mean_folds or first.kind != "linear":
+            step = Layer("standardise", (mean, scale, like))
+            return _freeze_layers([step], self.layers_, dtype)
+        weight = first.arrays[0].astype(np.float64) / scale[:, None]
+        bias = first.arrays[1].astype(np.float64) - mean @ weight
+        return _freeze_layers([], [Layer("linear", (weight, bias)), *self.layers_[1:]], dtype)
+
+    @property
+    def n_parameters_(self) -> int:
+        """Number of trained numbers in the network."""
+        return sum(a.size for s in self.layers_ for a in s.arrays if a.ndim)
+
+    def fit(self, X: Any, y: Any = None) -> NoReturn:
+        """Refuse: a frozen student cannot be trained.
+
+        Parameters
+        ----------
+        X : ignored
+        y : ignored
+
+        Raises
+        ------
+        TypeError
+            Always.
+        """
+        raise TypeError(
+            "A StudentClassifier is frozen and cannot be fitted. Fit a DistilledClassifier, or wrap "
+            "the student in sklearn.frozen.FrozenEstimator where a meta-estimator calls fit."
+        )
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict class labels.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features_in_)
+            Raw rows, as they were passed to ``fit``.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+        """
+        return self.classes_[self._logits(X).argmax(axis=1)]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict class probabilities.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features_in_)
+            Raw rows, as they were passed to ``fit``.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``; float32 for float32 rows, else float64.
+
+        Raises
+        ------
+        ValueError
+            If X has another width or other names than in ``fit``, holds inf, or holds NaN although
+            ``fit`` saw no missing value.
+        """
+        return _softmax(self._logits(X))
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Predict the logarithm of the class probabilities.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features_in_)
+            Raw rows, as they were passed to ``fit``.
+
+        Returns
+        -------
+        log_proba : ndarray of shape (n_samples, n_classes)
+        """
+        logits = self._logits(X)
+        logits = logits - _row_max(logits)
+        logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        return logits
+
+    def _logits(self, X: Any) -> np.ndarray:
+        """Return the logits of raw rows: by the fast lane where X is plain, else with every check."""
+        if (
+            type(X) is np.ndarray
+            and self._takes_raw
+            and (bound := _PLAIN_SQUARES.get(X.dtype)) is not None
+            and X.ndim == 2
+            and X.shape[1] == self.n_features_in_
+            and X.shape[0] > 0
+            and not hasattr(self, "feature_names_in_")
+            and np.vdot(X, X) < bound
+        ):
+            logits = _run(self._raw_steps[X.dtype], X)
+            if np.isfinite(logits.sum()):
+                return logits
+        return self._checked_logits(X)
+
+    def _checked_logits(self, X: Any) -> np.ndarray:
+        """Return the logits of any input, with scikit-learn's checks and messages."""
+        X = as_table(X)
+        validate_data(self, X, reset=False, skip_check_array=True)
+        dtype = np.dtype(np.float32 if getattr(X, "dtype", None) == np.float32 else np.float64)
+        Z = X if self.preprocessor_ is None else self.preprocessor_.transform(X)
+        Z = check_matrix(Z, self.preprocessor_)
+        steps = self._prepared_steps[dtype]
+        with np.errstate(over="ignore", invalid="ignore"):
+            logits = _run(steps, np.ascontiguousarray(Z, dtype))
+            far = ~np.isfinite(logits).all(axis=1)
+            if far.any():
+                logits[far] = _run(steps, np.clip(Z[far], -_FAR, _FAR).astype(dtype))
+        return logits
+
+    def to_torch(self) -> "torch.nn.Module":
+        """Return the student as a torch module in float64 with the same weights.
+
+        Returns
+        -------
+        module : torch.nn.Sequential
+            Maps rows to logits. The rows are raw where the preprocessing is only a scaling, which
+            is then the first layer; otherwise they are what ``preprocessor_.transform`` returns.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from skdistill import DistilledClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> teacher = LogisticRegression(max_iter=1000).fit(X, y)
+        >>> student = DistilledClassifier([teacher], random_state=0).fit(X, y).student_
+        >>> logits = student.to_torch()(torch.tensor(X))
+        >>> bool(abs(logits.softmax(1).detach().numpy() - student.predict_proba(X)).max() < 1e-6)
+        True
+        """
+        from skdistill._net import torch_student
+
+        return torch_student(self)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell that the student is always fitted."""
+        return hasattr(self, "layers_")
+
+    def __sklearn_clone__(self) -> Self:
+        """Return the student itself: there is nothing to fit again."""
+        return self
+
+    def __sklearn_tags__(self) -> Tags:
+        """Tell which inputs the preprocessing takes."""
+        tags = super().__sklearn_tags__()
+        mixed = type(getattr(self, "preprocessor_", None)) is TabularEncoder
+        tags.input_tags.string = mixed
+        tags.input_tags.categorical = mixed
+        tags.input_tags.allow_nan = mixed and self.preprocessor_.allow_missing_
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the weights and not what is computed from them."""
+        made = ("_prepared_steps", "_raw_steps", "_takes_raw")
+        state = {k: v for k, v in self.__dict__.items() if k not in made}
+        return {**state, "_versions": stamp()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the weights and what is computed from them."""
+        state = dict(state)
+        check_stamp(state, type(self).__name__)
+        self.__dict__.update(state)
+        self._build_steps()

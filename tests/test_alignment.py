@@ -1,0 +1,163 @@
+"""Laws of the alignment of a teacher's columns."""
+
+import warnings
+
+import hypothesis.strategies as st
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+
+from skdistill._alignment import (
+    align_columns,
+    check_proba,
+    check_shape,
+    columns_by_label,
+    take_columns,
+)
+
+
+@pytest.mark.parametrize(
+    ("own", "classes", "columns"),
+    [
+        ([0, 1, 2], [0, 1, 2], [0, 1, 2]),
+        (["b", "a"], ["a", "b"], [1, 0]),
+        ([1, 2], [1, 2], [0, 1]),
+        ([-1, 1], [-1, 1], [0, 1]),
+        ([0, 1, 2], [0, 2], [0, 2]),
+        ([0, 1], [0.0, 1.0], [0, 1]),
+        ([0, 1], [False, True], [0, 1]),
+        ([False, True], [0, 1], [0, 1]),
+        (np.array(["a", "b"], dtype=object), ["a", "b"], [0, 1]),
+        ([np.str_("a"), np.str_("b")], np.array(["a", "b"], dtype=object), [0, 1]),
+    ],
+)
+def test_by_value(own, classes, columns):
+    assert align_columns(own, classes, "t").tolist() == columns
+
+
+@pytest.mark.parametrize(
+    ("own", "columns"),
+    [
+        (["a", "b"], [0, 1]),
+        (["0", "1"], [0, 1]),
+        ([1, 2], [0, 1]),
+        ([-1, 1], [0, 1]),
+        ([1.5, 2.5], [0, 1]),
+        # Encoders number the sorted labels, whatever the order of the teacher's columns.
+        (["b", "a"], [1, 0]),
+    ],
+)
+def test_encoded_labels_by_position(own, columns):
+    assert align_columns(own, np.array([0, 1]), "t").tolist() == columns
+
+
+@pytest.mark.parametrize(
+    ("own", "classes"),
+    [
+        (["a", "b"], ["a", "c"]),
+        (["a", "b"], [0, 1, 2]),
+        (["a", "b", "c"], [0, 1]),
+        ([1, 2], [2, 3]),
+        ([0, 1], ["0", "1"]),
+        ([0, 1], ["a", "b"]),
+        (["a", "b"], [0.0, 1.0]),
+        (["a", "b"], [False, True]),
+    ],
+)
+def test_no_match_lists_both_label_sets(own, classes):
+    with pytest.raises(ValueError, match=r"t 0 .*do not match.*teacher knows \[.*classes are \["):
+        align_columns(own, np.array(classes), "t 0")
+
+
+def test_error_names_the_way_out_and_cuts_long_lists():
+    with pytest.raises(ValueError, match=r"and 80 more.*CallableTeacher\(teacher.predict_proba"):
+        align_columns(np.arange(100), np.array(["a", "b"]), "t")
+
+
+def test_strings_against_numbers_do_not_warn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="do not match"):
+            align_columns(np.array(["1", "2"]), np.array([1, 2]), "t")
+
+
+def test_repeated_classes_and_several_outputs_are_refused():
+    with pytest.raises(ValueError, match="t has the same class twice"):
+        align_columns([0, 0], [0, 1], "t")
+    with pytest.raises(ValueError, match="t predicts 2 outputs"):
+        align_columns([np.array([0, 1]), np.array([0, 1, 2])], [0, 1], "t")
+
+
+def test_a_class_may_be_missing_only_where_allowed():
+    columns = align_columns(["a", "c"], np.array(["a", "b", "c"]), "t", allow_missing=True)
+    assert columns.tolist() == [0, -1, 1]
+    with pytest.raises(ValueError, match="do not match"):
+        align_columns(["a", "c"], np.array(["a", "b", "c"]), "t")
+
+
+def test_missing_class_is_never_taken_by_position():
+    columns = align_columns([1, 2], np.array([0, 1]), "t", allow_missing=True)
+    assert columns.tolist() == [-1, 0]
+
+
+@given(st.permutations(range(5)), st.integers(0, 2**32 - 1))
+def test_permuted_columns_give_the_same_answer(order, seed):
+    proba = np.random.default_rng(seed).dirichlet(np.ones(5), size=7)
+    labels = np.array(list("abcde"))
+    columns = align_columns(labels[order], labels, "t")
+    np.testing.assert_allclose(take_columns(proba[:, order], columns), proba, atol=1e-15)
+
+
+def test_dropped_classes_are_renormalised_and_no_mass_is_uniform():
+    proba = np.array([[0.2, 0.6, 0.2], [0.0, 1.0, 0.0], [np.nan, np.nan, np.nan]])
+    np.testing.assert_allclose(
+        take_columns(proba, np.array([0, 2])), [[0.5, 0.5], [0.5, 0.5], [np.nan, np.nan]]
+    )
+
+
+def test_missing_class_gets_no_probability():
+    proba = take_columns(np.array([[0.25, 0.75]]), np.array([0, -1, 1]))
+    np.testing.assert_array_equal(proba, [[0.25, 0.0, 0.75]])
+
+
+def test_frame_is_reordered_by_its_column_names():
+    frame = pd.DataFrame({"yes": [0.1, 0.7], "no": [0.9, 0.3]})
+    np.testing.assert_array_equal(columns_by_label(frame, ["no", "yes"]), [[0.9, 0.1], [0.3, 0.7]])
+    np.testing.assert_array_equal(columns_by_label(frame, ["a", "b"]), frame.to_numpy())
+
+
+def test_shape_is_checked():
+    with pytest.raises(ValueError, match=r"t returned an array of shape \(3,\).*\[1 - p, p\]"):
+        check_shape(np.ones(3), 3, 2, "t")
+    with pytest.raises(ValueError, match=r"shape \(2, 3\), expected \(2, 2\)"):
+        check_shape(np.ones((2, 3)), 2, 2, "t")
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_rows_sum_to_one_exactly_enough(seed):
+    proba = np.random.default_rng(seed).dirichlet(np.ones(4), size=5).astype(np.float32)
+    again = check_proba(proba.astype(np.float64), "t")
+    np.testing.assert_allclose(again.sum(axis=1), 1.0, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(again, proba, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ([np.nan, 1.0], "t returned nan in row 11, column 0"),
+        ([np.inf, 0.0], "t returned inf in row 11, column 0"),
+        ([-0.5, 1.5], r"t returned -0.5 in row 11, column 0; a probability lies in \[0, 1\]"),
+        ([0.5, 1.5], "t returned 1.5 in row 11, column 1"),
+        ([0.5, 0.6], "t returned probabilities that sum to 1.1 in row 11"),
+    ],
+)
+def test_what_is_no_probability_is_refused(row, words):
+    with pytest.raises(ValueError, match=words):
+        check_proba(np.array([[0.5, 0.5], row]), "t", first_row=10)
+
+
+def test_rounding_errors_are_forgiven():
+    proba = check_proba(np.array([[-1e-7, 1 + 1e-7], [0.5004, 0.5]]), "t")
+    assert (proba >= 0).all()
+    np.testing.assert_allclose(proba.sum(axis=1), 1.0, atol=1e-15)
