@@ -238,14 +238,22 @@ class Peers:
 def _hidden(config: dict[str, Any]) -> tuple[int, ...]:
     """Return a configuration's hidden layers, the reference's where it names none."""
     sizes = DistilledClassifier(**config).get_params(deep=False)["hidden_layer_sizes"]
-    return (
-        tuple(sizes)
-        if isinstance(sizes, Sequence) and not isinstance(sizes, str)
-        else (REFERENCE_HIDDEN)
-    )
+    named = isinstance(sizes, Sequence) and not isinstance(sizes, str)
+    return tuple(sizes) if named else REFERENCE_HIDDEN
 
 
-_SHAPE = ("hidden_layer_sizes", "activation", "dropout", "numerical_embedding", "n_bins")
+# What a plain student shares with a distilled one: the network and what it sees. Its epochs are so
+# many that early stopping ends it, so that a short configuration gets no weak baseline.
+_PLAIN = {"alpha": 0.0, "early_stopping": True, "max_epochs": 200}
+_SHAPE = (
+    "hidden_layer_sizes",
+    "activation",
+    "dropout",
+    "numerical_embedding",
+    "n_bins",
+    "student_module",
+    "preprocessor",
+)
 
 
 def run_job(split: Split, lesson: Taught, names: Iterable[str], *, fresh: bool) -> Job:
@@ -261,11 +269,11 @@ def run_job(split: Split, lesson: Taught, names: Iterable[str], *, fresh: bool) 
         rule = CONFIGS[name]
         config = rule(split.X_train) if callable(rule) else dict(rule)
         answers[name] = _student(split, teachers, config)
-        shape = repr([DistilledClassifier(**config).get_params(deep=False).get(p) for p in _SHAPE])
+        own = {word: config[word] for word in _SHAPE if word in config}
+        shape = repr(DistilledClassifier(**own))
         if shape not in plain_by_shape:
             plain_by_shape[shape] = f"plain ({name})"
-            labels_only = {**config, "alpha": 0.0, "early_stopping": True}
-            answers[f"plain ({name})"] = _student(split, teachers, labels_only)
+            answers[f"plain ({name})"] = _student(split, teachers, {**own, **_PLAIN})
         hidden = _hidden(config)
         answers.setdefault(_torch_row(hidden), peers.plain(hidden))
         configs[name], plain_rows[name] = config, [plain_by_shape[shape], _torch_row(hidden)]
@@ -366,11 +374,15 @@ def summarise(results: dict[str, dict[str, Any]], config: str, metric: str) -> d
     shown = [row for row in rows.values() if row["gap_shown"]]
     shares = [row["share"] for row in shown]
     gaps = sum(row["gap"] for row in shown)
+    gains_of_all, gaps_of_all = (
+        sum(row[part] for row in rows.values()) for part in ("gain", "gap")
+    )
     return {
         "sets_with_gap": len(shown),
         "median_share": float(np.median(shares)) if shown else None,
         "lowest_share": min(shares) if shown else None,
         "pooled_share": sum(row["gain"] for row in shown) / gaps if shown else None,
+        "pooled_share_of_all_sets": gains_of_all / gaps_of_all if gaps_of_all > 0 else None,
         "wins": [name for name, row in rows.items() if row["gain"] > row["gain_error"]],
         "losses": [name for name, row in rows.items() if row["gain"] < -row["gain_error"]],
         "at_or_above_ensemble": [name for name, row in rows.items() if row["over_ensemble"] >= 0],
@@ -441,10 +453,11 @@ def print_set(name: str, result: dict[str, Any]) -> None:
         if row in result["comparisons"]:
             compared = result["comparisons"][row]
             shares = " / ".join(_share(compared[metric]["share"]) for metric in METRICS)
+        ratio = "" if row == "ensemble" else f"{value['cpu_seconds'] / classic:.2f}"
         print(
             f"  {row:<28}{value['accuracy']:>9.4f}{value['log_loss']:>10.4f}"
             f"{value['roc_auc']:>8.4f}{value['n_parameters'] or '':>9}{value['seconds']:>8.2f}"
-            f"{value['cpu_seconds'] / classic:>10.2f}  {shares}",
+            f"{ratio:>10}  {shares}",
             flush=True,
         )
 
@@ -462,7 +475,9 @@ def print_summary(summary: dict[str, Any], n_sets: int) -> None:
             part = parts[metric]
             print(
                 f"  {metric:<9} median {_share(part['median_share']):>4}  pooled "
-                f"{_share(part['pooled_share']):>4}  lowest {_share(part['lowest_share']):>4}  "
+                f"{_share(part['pooled_share']):>4} (all sets "
+                f"{_share(part['pooled_share_of_all_sets'])})  "
+                f"lowest {_share(part['lowest_share']):>4}  "
                 f"on {part['sets_with_gap']} sets with a gap; wins {len(part['wins'])}, losses "
                 f"{len(part['losses'])} {part['losses'] or ''}, at or above the ensemble "
                 f"{len(part['at_or_above_ensemble'])}, within two errors of it "

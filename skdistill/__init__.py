@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from skdistill import augment, losses, teachers
+    from skdistill._artefact import BadArtefactError, UnsupportedFormatError
     from skdistill._classifier import DistilledClassifier
     from skdistill._torch_student import TorchStudent
     from skdistill._tuning import DistilledClassifierCV
     from skdistill._versions import SkdistillVersionWarning
-    from skdistill.student import BadArtefactError, StudentClassifier, UnsupportedFormatError
+    from skdistill.student import StudentClassifier
     from skdistill.teachers import CallableTeacher, TeachersLeftBehind, TorchTeacher
 
     __version__: str
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "BadArtefactError": "student",
+    "BadArtefactError": "_artefact",
     "CallableTeacher": "teachers",
     "DistilledClassifier": "_classifier",
     "DistilledClassifierCV": "_tuning",
@@ -45,7 +46,7 @@ _HOME = {
     "TeachersLeftBehind": "teachers",
     "TorchStudent": "_torch_student",
     "TorchTeacher": "teachers",
-    "UnsupportedFormatError": "student",
+    "UnsupportedFormatError": "_artefact",
 }
 _SUBMODULES = ("augment", "losses", "teachers")
 

@@ -333,18 +333,26 @@ def fit_teacher(
         fit_params |= _weight_params(named, estimator, sample_weight)
     y, own_classes = _labels_for(last, y, classes)
     try:
-        if _comes_from(last, "skorch"):
-            X = numeric_array(X, "float32") if last is estimator else X
-            with left_as_found([]), _interruptible(last):
-                _seed_torch(seed)
-                estimator.fit(X, y, **fit_params)
-        else:
-            estimator.fit(X, y, **fit_params)
+        _fit(estimator, last, X, y, fit_params, seed)
     except Exception as error:
         raise ValueError(
             f"{named.label} failed to fit on {_n_rows(X)} rows: {type(error).__name__}: {error}"
         ) from error
     return estimator, own_classes
+
+
+def _fit(
+    estimator: Any, last: Any, X: Any, y: np.ndarray, fit_params: dict[str, Any], seed: int | None
+) -> None:
+    """Fit in place; a skorch net without touching torch's global random state."""
+    if not _comes_from(last, "skorch"):
+        estimator.fit(X, y, **fit_params)
+        return
+    if last is estimator:
+        X = numeric_array(X, "float32")
+    with left_as_found([]), _interruptible(last):
+        _seed_torch(seed)
+        estimator.fit(X, y, **fit_params)
 
 
 def _labels_for(

@@ -8,14 +8,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import Tags, check_random_state, get_tags
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdistill._adapter import as_teacher
+from skdistill._folds import distinct_row_folds
 from skdistill._inputs import TabularEncoder
 from skdistill._parameters import check_parameters
 from skdistill._pickling import LeftBehind
@@ -208,17 +211,29 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 raise ValueError(getattr(self, name).refusal())
         check_parameters(self)
         rng = check_random_state(self.random_state)
-        if y is None and self.teachers is None and teacher_proba is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None: "
-                "only prefit teachers can label rows. Pass y, or teachers=[...]."
-            )
+        if y is None:
+            self._check_without_labels(teacher_proba)
         rows = read_rows(X, y, sample_weight, X_unlabeled, teacher_proba)
         validate_data(self, rows.X, skip_check_array=True)
-        if y is None and (self.early_stopping or not self._is_prefit()):
-            reason = "early_stopping=True" if self.early_stopping else f"cv={self.cv!r}"
-            raise ValueError(f"{reason} needs labels, but y is None. Pass y.")
+        if isinstance(self.preprocessor, str):
+            # What the student cannot read is refused here and not after hours of fitting teachers.
+            TabularEncoder().fit(rows.X, sample_weight=rows.weight)
         return rows, rng
+
+    def _check_without_labels(self, teacher_proba: Any) -> None:
+        """Raise where nothing but labels could teach."""
+        if self.early_stopping:
+            reason = "early_stopping=True compares the epochs on labels"
+        elif not self._is_prefit():
+            reason = f"cv={self.cv!r} fits the teachers inside fit"
+        elif self.teachers is None and teacher_proba is None:
+            reason = "only prefit teachers can label rows"
+        else:
+            return
+        raise ValueError(
+            f"{type(self).__name__} requires y to be passed, but the target y is None: {reason}. "
+            "Pass y, or prefit teachers with early_stopping=False."
+        )
 
     def _is_prefit(self) -> bool:
         return isinstance(self.cv, str) and self.cv == "prefit"
@@ -226,7 +241,9 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     def _name_teachers(self, rows: Rows) -> list[Named]:
         """Name and check the teachers, make the default one, and settle the classes."""
         if self.teachers is None:
-            default = make_pipeline(TabularEncoder(), ExtraTreesClassifier())
+            # One encoder for all folds: each must take what is missing, or rare, in another.
+            encoder = TabularEncoder().fit(rows.X, sample_weight=rows.weight)
+            default = make_pipeline(FrozenEstimator(encoder), ExtraTreesClassifier())
             named = name_teachers([default])
         else:
             named = name_teachers(self.teachers, reserved=self._get_param_names())
@@ -282,14 +299,23 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         assert rows.code is not None and rows.classes is not None
         _warn_about_frozen(named)
         settings: dict[str, Any] = {"classes": rows.classes, "averaging": averaging}
-        settings |= {"weights": weights, "rng": rng}
+        settings |= {"weights": weights, "rng": rng, "weighted": self._weighted(named, rows)}
         y = rows.classes[rows.code]
         weight = None if (rows.weight == 1).all() else rows.weight
         if isinstance(self.cv, str) and self.cv == "oob":
             return out_of_bag(named, rows.X, y, weight, **settings)
         settings |= {"n_jobs": self.n_jobs, "memory": self.memory, "code": rows.code}
-        settings["cv"] = None if self._is_prefit() else self.cv
+        # The default teacher needs folds nobody chose: such that weights act as repeated rows.
+        folds = distinct_row_folds(rows.X, rows.code, rows.weight) if self._is_prefit() else self.cv
+        settings["cv"] = folds
         return cross_fit(named, rows.X, y, weight, **settings)
+
+    def _weighted(self, named: list[Named], rows: Rows) -> list[bool]:
+        """Tell which teachers get the sample weights: with metadata routing, those that ask."""
+        if not get_config()["enable_metadata_routing"] or (rows.weight == 1).all():
+            return [True] * len(named)
+        routed = process_routing(self, "fit", sample_weight=rows.weight)
+        return ["sample_weight" in routed.get(n.name, {}).get("fit", {}) for n in named]
 
     def _given_ensemble(
         self, rows: Rows, named: list[Named], weights: np.ndarray, averaging: str
@@ -370,6 +396,43 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             module, criterion, training, self._training_settings(training), seed=seed
         )
 
+    def _prepare_stack(
+        self, X: Any, y: Any, params: dict[str, Any], *, soft: bool
+    ) -> tuple[TrainingSet, int]:
+        """Do what `fit` does before training; return the rows and the seed of the network."""
+        rows, rng = self._read(
+            X, y, *(params.get(k) for k in ("sample_weight", "X_unlabeled", "teacher_proba"))
+        )
+        named = self._name_teachers(rows)
+        training, _ = self._make_training_set(rows, named, rng, float(soft))
+        return training, int(rng.randint(np.iinfo(np.int32).max))
+
+    def _train_stack(
+        self, training: TrainingSet, candidates: list[dict[str, float]], seed: int
+    ) -> list[Any]:
+        """Train a student for each temperature and alpha at once; None where one diverged."""
+        import torch
+
+        from skdistill import _net
+        from skdistill._criterion import DistillationCriterion
+
+        settings = self._training_settings(training)
+        place = {"dtype": getattr(torch, settings.dtype), "device": settings.device}
+        temperature, alpha = (
+            torch.tensor([c[name] for c in candidates], **place).view(-1, 1, 1)
+            for name in ("temperature", "alpha")
+        )
+        module = self._build_module(training, seed, n_students=len(candidates))
+        criterion = DistillationCriterion(temperature, alpha, self.loss)
+        net = _net.train(module, criterion, training, settings, seed=seed)
+        layers = [net.module_.layers(i) for i in range(len(candidates))]
+        return [
+            self._freeze(training, stack)
+            if all(np.isfinite(a).all() for layer in stack for a in layer.arrays)
+            else None
+            for stack in layers
+        ]
+
     def _training_settings(self, training: TrainingSet) -> Any:
         """Return the words of scikit-learn for the loop over the rows."""
         from skdistill import _net
@@ -423,22 +486,9 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     def _finish(self, training: TrainingSet, net: Any, fitted_teachers: list[Any]) -> None:
         """Freeze the trained network into `student_` and record what training left."""
         from skdistill import _net
-        from skdistill._torch_student import TorchStudent
-        from skdistill.student import StudentClassifier
 
         layers = _net.frozen_layers(net.module_)
-        described: dict[str, Any] = {
-            "classes": training.classes,
-            "n_features_in": self.n_features_in_,
-            "feature_names_in": getattr(self, "feature_names_in_", None),
-            "preprocessor": training.preprocessor,
-        }
-        if layers is None:
-            student: Any = TorchStudent._freeze(module=copy.deepcopy(net.module_), **described)
-        else:
-            student = StudentClassifier._freeze(
-                layers=layers, encoding=training.encoding, **described
-            )
+        student = self._freeze(training, layers, module=net.module_)
         records = [name for name in net.history[0] if name.endswith("_loss")]
         self.history_ = {name: np.array(net.history[:, name]) for name in records}
         self.n_iter_ = len(net.history)
@@ -446,6 +496,21 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.net_ = net
         self.student_ = student
         self.classes_ = training.classes
+
+    def _freeze(self, training: TrainingSet, layers: Any, module: Any = None) -> Any:
+        """Return the student: frozen layers, or the user's own module where it cannot be frozen."""
+        from skdistill._torch_student import TorchStudent
+        from skdistill.student import StudentClassifier
+
+        described: dict[str, Any] = {
+            "classes": training.classes,
+            "n_features_in": self.n_features_in_,
+            "feature_names_in": getattr(self, "feature_names_in_", None),
+            "preprocessor": training.preprocessor,
+        }
+        if layers is None:
+            return TorchStudent._freeze(module=copy.deepcopy(module), **described)
+        return StudentClassifier._freeze(layers=layers, encoding=training.encoding, **described)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict class labels.
@@ -718,7 +783,7 @@ def _warn_if_uninformed(proba: np.ndarray, rows: Rows) -> None:
     weight = rows.weight / rows.weight.sum()
     agreement = float(weight @ (proba.argmax(axis=1) == rows.code))
     majority = float(np.bincount(rows.code, weights=weight).max())
-    if agreement <= majority:
+    if agreement <= majority + 1e-9:
         warnings.warn(
             f"The teachers agree with y on {agreement:.1%} of the rows; always naming the largest "
             f"class agrees on {majority:.1%}. Were the teachers fitted on X as it arrives here? A "

@@ -31,19 +31,32 @@ class Targets(NamedTuple):
         return Targets(*(column.index_select(0, rows) for column in self))
 
 
-class LossTerms(NamedTuple):
-    """The batch means of the soft and the hard term and of their weighed sum."""
+class WeighedTargets(NamedTuple):
+    """What a batch carries when temperature and weights are already multiplied in.
 
-    total: Tensor
+    The columns are: the tempered soft target times its weight, the one-hot label times its weight,
+    the two weights, and T² times the weighed entropy of the soft target, negated.
+    """
+
+    columns: Tensor
+
+    def take(self, rows: Tensor) -> "WeighedTargets":
+        """Return the targets of some rows."""
+        return WeighedTargets(self.columns.index_select(0, rows))
+
+
+class LossSums(NamedTuple):
+    """Sums of the weighed soft and hard losses over the rows of a batch, one for each student."""
+
     soft: Tensor
     hard: Tensor
 
 
 class DistillationCriterion(nn.Module):
-    """Weighed mean of soft and hard losses, with its gradient at the logits.
+    """Soft and hard losses, weighed and reduced, with their gradient at the logits.
 
     ``temperature`` and ``alpha`` are numbers, or tensors of shape (n_students, 1, 1) when a stack
-    of students is trained at once; the batch means then have shape (n_students,).
+    of students is trained at once; sums then have shape (n_students,).
     """
 
     def __init__(
@@ -57,16 +70,13 @@ class DistillationCriterion(nn.Module):
         self.alpha = alpha
         self.loss = loss
 
-    def forward(self, logits: Tensor, targets: Targets) -> LossTerms:
-        """Return the batch means; differentiable."""
-        soft = (targets.soft_weight * self._soft_rows(logits, targets)).mean(-1)
-        hard = (targets.hard_weight * self._hard_rows(logits, targets)).mean(-1)
-        return self._weigh(soft, hard)
-
-    def _weigh(self, soft: Tensor, hard: Tensor) -> LossTerms:
-        """Combine the two batch means by alpha."""
-        alpha = self.alpha.flatten() if isinstance(self.alpha, Tensor) else self.alpha
-        return LossTerms(alpha * soft + (1 - alpha) * hard, soft, hard)
+    def forward(self, logits: Tensor, targets: Targets) -> LossSums:
+        """Return the sums over the batch; differentiable."""
+        soft = (targets.soft_weight * self._soft_rows(logits, targets)).sum(-1)
+        log_proba = logits.log_softmax(-1)
+        label = targets.label.unsqueeze(-1).expand(*logits.shape[:-1], 1)
+        hard = -(targets.hard_weight * log_proba.gather(-1, label).squeeze(-1)).sum(-1)
+        return LossSums(soft, hard)
 
     def _soft_rows(self, logits: Tensor, targets: Targets) -> Tensor:
         """Return the soft loss of each row."""
@@ -74,41 +84,72 @@ class DistillationCriterion(nn.Module):
             return self.loss(logits, targets.proba, targets.label, temperature=self.temperature)
         return SOFT_LOSSES[self.loss](logits, targets, self.temperature)
 
-    def _hard_rows(self, logits: Tensor, targets: Targets) -> Tensor:
-        """Return the cross-entropy with the label of each row; rows without one have weight 0."""
-        log_proba = logits.log_softmax(-1)
-        label = targets.label.unsqueeze(-1).expand(*logits.shape[:-1], 1)
-        return -log_proba.gather(-1, label).squeeze(-1)
+    def total(self, sums: LossSums) -> Tensor:
+        """Weigh the two sums by alpha."""
+        alpha = self.alpha.flatten() if isinstance(self.alpha, Tensor) else self.alpha
+        return alpha * sums.soft + (1 - alpha) * sums.hard
 
-    def at_logits(self, logits: Tensor, targets: Targets) -> tuple[LossTerms, Tensor]:
-        """Return the batch means and the gradient of their weighed sum at the logits."""
+    def weigh(self, targets: Targets) -> "Targets | WeighedTargets":
+        """Multiply temperature and weights into the targets once, where the loss allows it."""
+        if self.loss != "kl" or isinstance(self.temperature, Tensor):
+            return targets
+        soft_weight, hard_weight = targets.soft_weight[:, None], targets.hard_weight[:, None]
+        target = losses.temper(targets.proba, self.temperature)
+        entropy = torch.special.entr(target).sum(-1, keepdim=True)
+        one_hot = nn.functional.one_hot(targets.label, target.shape[1])
+        columns = [target * soft_weight, one_hot * hard_weight, soft_weight, hard_weight]
+        return WeighedTargets(
+            torch.cat([*columns, -(self.temperature**2) * soft_weight * entropy], dim=1)
+        )
+
+    def at_logits(
+        self, logits: Tensor, targets: Targets | WeighedTargets
+    ) -> tuple[LossSums, Tensor]:
+        """Return the sums over the batch, and the gradient of the weighed batch mean."""
+        if isinstance(targets, WeighedTargets):
+            return self._weighed_kl_at_logits(logits, targets.columns)
         if self.loss == "kl":
             return self._kl_at_logits(logits, targets)
         with torch.enable_grad():
             leaf = logits.detach().requires_grad_()
-            terms = self(leaf, targets)
-            (gradient,) = torch.autograd.grad(terms.total.sum(), leaf)
-        return LossTerms(*(term.detach() for term in terms)), gradient
+            sums = self(leaf, targets)
+            (gradient,) = torch.autograd.grad(self.total(sums).sum() / logits.shape[-2], leaf)
+        return LossSums(*(term.detach() for term in sums)), gradient
 
-    def _kl_at_logits(self, logits: Tensor, targets: Targets) -> tuple[LossTerms, Tensor]:
+    def _weighed_kl_at_logits(self, logits: Tensor, columns: Tensor) -> tuple[LossSums, Tensor]:
         """Closed form: alpha·T·(softmax(z/T) - q)·w_soft + (1 - alpha)·(softmax(z) - y)·w_hard."""
-        T, alpha = self.temperature, self.alpha
+        T, alpha, n, k = self.temperature, self.alpha, logits.shape[0], logits.shape[1]
+        target, label = columns[:, :k], columns[:, k : 2 * k]
+        log_proba = logits.log_softmax(1)
+        log_soft = log_proba if T == 1 else (logits / T).log_softmax(1)
+        hard = -(log_proba * label).sum()
+        soft = columns[:, -1].sum() - T**2 * (log_soft * target).sum()
+        gradient = log_soft.exp()
+        gradient.mul_(columns[:, 2 * k : 2 * k + 1]).sub_(target).mul_(alpha * T / n)
+        if alpha < 1:
+            rest = log_proba.exp_().mul_(columns[:, 2 * k + 1 : 2 * k + 2]).sub_(label)
+            gradient.add_(rest, alpha=(1 - alpha) / n)
+        return LossSums(soft, hard), gradient
+
+    def _kl_at_logits(self, logits: Tensor, targets: Targets) -> tuple[LossSums, Tensor]:
+        """Give a stack of students what `_weighed_kl_at_logits` gives one."""
+        T, alpha, n = self.temperature, self.alpha, logits.shape[-2]
         log_proba = logits.log_softmax(-1)
         label = targets.label.unsqueeze(-1).expand(*logits.shape[:-1], 1)
-        hard = -(log_proba.gather(-1, label).squeeze(-1) * targets.hard_weight).mean(-1)
+        hard = -(log_proba.gather(-1, label).squeeze(-1) * targets.hard_weight).sum(-1)
         hard_gradient = log_proba.exp_()
         hard_gradient.scatter_add_(-1, label, torch.full_like(label, -1.0, dtype=logits.dtype))
-        hard_gradient *= ((1 - alpha) / logits.shape[-2]) * targets.hard_weight.unsqueeze(-1)
+        hard_gradient *= ((1 - alpha) / n) * targets.hard_weight.unsqueeze(-1)
 
         target = losses.temper(targets.proba, T)
         log_soft = (logits / T).log_softmax(-1)
         rows = -(torch.special.entr(target).sum(-1) + (target * log_soft).sum(-1))
         square = T.flatten() ** 2 if isinstance(T, Tensor) else T**2
-        soft = square * (rows * targets.soft_weight).mean(-1)
+        soft = square * (rows * targets.soft_weight).sum(-1)
         gradient = log_soft.exp_().sub_(target)
-        gradient *= (alpha * T / logits.shape[-2]) * targets.soft_weight.unsqueeze(-1)
+        gradient *= (alpha * T / n) * targets.soft_weight.unsqueeze(-1)
         gradient += hard_gradient
-        return self._weigh(soft, hard), gradient
+        return LossSums(soft, hard), gradient
 
 
 def _kl(logits: Tensor, targets: Targets, temperature: float | Tensor) -> Tensor:

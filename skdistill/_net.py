@@ -13,7 +13,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import Tensor, nn
 
-from skdistill._criterion import DistillationCriterion, LossTerms, Targets
+from skdistill._criterion import DistillationCriterion, LossSums, Targets
 from skdistill._embedding import PiecewiseLinearEncoding
 from skdistill._training_set import TrainingSet
 from skdistill.student import Layer
@@ -77,20 +77,31 @@ class StudentMLP(nn.Module):
             self.register_buffer("slope", torch.as_tensor(encoding.slope_))
             self.register_buffer("offset", torch.as_tensor(encoding.offset_))
             n_features = len(encoding.column_)
-        generator = torch.Generator().manual_seed(seed)
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         sizes = [n_features, *hidden_layer_sizes, n_classes]
-        for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
-            # Drawn in float64 so that every dtype starts from the same weights.
-            draw = torch.rand(n_in + 1, n_out, generator=generator, dtype=torch.float64)
-            draw = (2 * draw - 1) / math.sqrt(n_in)
-            if n_students is None:
-                weight, bias = draw[:-1], draw[-1]
-            else:
-                weight, bias = (t.repeat(n_students, 1, 1) for t in (draw[:-1], draw[-1:]))
-            self.weights.append(nn.Parameter(weight.clone()))
-            self.biases.append(nn.Parameter(bias.clone()))
+        self.shapes = list(zip(sizes[:-1], sizes[1:], strict=True))
+        generator = torch.Generator().manual_seed(seed)
+        # Drawn in float64 so that every dtype starts from the same weights.
+        draws = [
+            (2 * torch.rand((n_in + 1) * n_out, generator=generator, dtype=torch.float64) - 1)
+            / math.sqrt(n_in)
+            for n_in, n_out in self.shapes
+        ]
+        theta = torch.cat(draws)
+        self.theta = nn.Parameter(theta if n_students is None else theta.repeat(n_students, 1))
         self._generator = torch.Generator().manual_seed(seed + 1)
+
+    def pairs(self, flat: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return the weight and bias of each layer as views of the flat numbers."""
+        pairs, start = [], 0
+        for n_in, n_out in self.shapes:
+            middle, stop = start + n_in * n_out, start + (n_in + 1) * n_out
+            weight, bias = flat[..., start:middle], flat[..., middle:stop]
+            shape = flat.shape[:-1]
+            # In a stack the bias keeps an axis for the rows.
+            bias_shape = (n_out,) if flat.ndim == 1 else (*shape, 1, n_out)
+            pairs.append((weight.view(*shape, n_in, n_out), bias.view(bias_shape)))
+            start = stop
+        return pairs
 
     def embed(self, X: Tensor) -> Tensor:
         """Return the piecewise-linear encoding of prepared rows, or the rows themselves."""
@@ -102,8 +113,8 @@ class StudentMLP(nn.Module):
         """Return the logits, of shape (n_rows, n_classes) or (n_students, n_rows, n_classes)."""
         activate = _ACTIVATIONS[self.activation][0]
         h = self.embed(X)
-        last = len(self.weights) - 1
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+        last = len(self.shapes) - 1
+        for i, (weight, bias) in enumerate(self.pairs(self.theta)):
             h = torch.matmul(h, weight) + bias
             if i < last:
                 h = activate(h)
@@ -114,30 +125,33 @@ class StudentMLP(nn.Module):
     def _dropout_mask(self, h: Tensor) -> Tensor:
         """Draw the mask of a layer, one for all students of a stack."""
         keep = 1 - self.dropout
-        draw = torch.rand(h.shape[-2:], generator=self._generator, dtype=torch.float64)
-        return ((draw < keep).to(h.dtype) / keep).to(h.device)
+        mask = torch.empty(h.shape[-2:], dtype=h.dtype)
+        return mask.bernoulli_(keep, generator=self._generator).div_(keep).to(h.device)
 
     @torch.no_grad()
-    def backward_by_hand(self, X: Tensor, targets: Targets, criterion: Any) -> LossTerms:
-        """Run a batch forward, write every parameter's ``grad`` and return the batch means."""
+    def backward_by_hand(self, X: Tensor, targets: Any, criterion: Any) -> LossSums:
+        """Run a batch forward, write the gradient of its mean and return the sums of its losses."""
+        if self.theta.grad is None:
+            self.theta.grad = torch.zeros_like(self.theta)
+            self._views = self.pairs(self.theta.data), self.pairs(self.theta.grad)
+        parameters, gradients = self._views
         activate, activation_backward, _ = _ACTIVATIONS[self.activation]
-        weights, biases = list(self.weights), list(self.biases)
         dropping = self.training and self.dropout > 0
         inputs, sums, outputs, masks = [self.embed(X)], [], [], []
-        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        for weight, bias in parameters[:-1]:
             z = _product(inputs[-1], weight, bias)
             a = activate(z)
             sums.append(z)
             outputs.append(a)
             masks.append(self._dropout_mask(a) if dropping else None)
             inputs.append(a * masks[-1] if dropping else a)
-        logits = _product(inputs[-1], weights[-1], biases[-1])
-        terms, gradient = criterion.at_logits(logits, targets)
-        for i in range(len(weights) - 1, -1, -1):
-            weights[i].grad = torch.matmul(inputs[i].mT, gradient)
-            biases[i].grad = gradient.sum(-2, keepdim=biases[i].ndim == 3)
+        terms, gradient = criterion.at_logits(_product(inputs[-1], *parameters[-1]), targets)
+        for i in range(len(parameters) - 1, -1, -1):
+            into_weight, into_bias = gradients[i]
+            torch.matmul(inputs[i].mT, gradient, out=into_weight)
+            torch.sum(gradient, -2, keepdim=into_bias.ndim == 3, out=into_bias)
             if i:
-                gradient = torch.matmul(gradient, weights[i].mT)
+                gradient = torch.matmul(gradient, parameters[i][0].mT)
                 if dropping:
                     gradient *= masks[i - 1]
                 gradient = activation_backward(gradient, sums[i - 1], outputs[i - 1])
@@ -146,11 +160,10 @@ class StudentMLP(nn.Module):
     def layers(self, student: int | None = None) -> list[Layer]:
         """Return the frozen layers of the student, or of one student of the stack."""
         frozen: list[Layer] = []
-        for weight, bias in zip(self.weights, self.biases, strict=True):
-            w, b = (p.detach().cpu().numpy() for p in (weight, bias))
-            if student is not None:
-                w, b = w[student], b[student, 0]
-            frozen += [Layer("linear", (w.copy(), b.copy())), Layer(self.activation)]
+        flat = self.theta if student is None else self.theta[student]
+        for weight, bias in self.pairs(flat.detach().cpu()):
+            arrays = weight.numpy().copy(), bias.numpy().copy()
+            frozen += [Layer("linear", arrays), Layer(self.activation)]
         return frozen[:-1]
 
 
@@ -164,14 +177,14 @@ def _product(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 class _Batches:
     """Shuffled batches of nearly equal size, cut from tensors."""
 
-    def __init__(self, X: Tensor, targets: Targets, batch_size: int, generator: torch.Generator):
+    def __init__(self, X: Tensor, targets: Any, batch_size: int, generator: torch.Generator):
         self.X, self.targets, self.generator = X, targets, generator
         self.n_batches = -(-len(X) // batch_size)
 
     def __len__(self) -> int:
         return self.n_batches
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Targets]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
         if self.n_batches == 1:
             yield self.X, self.targets
             return
@@ -222,9 +235,8 @@ class BestEpoch(Callback):
             if loss.ndim == 0:
                 keep = bool(better)
                 self.state_[name] = value.clone() if keep else self.state_[name]
-            elif value.ndim == 3:
-                chosen = better.view(-1, 1, 1)
-                self.state_[name] = torch.where(chosen, value, self.state_[name])
+            elif name == "theta":
+                self.state_[name] = torch.where(better[:, None], value, self.state_[name])
         if bool((epoch - self.epoch_ >= self.patience).all()):
             raise _Stop
 
@@ -290,20 +302,21 @@ class StudentNet(NeuralNet):
     ) -> None:
         """Run the batches of an epoch and record its mean losses once."""
         self._set_training(training)
-        sums: list[Tensor] = []
+        soft: Any = 0.0
+        hard: Any = 0.0
         n_rows = 0
         for batch in iterator:
             if self.callbacks_:
                 self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch)
-            size = len(batch[0])
-            terms = [term.detach() * size for term in step["terms"]]
-            sums = terms if not sums else [a.add_(b) for a, b in zip(sums, terms, strict=True)]
-            n_rows += size
+            soft, hard = soft + step["sums"].soft, hard + step["sums"].hard
+            n_rows += len(batch[0])
             if self.callbacks_:
                 self.notify("on_batch_end", batch=batch, training=training, **step)
-        total, soft, hard = ((s / n_rows).tolist() for s in sums)
-        for name, value in (("loss", total), ("soft_loss", soft), ("hard_loss", hard)):
+        means = LossSums(soft / n_rows, hard / n_rows)
+        total = self.criterion_.total(means).tolist()
+        terms = {"loss": total, "soft_loss": means.soft.tolist(), "hard_loss": means.hard.tolist()}
+        for name, value in terms.items():
             self.history.record(f"{prefix}_{name}", value)
         if isinstance(total, float) and not math.isfinite(total):
             raise FloatingPointError(
@@ -322,6 +335,7 @@ class StudentNet(NeuralNet):
         if self.callbacks_:
             parameters = list(self.get_all_learnable_params())
             self.notify("on_grad_computed", named_parameters=parameters, batch=batch, training=True)
+            step.setdefault("loss", self.criterion_.total(step["sums"]) / len(batch[0]))
         self.optimizer_.step()
         return step
 
@@ -329,12 +343,12 @@ class StudentNet(NeuralNet):
         """Compute losses and gradients: by hand for our MLP, by autograd for any other module."""
         X, targets = batch
         if isinstance(self.module_, StudentMLP):
-            terms = self.module_.backward_by_hand(X, targets, self.criterion_)
-        else:
-            self.optimizer_.zero_grad()
-            terms = self.criterion_(_logits_of(self.module_(X)), targets)
-            terms.total.backward()
-        return {"loss": terms.total, "terms": terms}
+            return {"sums": self.module_.backward_by_hand(X, targets, self.criterion_)}
+        self.optimizer_.zero_grad()
+        sums = self.criterion_(_logits_of(self.module_(X)), targets)
+        loss = self.criterion_.total(sums) / len(X)
+        loss.backward()
+        return {"sums": LossSums(sums.soft.detach(), sums.hard.detach()), "loss": loss.detach()}
 
 
 def _logits_of(output: Any) -> Tensor:
@@ -405,9 +419,9 @@ def train(
         seed=seed,
     )
     work = 6.0 * min(settings.batch_size, len(X)) * sum(p.numel() for p in module.parameters())
-    with _one_thread(work < _WORTH_A_THREAD):
+    with _one_thread(work < _WORTH_A_THREAD), _no_denormals():
         if isinstance(module, StudentMLP):
-            net.fit(X, targets)
+            net.fit(X, criterion.weigh(targets))
         else:
             with _seeded_globally(seed):
                 net.fit(X, targets)
@@ -441,6 +455,17 @@ def _one_thread(wanted: bool) -> Iterator[None]:
             _ThreadLimit.users -= 1
             if _ThreadLimit.users == 0:
                 torch.set_num_threads(_ThreadLimit.before)
+
+
+@contextlib.contextmanager
+def _no_denormals() -> Iterator[None]:
+    """Take denormal numbers as zero: the moments of idle units decay into them, and they are slow."""
+    already = bool((torch.tensor([1e-40]) * 1.0 == 0).all())
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(already)
 
 
 _global_seed_lock = threading.RLock()

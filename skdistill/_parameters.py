@@ -47,6 +47,17 @@ def _either(*rules: tuple[Callable[[Any], bool], str]) -> tuple[Callable[[Any], 
     return lambda value: any(test(value) for test, _ in rules), " or ".join(w for _, w in rules)
 
 
+def _is_device(value: Any) -> bool:
+    """Tell whether torch can put a tensor there."""
+    import torch
+
+    try:
+        torch.empty(0, device=value)
+    except (AssertionError, RuntimeError, TypeError, ValueError):
+        return False
+    return True
+
+
 _boolean = (lambda value: isinstance(value, bool) or type(value).__name__ == "bool", "a bool")
 _callable = (callable, "a callable")
 _sizes = (
@@ -58,7 +69,9 @@ _sizes = (
     "a sequence of integers >= 1 (empty for a linear student)",
 )
 _transformer = (
-    lambda value: hasattr(value, "fit") and hasattr(value, "transform") and not isinstance(value, type),
+    lambda value: (
+        hasattr(value, "fit") and hasattr(value, "transform") and not isinstance(value, type)
+    ),
     "a transformer",
 )
 _infinity = math.inf
@@ -84,6 +97,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "early_stopping": _boolean,
     "validation_fraction": _real(0, 1, closed="neither"),
     "n_iter_no_change": _integer(1),
+    "device": (_is_device, "a device that torch can use here, such as 'cpu' or 'cuda'"),
     "dtype": _choice("auto", "float32", "float64"),
     "keep_teachers": _boolean,
     "verbose": _either(_boolean, _integer(0)),

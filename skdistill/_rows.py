@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def _check_weight(sample_weight: Any, n: int) -> np.ndarray:
     """Return the weights as float64, all positive or zero and not all zero."""
     if sample_weight is None:
         return np.ones(n)
-    if np.ndim(sample_weight) == 0:
+    if isinstance(sample_weight, Real):
         sample_weight = np.full(n, sample_weight)
     weight = check_array(
         sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
@@ -102,7 +103,8 @@ def _encode_labels(y: Any, n: int, weight: np.ndarray) -> tuple[np.ndarray, np.n
     check_classification_targets(y)
     if len(y) != n:
         raise ValueError(
-            f"Found input variables with inconsistent numbers of samples: X has {n}, y has {len(y)}."
+            f"Found input variables with inconsistent numbers of samples: X has {n}, y has "
+            f"{len(y)}."
         )
     classes, code = np.unique(y, return_inverse=True)
     used = np.unique(code[weight > 0])
@@ -160,13 +162,8 @@ def _warn_if_disjoint(X: Any, extra: Any) -> None:
         )
 
 
-def check_teacher_proba(teacher_proba: Any, n: int, classes: np.ndarray | None) -> np.ndarray:
+def check_teacher_proba(teacher_proba: Any, n: int, classes: np.ndarray) -> np.ndarray:
     """Return given soft targets as rows that sum to 1 exactly."""
-    if classes is None:
-        raise ValueError(
-            "teacher_proba without y needs teachers that name the classes: pass y, or teachers "
-            "with classes_."
-        )
     proba = check_array(teacher_proba, dtype=np.float64, input_name="teacher_proba")
     if proba.shape != (n, len(classes)):
         raise ValueError(

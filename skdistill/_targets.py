@@ -15,8 +15,8 @@ from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_memory
 
-from skdistill._inputs import n_rows, take_rows
 from skdistill._adapter import Teacher, as_teacher, fit_teacher
+from skdistill._inputs import n_rows, take_rows
 from skdistill._roster import Named, is_frozen, split_steps
 from skdistill.teachers import TorchTeacher
 
@@ -171,7 +171,7 @@ class AnswerCache:
         return bool(np.allclose(again, answer[rows], rtol=0, atol=1e-5))
 
     def _store(self, key: Any, references: list[weakref.ref[Any]], answer: np.ndarray) -> None:
-        """Remember an answer and forget the oldest ones beyond the bound and those of dead teachers."""
+        """Remember an answer; forget those of dead teachers, and the oldest beyond the bound."""
         with self._lock:
             self._entries[key] = (references, answer)
             self._entries.move_to_end(key)
@@ -187,7 +187,7 @@ class AnswerCache:
 
 
 def _identity(teacher: Teacher) -> Any:
-    """Return the object that makes the teacher what it is: a bare module is wrapped anew each time."""
+    """Return what makes the teacher what it is: a bare module is wrapped anew each time."""
     estimator = teacher.estimator
     return estimator.module if isinstance(estimator, TorchTeacher) else estimator
 
@@ -206,6 +206,7 @@ def cross_fit(
     code: np.ndarray,
     averaging: str,
     weights: np.ndarray,
+    weighted: Sequence[bool],
     rng: np.random.RandomState,
     n_jobs: int | None = None,
     memory: Any = None,
@@ -213,13 +214,15 @@ def cross_fit(
     """Give each row the mean answer of teachers that never saw it.
 
     The splits are drawn once and shared by the teachers. Splits that overlap (repeated or random
-    ones) are averaged; a row that is never held out has no soft target.
+    ones) are averaged; a row that is never held out has no soft target. ``weighted`` tells which
+    teachers get the sample weights.
     """
     splits = [(np.asarray(a), np.asarray(b)) for a, b in _splits(cv, X, code, rng)]
-    seeded = [n if is_frozen(n.estimator) else _seeded(n, rng) for n in named]
+    to_fit = [_seeded(n, w, rng) for n, w in zip(named, weighted, strict=True)]
+    seed = int(rng.randint(np.iinfo(np.int32).max))
     answer = check_memory(memory).cache(_ask_folds, ignore=["n_jobs"])
     proba, known, fold_teachers = answer(
-        seeded, X, y, sample_weight, splits, classes, averaging, weights, n_jobs=n_jobs
+        to_fit, X, y, sample_weight, splits, classes, averaging, weights, seed, n_jobs=n_jobs
     )
     everyone = [t for folds in fold_teachers for t in folds]
     shares = np.concatenate(
@@ -233,15 +236,35 @@ def cross_fit(
 
 
 def _splits(cv: Any, X: Any, code: np.ndarray, rng: np.random.RandomState) -> Any:
-    """Return the folds; an integer is lowered to the size of the smallest class, but never below 2."""
+    """Return the folds; an integer is lowered to the smallest class, but never below 2."""
     if cv is None or isinstance(cv, int | np.integer):
         smallest = int(np.bincount(code)[np.unique(code)].min())
         cv = max(2, min(5 if cv is None else int(cv), smallest))
     return check_cv(cv, code, classifier=True).split(X, code)
 
 
-def _seeded(named: Named, rng: np.random.RandomState) -> Named:
-    """Return an unfitted clone of a teacher with every unset random_state set."""
+@dataclass(frozen=True)
+class _ToFit:
+    """A teacher that is to be fitted, its seed, and whether it gets the sample weights."""
+
+    named: Named
+    seed: int
+    weighted: bool
+
+    def fit(
+        self, X: Any, y: np.ndarray, sample_weight: np.ndarray | None, classes: np.ndarray
+    ) -> tuple[Named, np.ndarray | None]:
+        """Return the fitted clone, and the labels of its columns where it learned codes."""
+        weight = sample_weight if self.weighted else None
+        fitted, own_classes = fit_teacher(self.named, X, y, weight, classes=classes, seed=self.seed)
+        return replace(self.named, estimator=fitted), own_classes
+
+
+def _seeded(named: Named, weighted: bool, rng: np.random.RandomState) -> _ToFit:
+    """Set every unset random_state of a clone of the teacher; frozen ones stay as they are."""
+    seed = int(rng.randint(np.iinfo(np.int32).max))
+    if is_frozen(named.estimator):
+        return _ToFit(named, seed, weighted)
     estimator = clone(named.estimator)
     params = estimator.get_params(deep=True) if hasattr(estimator, "get_params") else {}
     unset = [
@@ -251,11 +274,11 @@ def _seeded(named: Named, rng: np.random.RandomState) -> Named:
     ]
     if unset:
         estimator.set_params(**{name: int(rng.randint(np.iinfo(np.int32).max)) for name in unset})
-    return replace(named, estimator=estimator)
+    return _ToFit(replace(named, estimator=estimator), seed, weighted)
 
 
 def _ask_folds(
-    named: Sequence[Named],
+    to_fit: Sequence[_ToFit],
     X: Any,
     y: np.ndarray,
     sample_weight: np.ndarray | None,
@@ -263,6 +286,7 @@ def _ask_folds(
     classes: np.ndarray,
     averaging: str,
     weights: np.ndarray,
+    seed: int,
     n_jobs: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, list[list[Teacher]]]:
     """Fit each teacher on each fold and average its answers on the rows held out."""
@@ -271,15 +295,15 @@ def _ask_folds(
         counts[test] += 1
     jobs = [
         (i, split)
-        for i, n in enumerate(named)
-        for split in (splits if not is_frozen(n.estimator) else [None])
+        for i, t in enumerate(to_fit)
+        for split in (splits if not is_frozen(t.named.estimator) else [None])
     ]
     results = Parallel(n_jobs=n_jobs)(
-        delayed(_fit_and_ask)(named[i], X, y, sample_weight, split, classes, averaging)
+        delayed(_fit_and_ask)(to_fit[i], X, y, sample_weight, split, classes, averaging, seed)
         for i, split in jobs
     )
     mean = np.zeros((n_rows(X), len(classes)))
-    fold_teachers: list[list[Teacher]] = [[] for _ in named]
+    fold_teachers: list[list[Teacher]] = [[] for _ in to_fit]
     for (i, split), (teacher, answer) in zip(jobs, results, strict=True):
         fold_teachers[i].append(teacher)
         if split is None:
@@ -293,26 +317,25 @@ def _ask_folds(
 
 
 def _fit_and_ask(
-    named: Named,
+    to_fit: _ToFit,
     X: Any,
     y: np.ndarray,
     sample_weight: np.ndarray | None,
     split: tuple[np.ndarray, np.ndarray] | None,
     classes: np.ndarray,
     averaging: str,
+    seed: int,
 ) -> tuple[Teacher, np.ndarray]:
     """Fit a teacher on one fold and ask it about the rows held out; frozen ones are just asked."""
     if split is None:
-        teacher = as_teacher(named, classes)
+        teacher = as_teacher(to_fit.named, classes)
         return teacher, Ensemble([teacher], np.ones(1), averaging).mean(X)
     train, test = split
     if sample_weight is not None:
         train = train[sample_weight[train] > 0]
     weight = None if sample_weight is None else sample_weight[train]
-    fitted, own_classes = fit_teacher(named, take_rows(X, train), y[train], weight)
-    teacher = as_teacher(
-        replace(named, estimator=fitted), classes, own_classes=own_classes, allow_missing=True
-    )
+    fitted, own_classes = to_fit.fit(take_rows(X, train), y[train], weight, classes)
+    teacher = as_teacher(fitted, classes, own_classes=own_classes, allow_missing=True)
     return teacher, Ensemble([teacher], np.ones(1), averaging).mean(take_rows(X, test))
 
 
@@ -325,9 +348,10 @@ def out_of_bag(
     classes: np.ndarray,
     averaging: str,
     weights: np.ndarray,
+    weighted: Sequence[bool],
     rng: np.random.RandomState,
 ) -> SoftTargets:
-    """Give each row the vote of the members that did not see it, for the price of one fit a teacher.
+    """Give each row the vote of the members that did not see it, for one fit a teacher.
 
     Rows that every member saw have no soft target from that teacher; those that no teacher can
     answer carry the hard term only.
@@ -335,12 +359,13 @@ def out_of_bag(
     total = np.zeros((n_rows(X), len(classes)))
     share = np.zeros(n_rows(X))
     teachers = []
-    for n, weight in zip(named, weights, strict=True):
+    for n, weight, takes in zip(named, weights, weighted, strict=True):
         if is_frozen(n.estimator):
             teacher = as_teacher(n, classes)
             answer = teacher.ask(X, averaging)
         else:
-            teacher, answer = _fit_out_of_bag(n, X, y, sample_weight, classes, averaging, rng)
+            to_fit = _seeded(n, takes, rng)
+            teacher, answer = _fit_out_of_bag(to_fit, X, y, sample_weight, classes, averaging)
         teachers.append(teacher)
         seen = np.isfinite(answer).all(axis=1)
         total[seen] += weight * answer[seen]
@@ -355,20 +380,18 @@ def out_of_bag(
 
 
 def _fit_out_of_bag(
-    named: Named,
+    to_fit: _ToFit,
     X: Any,
     y: np.ndarray,
     sample_weight: np.ndarray | None,
     classes: np.ndarray,
     averaging: str,
-    rng: np.random.RandomState,
 ) -> tuple[Teacher, np.ndarray]:
-    """Fit a bagged teacher with oob_score and return it with its out-of-bag answers, NaN where none."""
-    named = _seeded(named, rng)
-    estimator = named.estimator
+    """Fit a bagged teacher and return it with its out-of-bag answers, NaN where none."""
+    estimator, label = to_fit.named.estimator, to_fit.named.label
     if "oob_score" not in estimator.get_params(deep=False):
         raise ValueError(
-            f"{named.label} has no oob_score, which cv='oob' needs. Pass bagged teachers (such as "
+            f"{label} has no oob_score, which cv='oob' needs. Pass bagged teachers (such as "
             "RandomForestClassifier), or cv=5."
         )
     estimator.set_params(oob_score=True)
@@ -376,13 +399,13 @@ def _fit_out_of_bag(
         with warnings.catch_warnings():
             # Rows that are never out of bag are what the answer's NaN stands for.
             warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
-            fitted, own_classes = fit_teacher(named, X, y, sample_weight)
+            fitted, own_classes = to_fit.fit(X, y, sample_weight, classes)
     except ValueError as error:
         raise ValueError(
-            f"{named.label} could not be fitted with oob_score=True, as cv='oob' asks: {error}"
+            f"{label} could not be fitted with oob_score=True, as cv='oob' asks: {error}"
         ) from error
-    teacher = as_teacher(replace(named, estimator=fitted), classes, own_classes=own_classes)
-    votes = np.asarray(fitted.oob_decision_function_, dtype=np.float64)
+    teacher = as_teacher(fitted, classes, own_classes=own_classes)
+    votes = np.asarray(fitted.estimator.oob_decision_function_, dtype=np.float64)
     sums = votes.sum(axis=1, keepdims=True)
     votes = np.divide(votes, sums, out=np.full_like(votes, np.nan), where=sums > 0)
     answers = np.full((len(votes), len(classes)), np.nan)

@@ -156,6 +156,44 @@ class TorchStudent(ClassifierMixin, BaseEstimator):
         """
         return self.module_
 
+    def save(self, path: Any) -> NoReturn:
+        """Refuse: a network that is code cannot go into a file of arrays.
+
+        Parameters
+        ----------
+        path : ignored
+
+        Raises
+        ------
+        TypeError
+            Always.
+        """
+        raise TypeError(self._no_file("save"))
+
+    def to_onnx(self, path: Any = None, *, quantize: bool = False) -> NoReturn:
+        """Refuse: only torch knows how to convert the user's own network.
+
+        Parameters
+        ----------
+        path : ignored
+        quantize : ignored
+
+        Raises
+        ------
+        TypeError
+            Always.
+        """
+        raise TypeError(self._no_file("to_onnx"))
+
+    def _no_file(self, method: str) -> str:
+        """Say why there is no file and what to do instead."""
+        return (
+            f"A TorchStudent has no {method}: its network ({type(self.module_).__name__}) is the "
+            "user's own code. Export student_.to_torch() with torch.onnx.export or keep its "
+            "state_dict; or build student_module from Linear, ReLU, Tanh, GELU, SiLU, Dropout, "
+            "BatchNorm1d, LayerNorm and Sequential, which freeze into a StudentClassifier."
+        )
+
     def __sklearn_is_fitted__(self) -> bool:
         """Tell that the student is always fitted."""
         return hasattr(self, "module_")

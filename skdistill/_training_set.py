@@ -118,9 +118,7 @@ def build_training_set(
     )
 
 
-def _prepare(
-    preprocessor: Any, train: Rows, extra: Sequence[ExtraRows]
-) -> tuple[Any, np.ndarray]:
+def _prepare(preprocessor: Any, train: Rows, extra: Sequence[ExtraRows]) -> tuple[Any, np.ndarray]:
     """Fit what the student sees of X, and apply it to the rows of `fit` and the extra ones.
 
     Our own encoder also learns its scale and categories from real extra rows, which may come from

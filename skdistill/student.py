@@ -1,5 +1,6 @@
 """StudentClassifier: the frozen student, NumPy arrays and nothing else."""
 
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 import numpy as np
@@ -7,11 +8,21 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import validate_data
 
+from skdistill._artefact import decode, encode, read_bytes, write_atomically
 from skdistill._embedding import PiecewiseLinearEncoding
 from skdistill._inputs import TabularEncoder, as_table, check_matrix
+from skdistill._manifest import from_file, to_file
+from skdistill._state import (
+    plain_encoder,
+    plain_encoding,
+    plain_student,
+    rebuild_encoder,
+    rebuild_encoding,
+)
 from skdistill._versions import check_stamp, stamp
 
 if TYPE_CHECKING:
+    import onnx
     import torch
 
 __all__ = ["StudentClassifier"]
@@ -394,6 +405,118 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
 
         return torch_student(self)
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the student in one safetensors file, which holds nothing executable.
+
+        The file is written beside its final place and renamed, so that a crash leaves the old
+        file whole. Every later release of skdistill loads it, and equal students made with equal
+        versions give equal files.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Where to; an existing file is replaced.
+
+        Raises
+        ------
+        TypeError
+            If the preprocessor is not our own, or the class labels are not strings, integers,
+            booleans or floats.
+        ValueError
+            If the student is larger than any file :meth:`load` takes.
+        OSError
+            If the file cannot be written.
+
+        See Also
+        --------
+        load : Load the file.
+        to_onnx : A file for other languages.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from skdistill import DistilledClassifier, StudentClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> teacher = LogisticRegression(max_iter=1000).fit(X, y)
+        >>> student = DistilledClassifier([teacher], random_state=0).fit(X, y).student_
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     student.save(Path(folder) / "iris.safetensors")
+        ...     loaded = StudentClassifier.load(Path(folder) / "iris.safetensors")
+        >>> bool((loaded.predict_proba(X) == student.predict_proba(X)).all())
+        True
+        """
+        write_atomically(path, encode(*to_file(plain_student(self), stamp())))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], expected_sha256: str | None = None) -> Self:
+        """Load a student from a file that :meth:`save` wrote.
+
+        Loading runs no code from the file. The file's own digest finds damage; it does not find
+        forgery, because whoever forges a file can compute a digest too. `expected_sha256` does.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+        expected_sha256 : str, default=None
+            Digest of the whole file, as ``sha256sum`` prints it.
+
+        Returns
+        -------
+        student : StudentClassifier
+
+        Raises
+        ------
+        BadArtefactError
+            If the file is damaged, is not the expected one, or is no saved student.
+        UnsupportedFormatError
+            If a newer release wrote it; this is a BadArtefactError.
+        """
+        plain = from_file(*decode(read_bytes(path, expected_sha256)))
+        names = plain["feature_names"]
+        # Numbers near the ends of their range are no reason to warn: predicting handles them.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return cls._freeze(
+                classes=plain["classes"],
+                n_features_in=plain["n_features"],
+                feature_names_in=None if names is None else np.array(names, dtype=object),
+                preprocessor=rebuild_encoder(plain["preprocessor"], plain["n_features"], names),
+                encoding=rebuild_encoding(plain["encoding"]),
+                layers=[Layer(kind, tuple(arrays)) for kind, arrays in plain["layers"]],
+            )
+
+    def to_onnx(
+        self, path: str | os.PathLike[str] | None = None, *, quantize: bool = False
+    ) -> "onnx.ModelProto":
+        """Return the student as one self-contained ONNX model: raw rows in, labels out.
+
+        See :func:`skdistill.onnx.to_onnx` for the inputs and outputs of the model.
+
+        Parameters
+        ----------
+        path : str or path-like, default=None
+            Where to save the model as well; written like :meth:`save` writes.
+        quantize : bool, default=False
+            Whether to store the weights as 8-bit integers.
+
+        Returns
+        -------
+        model : onnx.ModelProto
+
+        Raises
+        ------
+        ImportError
+            If the extra ``skdistill[onnx]`` is not installed.
+        TypeError
+            If the preprocessor is not our own.
+        """
+        from skdistill.onnx import to_onnx
+
+        return to_onnx(self, path, quantize=quantize)
+
     def __sklearn_is_fitted__(self) -> bool:
         """Tell that the student is always fitted."""
         return hasattr(self, "layers_")
@@ -412,14 +535,22 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle the weights and not what is computed from them."""
+        """Pickle the student as plain arrays, lists and strings, without what follows from them."""
         made = ("_prepared_steps", "_raw_steps", "_takes_raw")
         state = {k: v for k, v in self.__dict__.items() if k not in made}
+        state["preprocessor_"] = plain_encoder(self.preprocessor_)
+        state["encoding_"] = plain_encoding(self.encoding_)
+        state["layers_"] = [[layer.kind, *layer.arrays] for layer in self.layers_]
         return {**state, "_versions": stamp()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore the weights and what is computed from them."""
+        """Restore the student and what is computed from it."""
         state = dict(state)
         check_stamp(state, type(self).__name__)
+        state["preprocessor_"] = rebuild_encoder(
+            state["preprocessor_"], state["n_features_in_"], state.get("feature_names_in_")
+        )
+        state["encoding_"] = rebuild_encoding(state["encoding_"])
+        state["layers_"] = [Layer(kind, tuple(arrays)) for kind, *arrays in state["layers_"]]
         self.__dict__.update(state)
         self._build_steps()

@@ -12,6 +12,7 @@ CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 COMMANDS = dict(re.findall(r"<!-- command: (\S+) -->\n```bash\n(.*?)\n```\n", README, re.DOTALL))
 
 
+@pytest.mark.slow
 def test_python_blocks_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)

@@ -9,7 +9,7 @@ import pytest
 import skorch
 import torch
 import xgboost
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor, StackingClassifier
@@ -153,6 +153,13 @@ def test_packages_without_tags_are_taken():
         teacher._estimator_type = "regressor"
         with pytest.raises(TypeError, match="is a regressor"):
             name_teachers([teacher])
+
+
+def test_a_mixin_without_the_base_class_is_taken():
+    class Half(ClassifierMixin):
+        predict_proba = Untagged.predict_proba
+
+    assert names([Half()]) == ["half"]
 
 
 def frozen_ones():

@@ -1,0 +1,362 @@
+"""Laws of soft targets: averaging, cross-fitting, out-of-bag votes, the memory of answers."""
+
+import gc
+
+import numpy as np
+import pytest
+from sklearn.ensemble import BaggingClassifier, ExtraTreesClassifier, RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import (
+    KFold,
+    RepeatedKFold,
+    ShuffleSplit,
+    StratifiedKFold,
+    cross_val_predict,
+)
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from students_zoo import Counting, Fixed, fitted_teacher, make_data
+
+from skdistill import TorchTeacher, _targets
+from skdistill._adapter import as_teacher
+from skdistill._roster import name_teachers
+from skdistill._targets import (
+    AnswerCache,
+    Ensemble,
+    check_teacher_weights,
+    cross_fit,
+    out_of_bag,
+    resolve_averaging,
+)
+
+X, Y = make_data(labels=("ant", "bee", "cat"))
+CLASSES, CODE = np.unique(Y, return_inverse=True)
+
+
+def ensemble(teachers, weights=None, averaging="proba", classes=CLASSES):
+    named = name_teachers(teachers)
+    weights = check_teacher_weights(weights, len(named))
+    return Ensemble([as_teacher(n, classes) for n in named], weights, averaging)
+
+
+def cross(teachers, cv=3, sample_weight=None, averaging="proba", seed=0, **settings):
+    named = name_teachers(teachers)
+    return cross_fit(
+        named,
+        X,
+        Y,
+        sample_weight,
+        cv=cv,
+        classes=CLASSES,
+        code=CODE,
+        averaging=averaging,
+        weights=check_teacher_weights(None, len(named)),
+        weighted=[True] * len(named),
+        rng=np.random.RandomState(seed),
+        **settings,
+    )
+
+
+def vote(teachers, seed=0):
+    named = name_teachers(teachers)
+    return out_of_bag(
+        named,
+        X,
+        Y,
+        None,
+        classes=CLASSES,
+        averaging="proba",
+        weights=check_teacher_weights(None, len(named)),
+        weighted=[True] * len(named),
+        rng=np.random.RandomState(seed),
+    )
+
+
+def test_one_teacher_is_itself():
+    teacher = fitted_teacher(X, Y)
+    proba = teacher.predict_proba(X)
+    for averaging in ("proba", "logits"):
+        answer = ensemble([teacher], averaging=averaging).predict_proba(X)
+        np.testing.assert_allclose(answer, proba, atol=1e-7)
+
+
+@pytest.mark.parametrize("averaging", ["proba", "logits"])
+def test_two_equal_teachers_equal_one(averaging):
+    one, twin = fitted_teacher(X, Y), fitted_teacher(X, Y)
+    np.testing.assert_allclose(
+        ensemble([one, twin], averaging=averaging).predict_proba(X),
+        ensemble([one], averaging=averaging).predict_proba(X),
+        atol=1e-14,
+    )
+
+
+@pytest.mark.parametrize("averaging", ["proba", "logits"])
+def test_order_of_teachers_does_not_matter(averaging):
+    a, b = fitted_teacher(X, Y), GaussianNB().fit(X, Y)
+    np.testing.assert_allclose(
+        ensemble([a, b], [1, 2], averaging).predict_proba(X),
+        ensemble([b, a], [2, 1], averaging).predict_proba(X),
+        atol=1e-14,
+    )
+
+
+def test_averages_against_numpy():
+    a, b = fitted_teacher(X, Y), GaussianNB().fit(X, Y)
+    p, q = a.predict_proba(X), b.predict_proba(X)
+    np.testing.assert_allclose(
+        ensemble([a, b], [1, 3]).predict_proba(X), 0.25 * p + 0.75 * q, atol=1e-14
+    )
+    geometric = np.clip(p, 1e-7, 1) ** 0.25 * np.clip(q, 1e-7, 1) ** 0.75
+    np.testing.assert_allclose(
+        ensemble([a, b], [1, 3], "logits").predict_proba(X),
+        geometric / geometric.sum(axis=1, keepdims=True),
+        atol=1e-13,
+    )
+
+
+def test_permuted_columns_give_the_same_answer():
+    teacher = fitted_teacher(X, Y)
+    order = [2, 0, 1]
+    permuted = Fixed(lambda X: teacher.predict_proba(X)[:, order], CLASSES[order])
+    np.testing.assert_allclose(
+        ensemble([permuted]).predict_proba(X), ensemble([teacher]).predict_proba(X), atol=1e-15
+    )
+
+
+def test_blocks_of_rows_change_nothing(monkeypatch):
+    asked = ensemble([fitted_teacher(X, Y), GaussianNB().fit(X, Y)])
+    whole = asked.predict_proba(X)
+    monkeypatch.setattr(_targets, "BATCH_ROWS", 32)
+    np.testing.assert_allclose(asked.predict_proba(X), whole, atol=1e-15)
+
+
+def test_a_teacher_of_weight_zero_is_not_asked():
+    def refuse(X):
+        raise AssertionError
+
+    silent = Fixed(refuse, CLASSES)
+    answer = ensemble([fitted_teacher(X, Y), silent], [1, 0]).predict_proba(X)
+    assert np.isfinite(answer).all()
+
+
+def test_auto_averages_logits_only_where_all_have_them():
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Linear(3, 3)
+    logits, proba = TorchTeacher(module), TorchTeacher(module, output="proba")
+    skl = fitted_teacher(X, Y)
+
+    def auto(*teachers):
+        return resolve_averaging("auto", name_teachers(list(teachers)))
+
+    assert auto(module) == auto(logits) == auto(FrozenEstimator(logits)) == "logits"
+    assert auto(logits, skl) == auto(proba) == auto(skl) == "proba"
+    assert resolve_averaging("logits", name_teachers([skl])) == "logits"
+
+
+@pytest.mark.parametrize("bad", [[1.0], [1, -1], [1, np.nan], "equal", [[1, 2]], [1, 2, 3]])
+def test_bad_teacher_weights(bad):
+    with pytest.raises(ValueError, match="teacher_weights must be None or 2 finite numbers"):
+        check_teacher_weights(bad, 2)
+
+
+def test_teacher_weights_sum_to_one_and_are_not_all_zero():
+    np.testing.assert_array_equal(check_teacher_weights([3, 1], 2), [0.75, 0.25])
+    with pytest.raises(ValueError, match="at least one positive"):
+        check_teacher_weights([0, 0], 2)
+
+
+def test_cross_fitting_equals_cross_val_predict():
+    cv = StratifiedKFold(4)
+    targets = cross([LogisticRegression()], cv=cv)
+    expected = cross_val_predict(LogisticRegression(), X, Y, cv=cv, method="predict_proba")
+    np.testing.assert_allclose(targets.proba, expected, atol=1e-12)
+    assert targets.known.all()
+    assert [len(folds) for folds in targets.fitted] == [4]
+
+
+def test_no_row_is_answered_by_a_teacher_that_saw_it():
+    splits = list(KFold(3, shuffle=True, random_state=0).split(X))
+    # Nearest neighbour: sure and right about every row it saw.
+    targets = cross([KNeighborsClassifier(1)], cv=splits)
+    label = Y.copy()
+    for train, test in splits:
+        distance = ((X[test, None] - X[None, train]) ** 2).sum(axis=2)
+        label[test] = Y[train][distance.argmin(axis=1)]
+    np.testing.assert_array_equal(CLASSES[targets.proba.argmax(axis=1)], label)
+    assert (label != Y).any()
+
+
+def test_repeated_splits_are_averaged_and_uncovered_rows_unknown():
+    repeated = RepeatedKFold(n_splits=2, n_repeats=2, random_state=0)
+    splits = list(repeated.split(X))
+    halves = [cross([GaussianNB()], cv=splits[i : i + 2]).proba for i in (0, 2)]
+    both = cross([GaussianNB()], cv=repeated)
+    np.testing.assert_allclose(both.proba, np.mean(halves, axis=0), atol=1e-14)
+    part = ShuffleSplit(n_splits=2, test_size=0.2, random_state=0)
+    targets = cross([GaussianNB()], cv=part)
+    covered = np.zeros(len(X), dtype=bool)
+    for _, test in part.split(X):
+        covered[test] = True
+    np.testing.assert_array_equal(targets.known, covered)
+    assert np.isfinite(targets.proba).all()
+
+
+def test_extra_rows_are_labelled_by_the_mean_of_the_fold_teachers():
+    targets = cross([GaussianNB(), LogisticRegression()])
+    fold_means = [np.mean([t.predict_proba(X) for t in f], axis=0) for f in targets.fitted]
+    np.testing.assert_allclose(
+        targets.ensemble.predict_proba(X), np.mean(fold_means, axis=0), atol=1e-14
+    )
+
+
+def test_frozen_teachers_answer_as_they_are_among_cross_fitted_ones():
+    frozen = FrozenEstimator(fitted_teacher(X, Y))
+    targets = cross([frozen, GaussianNB()])
+    alone = cross([GaussianNB()])
+    np.testing.assert_allclose(
+        targets.proba, (frozen.predict_proba(X) + alone.proba) / 2, atol=1e-14
+    )
+    assert targets.fitted[0] is frozen
+
+
+def test_jobs_and_seeds():
+    forest = RandomForestClassifier(5)
+    one = cross([forest])
+    np.testing.assert_array_equal(one.proba, cross([forest], n_jobs=2).proba)
+    assert not np.array_equal(one.proba, cross([forest], seed=1).proba)
+    assert forest.random_state is None
+    assert not hasattr(forest, "classes_")
+
+
+def test_integer_folds_shrink_to_the_smallest_class():
+    rare = np.concatenate([np.flatnonzero(CODE == 0)[:3], np.flatnonzero(CODE > 0)])
+    splits = list(_targets._splits(5, X[rare], CODE[rare], np.random.RandomState(0)))
+    assert len(splits) == 3
+
+
+def test_a_fold_without_a_class_gives_it_no_mass():
+    outside = np.flatnonzero(CODE != 0)
+    test = np.flatnonzero(CODE == 0)
+    targets = cross([GaussianNB()], cv=[(outside, test)])
+    np.testing.assert_array_equal(targets.proba[test, 0], 0)
+    np.testing.assert_allclose(targets.proba[test].sum(axis=1), 1)
+
+
+def test_weights_reach_the_fold_teachers_and_rows_of_weight_zero_do_not():
+    weight = np.where(np.arange(len(X)) % 3 == 0, 0.0, 2.0)
+    splits = list(KFold(2).split(X))
+    targets = cross([GaussianNB()], cv=splits, sample_weight=weight)
+    for train, test in splits:
+        kept = train[weight[train] > 0]
+        expected = GaussianNB().fit(X[kept], Y[kept]).predict_proba(X[test])
+        np.testing.assert_allclose(targets.proba[test], expected, atol=1e-10)
+
+
+def test_memory_keeps_the_cross_fit(tmp_path):
+    Counting.n_fits = 0
+    first = cross([Counting()], memory=str(tmp_path))
+    assert Counting.n_fits == 3
+    again = cross([Counting()], memory=str(tmp_path))
+    assert Counting.n_fits == 3
+    np.testing.assert_array_equal(first.proba, again.proba)
+    cross([Counting(C=2.0)], memory=str(tmp_path))
+    assert Counting.n_fits == 6
+
+
+def test_out_of_bag_votes_are_the_forests_own():
+    forest = RandomForestClassifier(40, random_state=0)
+    targets = vote([forest])
+    reference = RandomForestClassifier(40, random_state=0, oob_score=True).fit(X, Y)
+    np.testing.assert_allclose(targets.proba, reference.oob_decision_function_, atol=1e-12)
+    assert targets.known.all()
+    assert not forest.oob_score
+    assert targets.fitted[0].oob_score
+
+
+@pytest.mark.parametrize(
+    "teacher",
+    [
+        BaggingClassifier(n_estimators=30, random_state=0),
+        ExtraTreesClassifier(30, bootstrap=True, random_state=0),
+    ],
+    ids=lambda t: type(t).__name__,
+)
+def test_other_bagged_teachers_vote_out_of_bag(teacher):
+    targets = vote([teacher])
+    assert (targets.proba.argmax(axis=1) == CODE).mean() > 0.6
+
+
+def test_rows_that_are_never_out_of_bag_are_unknown():
+    targets = vote([RandomForestClassifier(2, random_state=0)])
+    reference = RandomForestClassifier(2, random_state=0, oob_score=True)
+    with pytest.warns(UserWarning, match="OOB"):
+        reference.fit(X, Y)
+    votes = reference.oob_decision_function_
+    voted = np.isfinite(votes).all(axis=1) & (votes.sum(axis=1) > 0)
+    np.testing.assert_array_equal(targets.known, voted)
+    assert 0 < voted.sum() < len(X)
+    assert np.isfinite(targets.proba).all()
+
+
+def test_teachers_without_out_of_bag_votes_are_refused():
+    with pytest.raises(ValueError, match=r"teacher 0 \(GaussianNB\) has no oob_score.*cv=5"):
+        vote([GaussianNB()])
+    with pytest.raises(ValueError, match=r"teacher 0 .* could not be fitted with oob_score=True"):
+        vote([ExtraTreesClassifier(5)])
+
+
+def asking(cache, teachers, X=X, **kwargs):
+    """Return the answer and how many rows the teachers were asked about."""
+    Counting.rows_asked = 0
+    answer = cache.predict_proba(ensemble(teachers, **kwargs), X)
+    return answer, Counting.rows_asked
+
+
+def test_answers_are_remembered_and_confirmed():
+    cache, teacher = AnswerCache(n_confirm=8), Counting().fit(X, Y)
+    first, asked = asking(cache, [teacher])
+    assert asked == len(X)
+    again, asked = asking(cache, [teacher], X=X.copy())
+    assert asked == 8
+    assert again is first
+    assert asking(cache, [teacher], X=X + 1)[1] == len(X)
+    assert asking(cache, [teacher], averaging="logits")[1] == len(X)
+    assert asking(cache, [Counting().fit(X, Y)])[1] == len(X)
+
+
+def test_a_teacher_changed_in_place_is_asked_anew():
+    cache, teacher = AnswerCache(n_confirm=8), Counting().fit(X, Y)
+    first, _ = asking(cache, [teacher])
+    teacher.model_.coef_ = -teacher.model_.coef_
+    changed, asked = asking(cache, [teacher])
+    assert asked == 8 + len(X)
+    np.testing.assert_allclose(changed, teacher.predict_proba(X))
+    assert not np.allclose(changed, first)
+
+
+def test_memory_of_answers_is_bounded_and_weak():
+    teacher = Counting().fit(X, Y)
+    cache = AnswerCache(max_bytes=2 * X.shape[0] * 3 * 8, n_confirm=8)
+    for shift in range(5):
+        asking(cache, [teacher], X=X + shift)
+    assert len(cache._entries) == 2
+    assert asking(cache, [teacher], X=X + 4)[1] == 8
+    assert asking(cache, [teacher])[1] == len(X)
+    del teacher
+    gc.collect()
+    asking(cache, [fitted_teacher(X, Y)])
+    assert len(cache._entries) == 1
+    cache.clear()
+    assert not cache._entries
+
+
+def test_modules_are_remembered_by_themselves():
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Linear(3, 3)
+    cache = AnswerCache()
+    assert asking(cache, [module])[0] is asking(cache, [module])[0]
+    with torch.no_grad():
+        module.weight.mul_(-1)
+    changed = asking(cache, [module])[0]
+    np.testing.assert_allclose(changed, ensemble([module]).predict_proba(X))
