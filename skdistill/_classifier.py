@@ -1,10 +1,11 @@
 """DistilledClassifier: the path from X, y to a student."""
 
 import copy
-import inspect
 import math
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -58,11 +59,178 @@ _FITTED = (
 )
 # max_epochs="auto" makes this many steps for each row of X, within bounds.
 _STEPS_PER_ROW, _FEWEST_STEPS, _MOST_STEPS = 3, 1_000, 15_000
+# dropout="auto": none where all rows fit one batch, so that weights act as repeated rows there.
+_DROPOUT = {False: 0.1, True: 0.0}
 _ROWS_PER_ROW, _MOST_SYNTHETIC = 5, 100_000
 
 
 class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
-    """placeholder"""
+    """Distil heavy classifiers into a small, fast one.
+
+    The teachers answer every row with probabilities (soft targets); a small neural network, the
+    student, is trained on them and on the labels with the loss
+
+        alpha · T² · KL(teacher_T ‖ student_T) + (1 - alpha) · CE(y, student)
+
+    and frozen to NumPy arrays in ``student_``, which predicts without torch and without the
+    teachers. A pickle of the fitted classifier holds the student and leaves the teachers and
+    everything else that only shapes training behind; ``keep_teachers=True`` keeps them.
+
+    The rows fork at the door: teachers get X exactly as it is passed to `fit` (a DataFrame stays a
+    DataFrame), the student gets what `preprocessor` makes of it. So a scaler belongs into the
+    teachers' own Pipelines, never in front of this class.
+
+    Parameters
+    ----------
+    teachers : list of teachers or of (name, teacher), default=None
+        Scikit-learn-style classifiers with ``predict_proba`` (Pipelines, skorch nets, XGBoost,
+        LightGBM and CatBoost included), ``torch.nn.Module`` that returns logits,
+        :class:`TorchTeacher`, :class:`CallableTeacher` for anything else that maps X to
+        probabilities. None: one default teacher, extra-trees behind our own preprocessing, fitted
+        inside `fit` on folds.
+    cv : "prefit", "oob", int, splitter, iterable or None, default="prefit"
+        Where the soft targets come from.
+
+        - "prefit": the teachers are fitted and used as they are. Cross-validated scores of the
+          student are too good if they saw the rows that are scored.
+        - int, splitter, iterable, or None for 5 folds: the teachers are cloned and cross-fitted
+          inside `fit`; the soft target of a row comes from a teacher that never saw it.
+        - "oob": teachers with ``oob_score`` are fitted once and their out-of-bag votes are the
+          targets.
+
+        Teachers that cannot be fitted (modules, TorchTeacher, CallableTeacher, FrozenEstimator)
+        are used as they are in every mode.
+    temperature : float, default=1.0
+        T > 0. Teacher and student probabilities are softened as p^(1/T), normalised.
+    alpha : float, default=0.9
+        Weight of the soft term, in [0, 1]. With 0 no teacher is asked; without labels it is 1.
+        Each term is the weighted mean over the rows that carry it, so alpha keeps its meaning
+        whatever rows are added.
+    averaging : {"auto", "logits", "proba"}, default="auto"
+        The space in which teachers are averaged. "auto": logits if every teacher is a torch module
+        that returns them, else probabilities. Logits of teachers that know only probabilities are
+        ``log(clip(p, 1e-7, 1))``.
+    teacher_weights : array-like of shape (n_teachers,), default=None
+        Weights >= 0 of the teachers in the average; None: equal.
+    loss : {"kl", "mse"} or callable, default="kl"
+        The soft term. "mse" is the squared difference of centred logits, where `temperature` has
+        no part (Kim et al., 2021). A callable ``loss(student_logits, target_proba, y, *,
+        temperature)`` returns one value a row and includes its own T².
+    hidden_layer_sizes : "auto" or sequence of int, default="auto"
+        Widths of the student's hidden layers. "auto": (128, 64), narrowed until the student has at
+        most 50,000 parameters.
+    activation : {"relu", "tanh", "gelu", "silu"}, default="relu"
+        Activation of the hidden layers.
+    dropout : "auto" or float in [0, 1), default="auto"
+        Share of hidden units left out in a training step. "auto": 0.1, and 0 where all rows fit
+        one batch.
+    numerical_embedding : {"piecewise_linear", None}, default="piecewise_linear"
+        How the network sees numbers: as their values in quantile bins, which lets a small network
+        follow the steps of trees (Gorishniy et al., 2022), or as they are.
+    n_bins : int, default=16
+        Bins of a column at most.
+    student_module : callable, default=None
+        A factory ``(n_features, n_classes) -> torch.nn.Module`` that returns logits, in place of
+        the built-in network. Made of Linear, ReLU, Tanh, GELU, SiLU, Dropout, BatchNorm1d,
+        LayerNorm and Sequential only, it is frozen to NumPy; any other needs torch to predict.
+    preprocessor : "auto", transformer or None, default="auto"
+        What the student sees of X. "auto": numbers standardised, categories, strings and booleans
+        one-hot, missing values imputed with an indicator. None: X itself, which must be numbers.
+    augment : {"auto", "munge", None} or callable, default="auto"
+        Synthetic rows that the teachers label. "munge": mixtures of neighbours (Bucila et al.,
+        2006). "auto": "munge" for prefit teachers, whose answers to rows they saw are
+        overconfident, none otherwise. A callable ``(X, n_rows, *, sample_weight, random_state)``
+        returns a table like X.
+    n_synthetic : "auto" or int, default="auto"
+        Number of synthetic rows. "auto": five times the rows of X, at most 100,000 unless X has
+        more rows itself.
+    max_epochs : "auto" or int, default="auto"
+        Passes over all rows, synthetic ones included. "auto": three gradient steps for each row of
+        X, but at least 1,000 and at most 15,000.
+    batch_size : int, default=256
+        Rows of a gradient step. Batches of an epoch are of nearly equal size.
+    learning_rate_init : float, default=0.001
+        Adam's learning rate after a short warm-up; it then falls to zero as half a cosine.
+    weight_decay : float, default=0.0
+        L2 penalty, added to the gradient.
+    early_stopping : bool, default=False
+        Whether to hold out rows, watch the log-loss on their labels, stop when it no longer falls
+        and keep the weights of the best epoch.
+    validation_fraction : float, default=0.1
+        Share of the rows held out, in (0, 1).
+    n_iter_no_change : int, default=10
+        Epochs without improvement after which training stops.
+    callbacks : list of skorch callbacks, default=None
+        Hooks into the training loop.
+    memory : str or joblib.Memory, default=None
+        Caches the cross-fitting of the teachers.
+    n_jobs : int or None, default=None
+        Teacher-fold pairs that are fitted at once.
+    device : str, default="cpu"
+        Where torch trains the student.
+    dtype : {"auto", "float32", "float64"}, default="auto"
+        Training precision. "auto": float64 where all rows fit one batch, else float32.
+    random_state : int, RandomState or None, default=None
+        Seeds folds, default teachers, synthetic rows, first weights, batches and dropout. The
+        global generators of NumPy and torch are left alone.
+    verbose : int, default=0
+        With 1, one line for each stage of `fit`.
+    keep_teachers : bool, default=False
+        Whether a pickle of the fitted classifier keeps the teachers and the other parameters that
+        only shape training, so that it can be fitted again after loading.
+
+    Attributes
+    ----------
+    student_ : StudentClassifier or TorchStudent
+        The trained student. This is what predicts, and what is deployed.
+    classes_ : ndarray of shape (n_classes,)
+        The class labels.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where X had string names.
+    history_ : dict of ndarray
+        Mean losses by epoch: "train_loss", "train_soft_loss", "train_hard_loss", and "valid_loss"
+        with early stopping.
+    n_iter_ : int
+        Number of epochs run.
+    teachers_ : list
+        The teachers that answered: a prefit teacher itself, a cross-fitted one as the list of its
+        fold clones. Not in a lean pickle.
+    net_ : StudentNet
+        The trained skorch net. Never pickled.
+
+    See Also
+    --------
+    DistilledClassifierCV : Searches temperature and alpha and asks the teachers once a fold.
+    StudentClassifier : The frozen student.
+
+    Notes
+    -----
+    Clones share the teachers, which `fit` never changes, so that grid searches, Pipelines and
+    cross-validation work with fitted teachers. The values of a parameter grid are cloned by
+    scikit-learn itself: a grid over ``teachers`` needs ``FrozenEstimator(teacher)``.
+
+    References
+    ----------
+    .. [1] Hinton, Vinyals & Dean (2015). Distilling the Knowledge in a Neural Network.
+    .. [2] Bucila, Caruana & Niculescu-Mizil (2006). Model Compression.
+    .. [3] Dao, Kamath, Syrgkanis & Mackey (2021). Knowledge Distillation as Semiparametric
+       Inference.
+    .. [4] Gorishniy, Rubachev & Babenko (2022). On Embeddings for Numerical Features in Tabular
+       Deep Learning.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from skdistill import DistilledClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> forest = RandomForestClassifier(min_samples_leaf=2, random_state=0).fit(X, y)
+    >>> student = DistilledClassifier([forest], random_state=0).fit(X, y)
+    >>> student.score(X, y) > 0.9
+    True
+    """
 
     classes_: np.ndarray
     n_features_in_: int
@@ -73,14 +241,14 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         teachers: Any = None,
         *,
         cv: Any = "prefit",
-        temperature: float = 3.0,
-        alpha: float = 0.7,
+        temperature: float = 1.0,
+        alpha: float = 0.9,
         averaging: str = "auto",
         teacher_weights: Any = None,
         loss: str | Callable[..., Any] = "kl",
-        hidden_layer_sizes: Any = (128, 64),
+        hidden_layer_sizes: Any = "auto",
         activation: str = "relu",
-        dropout: float = 0.0,
+        dropout: float | str = "auto",
         numerical_embedding: str | None = "piecewise_linear",
         n_bins: int = 16,
         student_module: Callable[[int, int], Any] | None = None,
@@ -183,8 +351,11 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         try:
             rows, rng = self._read(X, y, sample_weight, X_unlabeled, teacher_proba)
             named = self._name_teachers(rows)
-            training, fitted_teachers = self._make_training_set(rows, named, rng, self._alpha(rows))
-            net = self._train(training, self.temperature, self._alpha(rows), rng)
+            with self._stage("labelled and prepared the rows"):
+                made = self._make_training_set(rows, named, rng, self._alpha(rows))
+            training, fitted_teachers = made
+            with self._stage(f"trained the student on {len(training.X)} rows"):
+                net = self._train(training, self.temperature, self._alpha(rows), rng)
             self._finish(training, net, fitted_teachers)
         except BaseException:
             self._forget()
@@ -195,6 +366,15 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """Delete every fitted attribute, so that a failed fit leaves nothing that looks fitted."""
         for name in _FITTED:
             self.__dict__.pop(name, None)
+
+    @contextmanager
+    def _stage(self, words: str) -> Iterator[None]:
+        """Say what was done and how long it took."""
+        start = time.perf_counter()
+        yield
+        if self.verbose:
+            seconds = time.perf_counter() - start
+            print(f"[{type(self).__name__}] {words} in {seconds:.1f} s", flush=True)
 
     def _alpha(self, rows: Rows) -> float:
         """Return the weight of the soft term; without labels there is no other."""
@@ -243,8 +423,10 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         if self.teachers is None:
             # One encoder for all folds: each must take what is missing, or rare, in another.
             encoder = TabularEncoder().fit(rows.X, sample_weight=rows.weight)
-            default = make_pipeline(FrozenEstimator(encoder), ExtraTreesClassifier())
-            named = name_teachers([default])
+            trees = ExtraTreesClassifier()
+            if get_config()["enable_metadata_routing"]:
+                trees.set_fit_request(sample_weight=True)
+            named = name_teachers([make_pipeline(FrozenEstimator(encoder), trees)])
         else:
             named = name_teachers(self.teachers, reserved=self._get_param_names())
         if self._is_prefit() and self.teachers is not None:
@@ -296,7 +478,8 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             return SoftTargets(rows.teacher_proba, known, ensemble, [n.estimator for n in named])
         if self._is_prefit() and self.teachers is not None:
             return self._ask_prefit(rows, named, weights, averaging)
-        assert rows.code is not None and rows.classes is not None
+        assert rows.code is not None
+        assert rows.classes is not None
         _warn_about_frozen(named)
         settings: dict[str, Any] = {"classes": rows.classes, "averaging": averaging}
         settings |= {"weights": weights, "rng": rng, "weighted": self._weighted(named, rows)}
@@ -312,7 +495,8 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def _weighted(self, named: list[Named], rows: Rows) -> list[bool]:
         """Tell which teachers get the sample weights: with metadata routing, those that ask."""
-        if not get_config()["enable_metadata_routing"] or (rows.weight == 1).all():
+        routing = get_config()["enable_metadata_routing"]
+        if not routing or self.teachers is None or (rows.weight == 1).all():
             return [True] * len(named)
         routed = process_routing(self, "fit", sample_weight=rows.weight)
         return ["sample_weight" in routed.get(n.name, {}).get("fit", {}) for n in named]
@@ -392,9 +576,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         seed = int(rng.randint(np.iinfo(np.int32).max))
         module = self._build_module(training, seed)
         criterion = DistillationCriterion(float(temperature), float(alpha), self.loss)
-        return _net.train(
-            module, criterion, training, self._training_settings(training), seed=seed
-        )
+        return _net.train(module, criterion, training, self._training_settings(training), seed=seed)
 
     def _prepare_stack(
         self, X: Any, y: Any, params: dict[str, Any], *, soft: bool
@@ -450,7 +632,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         )
 
     def _dtype_name(self, n: int) -> str:
-        """Return the training dtype: float64 where all rows fit one batch, unless one is asked for."""
+        """Return the training dtype: float64 where all rows fit one batch, unless one is set."""
         if self.dtype != "auto":
             return self.dtype
         return "float64" if n <= self.batch_size else "float32"
@@ -472,12 +654,16 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         n_features, n_classes = training.X.shape[1], len(training.classes)
         if self.student_module is not None:
             return _net.build_custom_module(self.student_module, n_features, n_classes, seed)
+        sizes = self.hidden_layer_sizes
+        if isinstance(sizes, str):
+            sizes = _net.auto_hidden_sizes(n_features, n_classes, training.encoding)
+        one_batch = len(training.X) <= self.batch_size
         return _net.StudentMLP(
             n_features,
             n_classes,
-            hidden_layer_sizes=tuple(self.hidden_layer_sizes),
+            hidden_layer_sizes=tuple(sizes),
             activation=self.activation,
-            dropout=self.dropout,
+            dropout=_DROPOUT[one_batch] if isinstance(self.dropout, str) else self.dropout,
             encoding=training.encoding,
             n_students=n_students,
             seed=seed,
@@ -524,8 +710,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         -------
         labels : ndarray of shape (n_samples,)
         """
-        check_is_fitted(self)
-        return self.student_.predict(X)
+        return self._fitted_student().predict(X)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict class probabilities.
@@ -540,8 +725,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         proba : ndarray of shape (n_samples, n_classes)
             Columns in the order of ``classes_``; float32 for float32 rows, else float64.
         """
-        check_is_fitted(self)
-        return self.student_.predict_proba(X)
+        return self._fitted_student().predict_proba(X)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Predict the logarithm of the class probabilities.
@@ -555,8 +739,13 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         -------
         log_proba : ndarray of shape (n_samples, n_classes)
         """
-        check_is_fitted(self)
-        return self.student_.predict_log_proba(X)
+        return self._fitted_student().predict_log_proba(X)
+
+    def _fitted_student(self) -> Any:
+        """Return the student; scikit-learn's check costs more than a prediction."""
+        if "student_" not in self.__dict__:
+            check_is_fitted(self)
+        return self.student_
 
     def __sklearn_is_fitted__(self) -> bool:
         """Tell whether there is a student; cheaper than scikit-learn's search of the attributes."""
@@ -685,7 +874,9 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def _readers_of_x(self) -> list[Any]:
         """Return what reads raw X: the preprocessing and the teachers."""
-        readers: list[Any] = [TabularEncoder() if self.preprocessor == "auto" else self.preprocessor]
+        readers: list[Any] = [
+            TabularEncoder() if self.preprocessor == "auto" else self.preprocessor
+        ]
         if isinstance(self.teachers, list | tuple):
             readers += [t[1] if isinstance(t, tuple) and len(t) == 2 else t for t in self.teachers]
         return readers
@@ -744,7 +935,7 @@ def _classes_of(named: list[Named]) -> np.ndarray:
 
 
 def _input_tags(part: Any) -> Any:
-    """Return the input tags of a teacher or transformer; what has none is taken for numeric only."""
+    """Return the input tags of a teacher or transformer; without tags it takes numbers only."""
     try:
         return get_tags(part).input_tags
     except (AttributeError, TypeError):

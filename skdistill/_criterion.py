@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from skdistill import losses
 
-__all__ = ["DistillationCriterion", "LossTerms", "Targets"]
+__all__ = ["DistillationCriterion", "LossSums", "Targets", "WeighedTargets"]
 
 CallableLoss = Callable[..., Tensor]
 
@@ -117,7 +117,7 @@ class DistillationCriterion(nn.Module):
         return LossSums(*(term.detach() for term in sums)), gradient
 
     def _weighed_kl_at_logits(self, logits: Tensor, columns: Tensor) -> tuple[LossSums, Tensor]:
-        """Closed form: alpha·T·(softmax(z/T) - q)·w_soft + (1 - alpha)·(softmax(z) - y)·w_hard."""
+        """Return alpha·T·(softmax(z/T) - q)·w_soft + (1 - alpha)·(softmax(z) - y)·w_hard."""
         T, alpha, n, k = self.temperature, self.alpha, logits.shape[0], logits.shape[1]
         target, label = columns[:, :k], columns[:, k : 2 * k]
         log_proba = logits.log_softmax(1)
@@ -128,7 +128,7 @@ class DistillationCriterion(nn.Module):
         gradient.mul_(columns[:, 2 * k : 2 * k + 1]).sub_(target).mul_(alpha * T / n)
         if alpha < 1:
             rest = log_proba.exp_().mul_(columns[:, 2 * k + 1 : 2 * k + 2]).sub_(label)
-            gradient.add_(rest, alpha=(1 - alpha) / n)
+            gradient.add_(rest.mul_((1 - alpha) / n))
         return LossSums(soft, hard), gradient
 
     def _kl_at_logits(self, logits: Tensor, targets: Targets) -> tuple[LossSums, Tensor]:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from skdistill._artefact import bad
+from skdistill._artefact import BadArtefactError, bad, decode, encode
 
-__all__ = ["LAYER_ARRAYS", "from_file", "to_file"]
+__all__ = ["LAYER_ARRAYS", "from_file", "pack", "to_file", "unpack"]
 
 # The kinds of layers and the names of their arrays, in order.
 LAYER_ARRAYS: dict[str, tuple[str, ...]] = {
@@ -39,6 +39,55 @@ _LABEL_DTYPES = {
     **{f"{sign}int{bits}": int for sign in ("", "u") for bits in (8, 16, 32, 64)},
     **{f"float{bits}": float for bits in (16, 32, 64)},
 }
+
+
+def pack(plain: dict[str, Any], versions: dict[str, str]) -> bytes:
+    """Return the bytes of a student's file, which are sure to load.
+
+    Parameters
+    ----------
+    plain : dict
+        What the module's docstring says.
+    versions : dict of str to str
+        Packages that made the student.
+
+    Returns
+    -------
+    content : bytes
+
+    Raises
+    ------
+    TypeError
+        If the class labels are not strings, integers, booleans or floats.
+    ValueError
+        If :func:`unpack` would refuse the file.
+    """
+    content = encode(*to_file(plain, versions))
+    try:
+        unpack(content)
+    except BadArtefactError as error:
+        raise ValueError(f"This student cannot go into a file: {error}") from error
+    return content
+
+
+def unpack(content: bytes) -> dict[str, Any]:
+    """Return the plain data in the bytes of a student's file.
+
+    Parameters
+    ----------
+    content : bytes
+
+    Returns
+    -------
+    plain : dict
+        What the module's docstring says.
+
+    Raises
+    ------
+    BadArtefactError
+        If the bytes are not exactly what :func:`pack` wrote.
+    """
+    return from_file(*decode(content))
 
 
 def to_file(

@@ -1,6 +1,7 @@
 """The student while it is trained: an MLP, and skorch as the loop around it."""
 
 import contextlib
+import itertools
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +16,8 @@ from torch import Tensor, nn
 
 from skdistill._criterion import DistillationCriterion, LossSums, Targets
 from skdistill._embedding import PiecewiseLinearEncoding
+from skdistill._forward import Layer
 from skdistill._training_set import TrainingSet
-from skdistill.student import Layer
 
 if TYPE_CHECKING:
     from skdistill.student import StudentClassifier
@@ -35,6 +36,8 @@ __all__ = [
 # Below this many multiply-adds a step, a second thread costs more in waiting than it computes.
 _WORTH_A_THREAD = 2e9
 _WARM_UP = 0.05
+# hidden_layer_sizes="auto"
+_WIDEST, _NARROWEST, _MOST_PARAMETERS = 128, 16, 50_000
 
 # For each activation: the function, and its gradient from (gradient, input, output).
 _aten = torch.ops.aten
@@ -44,6 +47,39 @@ _ACTIVATIONS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor], type
     "gelu": (nn.functional.gelu, lambda g, z, a: _aten.gelu_backward(g, z), nn.GELU),
     "silu": (nn.functional.silu, lambda g, z, a: _aten.silu_backward(g, z), nn.SiLU),
 }
+
+
+class PiecewiseLinear(nn.Module):
+    """The piecewise-linear encoding with fixed bins."""
+
+    column: Tensor
+    slope: Tensor
+    offset: Tensor
+
+    def __init__(self, encoding: PiecewiseLinearEncoding) -> None:
+        super().__init__()
+        self.register_buffer("column", torch.as_tensor(encoding.column_, dtype=torch.long))
+        self.register_buffer("slope", torch.as_tensor(encoding.slope_))
+        self.register_buffer("offset", torch.as_tensor(encoding.offset_))
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Encode each column as its values in the bins."""
+        return torch.addcmul(self.offset, X.index_select(1, self.column), self.slope).clamp_(0, 1)
+
+
+def auto_hidden_sizes(
+    n_features: int, n_classes: int, encoding: PiecewiseLinearEncoding | None
+) -> tuple[int, int]:
+    """Return two hidden layers, the second half as wide, within the bound on parameters."""
+    n_inputs = n_features if encoding is None else len(encoding.column_)
+
+    def n_parameters(width: int) -> int:
+        return (n_inputs + 1) * width + (width + 1) * (width // 2) + (width // 2 + 1) * n_classes
+
+    for width in range(_WIDEST, _NARROWEST, -2):
+        if n_parameters(width) <= _MOST_PARAMETERS:
+            return width, width // 2
+    return _NARROWEST, _NARROWEST // 2
 
 
 class StudentMLP(nn.Module):
@@ -71,14 +107,10 @@ class StudentMLP(nn.Module):
     ) -> None:
         super().__init__()
         self.activation, self.dropout = activation, dropout
-        self.encoded = encoding is not None
-        if encoding is not None:
-            self.register_buffer("column", torch.as_tensor(encoding.column_, dtype=torch.long))
-            self.register_buffer("slope", torch.as_tensor(encoding.slope_))
-            self.register_buffer("offset", torch.as_tensor(encoding.offset_))
-            n_features = len(encoding.column_)
+        self.embed = nn.Identity() if encoding is None else PiecewiseLinear(encoding)
+        n_features = n_features if encoding is None else len(encoding.column_)
         sizes = [n_features, *hidden_layer_sizes, n_classes]
-        self.shapes = list(zip(sizes[:-1], sizes[1:], strict=True))
+        self.shapes = list(itertools.pairwise(sizes))
         generator = torch.Generator().manual_seed(seed)
         # Drawn in float64 so that every dtype starts from the same weights.
         draws = [
@@ -102,12 +134,6 @@ class StudentMLP(nn.Module):
             pairs.append((weight.view(*shape, n_in, n_out), bias.view(bias_shape)))
             start = stop
         return pairs
-
-    def embed(self, X: Tensor) -> Tensor:
-        """Return the piecewise-linear encoding of prepared rows, or the rows themselves."""
-        if not self.encoded:
-            return X
-        return torch.addcmul(self.offset, X.index_select(1, self.column), self.slope).clamp_(0, 1)
 
     def forward(self, X: Tensor) -> Tensor:
         """Return the logits, of shape (n_rows, n_classes) or (n_students, n_rows, n_classes)."""
@@ -137,13 +163,15 @@ class StudentMLP(nn.Module):
         parameters, gradients = self._views
         activate, activation_backward, _ = _ACTIVATIONS[self.activation]
         dropping = self.training and self.dropout > 0
-        inputs, sums, outputs, masks = [self.embed(X)], [], [], []
+        inputs: list[Tensor] = [self.embed(X)]
+        sums, outputs, masks = [], [], []
         for weight, bias in parameters[:-1]:
             z = _product(inputs[-1], weight, bias)
             a = activate(z)
             sums.append(z)
             outputs.append(a)
-            masks.append(self._dropout_mask(a) if dropping else None)
+            if dropping:
+                masks.append(self._dropout_mask(a))
             inputs.append(a * masks[-1] if dropping else a)
         terms, gradient = criterion.at_logits(_product(inputs[-1], *parameters[-1]), targets)
         for i in range(len(parameters) - 1, -1, -1):
@@ -238,7 +266,7 @@ class BestEpoch(Callback):
             elif name == "theta":
                 self.state_[name] = torch.where(better[:, None], value, self.state_[name])
         if bool((epoch - self.epoch_ >= self.patience).all()):
-            raise _Stop
+            raise _StopTrainingError
 
     def _loss(self, net: NeuralNet) -> Tensor:
         """Return the weighted mean log-loss on the held-out rows."""
@@ -256,7 +284,7 @@ class BestEpoch(Callback):
             net.module_.load_state_dict(self.state_)
 
 
-class _Stop(Exception):
+class _StopTrainingError(Exception):
     """Raised by a callback to end the training loop."""
 
 
@@ -280,7 +308,7 @@ class StudentNet(NeuralNet):
         if not self.initialized_:
             self.initialize()
         self.notify("on_train_begin", X=X, y=y)
-        with contextlib.suppress(_Stop):
+        with contextlib.suppress(_StopTrainingError):
             self.fit_loop(X, y)
         self.notify("on_train_end", X=X, y=y)
         return self
@@ -459,7 +487,7 @@ def _one_thread(wanted: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_denormals() -> Iterator[None]:
-    """Take denormal numbers as zero: the moments of idle units decay into them, and they are slow."""
+    """Take denormal numbers as zero: moments of idle units decay into them, and they are slow."""
     already = bool((torch.tensor([1e-40]) * 1.0 == 0).all())
     torch.set_flush_denormal(True)
     try:
@@ -554,6 +582,9 @@ _FREEZERS: dict[type, Callable[[Any], list[Layer] | None]] = {
 class Affine(nn.Module):
     """x * scale + shift with fixed numbers: scaling or a frozen batch norm."""
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, scale: np.ndarray, shift: np.ndarray) -> None:
         super().__init__()
         self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float64))
@@ -570,20 +601,6 @@ class Standardise(Affine):
     def forward(self, X: Tensor) -> Tensor:
         """Standardise each column."""
         return (X - self.shift) / self.scale
-
-
-class PiecewiseLinear(nn.Module):
-    """The piecewise-linear encoding with fixed bins."""
-
-    def __init__(self, encoding: PiecewiseLinearEncoding) -> None:
-        super().__init__()
-        self.register_buffer("column", torch.as_tensor(encoding.column_, dtype=torch.long))
-        self.register_buffer("slope", torch.as_tensor(encoding.slope_, dtype=torch.float64))
-        self.register_buffer("offset", torch.as_tensor(encoding.offset_, dtype=torch.float64))
-
-    def forward(self, X: Tensor) -> Tensor:
-        """Encode each column as its values in the bins."""
-        return torch.addcmul(self.offset, X.index_select(1, self.column), self.slope).clamp(0, 1)
 
 
 def torch_student(student: "StudentClassifier") -> nn.Sequential:

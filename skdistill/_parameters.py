@@ -29,7 +29,9 @@ def _real(low: float, high: float, *, closed: str) -> tuple[Callable[[Any], bool
 def _integer(low: int) -> tuple[Callable[[Any], bool], str]:
     """Return the test and the words for an integer with a lower bound."""
     return (
-        lambda value: isinstance(value, Integral) and not isinstance(value, bool) and value >= low,
+        lambda value: (
+            isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= low
+        ),
         f"an integer >= {low}",
     )
 
@@ -64,7 +66,7 @@ _sizes = (
     lambda value: (
         isinstance(value, Sequence)
         and not isinstance(value, str)
-        and all(isinstance(size, Integral) and size >= 1 for size in value)
+        and all(isinstance(size, Integral) and int(size) >= 1 for size in value)
     ),
     "a sequence of integers >= 1 (empty for a linear student)",
 )
@@ -81,9 +83,9 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "alpha": _real(0, 1, closed="both"),
     "averaging": _choice("auto", "logits", "proba"),
     "loss": _either(_choice("kl", "mse"), _callable),
-    "hidden_layer_sizes": _sizes,
+    "hidden_layer_sizes": _either(_choice("auto"), _sizes),
     "activation": _choice("relu", "tanh", "gelu", "silu"),
-    "dropout": _real(0, 1, closed="left"),
+    "dropout": _either(_choice("auto"), _real(0, 1, closed="left")),
     "student_module": _either(_choice(None), _callable),
     "preprocessor": _either(_choice("auto", None), _transformer),
     "numerical_embedding": _choice("piecewise_linear", None),

@@ -218,11 +218,12 @@ def cross_fit(
     teachers get the sample weights.
     """
     splits = [(np.asarray(a), np.asarray(b)) for a, b in _splits(cv, X, code, rng)]
+    if not splits:
+        raise ValueError(f"cv={cv!r} yields no splits, so no teacher could be fitted.")
     to_fit = [_seeded(n, w, rng) for n, w in zip(named, weighted, strict=True)]
-    seed = int(rng.randint(np.iinfo(np.int32).max))
     answer = check_memory(memory).cache(_ask_folds, ignore=["n_jobs"])
     proba, known, fold_teachers = answer(
-        to_fit, X, y, sample_weight, splits, classes, averaging, weights, seed, n_jobs=n_jobs
+        to_fit, X, y, sample_weight, splits, classes, averaging, weights, n_jobs=n_jobs
     )
     everyone = [t for folds in fold_teachers for t in folds]
     shares = np.concatenate(
@@ -239,7 +240,7 @@ def _splits(cv: Any, X: Any, code: np.ndarray, rng: np.random.RandomState) -> An
     """Return the folds; an integer is lowered to the smallest class, but never below 2."""
     if cv is None or isinstance(cv, int | np.integer):
         smallest = int(np.bincount(code)[np.unique(code)].min())
-        cv = max(2, min(5 if cv is None else int(cv), smallest))
+        cv = min(5 if cv is None else int(cv), max(2, smallest))
     return check_cv(cv, code, classifier=True).split(X, code)
 
 
@@ -286,7 +287,6 @@ def _ask_folds(
     classes: np.ndarray,
     averaging: str,
     weights: np.ndarray,
-    seed: int,
     n_jobs: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, list[list[Teacher]]]:
     """Fit each teacher on each fold and average its answers on the rows held out."""
@@ -299,7 +299,7 @@ def _ask_folds(
         for split in (splits if not is_frozen(t.named.estimator) else [None])
     ]
     results = Parallel(n_jobs=n_jobs)(
-        delayed(_fit_and_ask)(to_fit[i], X, y, sample_weight, split, classes, averaging, seed)
+        delayed(_fit_and_ask)(to_fit[i], X, y, sample_weight, split, classes, averaging)
         for i, split in jobs
     )
     mean = np.zeros((n_rows(X), len(classes)))
@@ -324,7 +324,6 @@ def _fit_and_ask(
     split: tuple[np.ndarray, np.ndarray] | None,
     classes: np.ndarray,
     averaging: str,
-    seed: int,
 ) -> tuple[Teacher, np.ndarray]:
     """Fit a teacher on one fold and ask it about the rows held out; frozen ones are just asked."""
     if split is None:

@@ -10,7 +10,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import has_fit_parameter
 
 from skdistill._embedding import PiecewiseLinearEncoding
-from skdistill._inputs import TabularEncoder, check_matrix, n_rows, stack_rows, take_rows
+from skdistill._inputs import TabularEncoder, check_matrix, is_frame, n_rows, stack_rows, take_rows
 from skdistill._rows import Rows
 
 if TYPE_CHECKING:
@@ -71,7 +71,22 @@ def hold_out(rows: Rows, fraction: float, rng: np.random.RandomState) -> np.ndar
     _, held = train_test_split(used, test_size=n_held, stratify=stratify, random_state=seed)
     mask = np.zeros(len(rows.weight), dtype=bool)
     mask[held] = True
+    missing = _has_missing(rows.X)
+    train = np.flatnonzero((rows.weight > 0) & ~mask)
+    if missing[mask].any() and not missing[train].any():
+        # A student that saw no missing value could not be asked about one.
+        mask[np.flatnonzero(mask & missing)[0]] = False
+        mask[train[0]] = True
     return mask
+
+
+def _has_missing(X: Any) -> np.ndarray:
+    """Tell which rows of a table have a missing value."""
+    if is_frame(X):
+        return X.isna().to_numpy().any(axis=1)
+    if X.dtype.kind == "O":
+        return np.array([any(v is None or v != v for v in row) for row in X])
+    return (X != X).any(axis=1)
 
 
 def build_training_set(
@@ -134,7 +149,9 @@ def _prepare(preprocessor: Any, train: Rows, extra: Sequence[ExtraRows]) -> tupl
         fitted = TabularEncoder().fit(everything, sample_weight=np.concatenate(weight))
     else:
         fitted = clone(preprocessor)
-        label = None if train.code is None else train.classes[train.code]
+        assert train.classes is not None
+        known = train.code is not None and train.classes is not None
+        label = train.classes[train.code] if known else None
         weighted = has_fit_parameter(fitted, "sample_weight")
         fitted.fit(train.X, label, **({"sample_weight": train.weight} if weighted else {}))
     return fitted, np.concatenate([check_matrix(fitted.transform(t), fitted) for t in tables])

@@ -2,21 +2,23 @@
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from joblib import Parallel, delayed
+from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
 from sklearn.utils import Tags, check_random_state, get_tags
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.validation import check_is_fitted
 
-from skdistill._classifier import DistilledClassifier
+from skdistill._classifier import _TRAINING_ONLY, DistilledClassifier
 from skdistill._inputs import as_table, n_rows, take_rows
+from skdistill._pickling import LeftBehind
 from skdistill._rows import read_rows
 from skdistill._training_set import TrainingSet
 from skdistill._versions import check_stamp, stamp
@@ -30,8 +32,9 @@ _FITTED = ("best_estimator_", "best_params_", "best_score_", "best_index_", "cv_
 _STACK_BYTES = 2**28
 # Scores closer than this are one score: the first candidate wins.
 _TIE = 1e-9
-# Arguments of fit that hold one entry for each row of X; X_unlabeled is never cut.
+# Arguments of the estimator's fit; those by row are cut by the folds, X_unlabeled never is.
 _BY_ROW = ("sample_weight", "teacher_proba")
+_PASSED_ON = (*_BY_ROW, "X_unlabeled")
 
 
 @dataclass
@@ -75,6 +78,9 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Folds that run at once.
     verbose : int, default=0
         With 1, one line a fold.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the estimator where its own `random_state` is None: one draw, which the candidates
+        of all folds and the refit share.
 
     Attributes
     ----------
@@ -106,8 +112,8 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     the teachers did not see X: otherwise candidates that listen to them look better than they are.
     ``cv=5`` in the estimator has the teachers fitted inside each fold.
 
-    A custom ``student_module``, a callable loss and ``callbacks`` cannot be stacked; such candidates
-    are fitted one by one.
+    A custom ``student_module``, a callable loss and ``callbacks`` cannot be stacked; such
+    candidates are fitted one by one.
 
     Examples
     --------
@@ -117,8 +123,8 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     >>> X, y = load_iris(return_X_y=True)
     >>> forest = RandomForestClassifier(20, random_state=0)
     >>> student = DistilledClassifier([forest], cv=3, max_epochs=100, random_state=0)
-    >>> search = DistilledClassifierCV(student, temperatures=[1, 4], alphas=[0.5, 1], cv=3).fit(X, y)
-    >>> sorted(search.best_params_)
+    >>> search = DistilledClassifierCV(student, temperatures=[1, 4], alphas=[0.5, 1], cv=3)
+    >>> sorted(search.fit(X, y).best_params_)
     ['alpha', 'temperature']
     """
 
@@ -133,6 +139,7 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         refit: bool = True,
         n_jobs: int | None = None,
         verbose: int = 0,
+        random_state: Any = None,
     ) -> None:
         self.estimator = estimator
         self.temperatures = temperatures
@@ -142,8 +149,11 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.refit = refit
         self.n_jobs = n_jobs
         self.verbose = verbose
+        self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> Self:
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None, **params: Any
+    ) -> Self:
         """Score every candidate by cross-validation and fit the best one on all rows.
 
         Parameters
@@ -154,9 +164,12 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             Labels: candidates are compared on them.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights, for the students, the teachers and the scorer.
+        groups : array-like of shape (n_samples,), default=None
+            Groups for a splitter that takes them, such as ``GroupKFold``.
         **params : dict
             Passed on to the estimator's `fit`: ``teacher_proba`` is cut by the folds,
-            ``X_unlabeled`` never is.
+            ``X_unlabeled`` never is. With metadata routing the estimator gets, of these and of
+            the weights, what it requests.
 
         Returns
         -------
@@ -166,13 +179,13 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            If the estimator is not a DistilledClassifier.
+            If the estimator is not a DistilledClassifier, or its `fit` does not take an argument.
         ValueError
-            If a temperature or alpha is not allowed, or y is None.
+            If a temperature or alpha is not allowed, y is None, or no candidate could be scored.
         """
         self._forget()
         try:
-            self._search(X, y, {"sample_weight": sample_weight, **params})
+            self._search(X, y, sample_weight, groups, params)
         except BaseException:
             self._forget()
             raise
@@ -182,7 +195,9 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         for name in (*_FITTED, "classes_", "n_features_in_", "feature_names_in_"):
             self.__dict__.pop(name, None)
 
-    def _search(self, X: Any, y: Any, params: dict[str, Any]) -> None:
+    def _search(
+        self, X: Any, y: Any, sample_weight: Any, groups: Any, params: dict[str, Any]
+    ) -> None:
         """Run the folds, compare the candidates, refit the best."""
         candidates = self._candidates()
         if y is None:
@@ -191,38 +206,66 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 "candidates are compared on labels."
             )
         X = as_table(X)
-        rows = read_rows(X, y, params["sample_weight"])
-        assert rows.code is not None and rows.classes is not None
+        rows = read_rows(X, y, sample_weight)
+        assert rows.code is not None
+        assert rows.classes is not None
         labels = rows.classes[rows.code]
-        if params["sample_weight"] is not None:
-            params["sample_weight"] = rows.weight
-        given = {k: v for k, v in params.items() if v is not None}
+        weight = None if sample_weight is None else rows.weight
+        given = self._passed_on({"sample_weight": weight, **params})
         self._warn_about_prefit()
         estimator = self._seeded_estimator()
-        scorer = check_scoring(estimator, scoring=self.scoring)
-        splits = list(check_cv(self.cv, labels, classifier=True).split(X, labels))
+        scorer = self._scorer(estimator)
+        splits = list(check_cv(self.cv, labels, classifier=True).split(X, labels, groups))
+        titles = [f"{i + 1}/{len(splits)}" if self.verbose else "" for i in range(len(splits))]
         folds = Parallel(n_jobs=self.n_jobs)(
             delayed(_run_fold)(
-                estimator, X, labels, given, split, candidates, scorer, f"{i + 1}/{len(splits)}"
-                if self.verbose
-                else ""
+                estimator, X, labels, weight, given, split, candidates, scorer, title
             )
-            for i, split in enumerate(splits)
+            for split, title in zip(splits, titles, strict=True)
         )
-        self.cv_results_ = _results(candidates, folds)
-        scores = self.cv_results_["mean_test_score"]
-        if np.isnan(scores).all():
-            raise ValueError("No candidate could be scored: every mean test score is NaN.")
-        self.best_index_ = int(np.flatnonzero(scores >= np.nanmax(scores) - _TIE)[0])
-        self.best_params_ = candidates[self.best_index_]
-        self.best_score_ = float(scores[self.best_index_])
+        self._compare(candidates, folds)
         if self.refit:
-            best = clone(self.estimator).set_params(**self.best_params_)
+            best = estimator.set_params(**self.best_params_)
             self.best_estimator_ = best.fit(X, labels, **given)
             self.classes_ = best.classes_
             self.n_features_in_ = best.n_features_in_
             if hasattr(best, "feature_names_in_"):
                 self.feature_names_in_ = best.feature_names_in_
+
+    def _compare(self, candidates: list[dict[str, float]], folds: Sequence[_Fold]) -> None:
+        """Write the table of results and name the best candidate."""
+        self.cv_results_ = _results(candidates, folds)
+        scores = self.cv_results_["mean_test_score"]
+        if np.isnan(scores).all():
+            raise ValueError(
+                "No candidate could be scored: every mean test score is NaN. Either every training "
+                "diverged (lower learning_rate_init) or the scorer returned NaN."
+            )
+        self.best_index_ = int(np.flatnonzero(scores >= np.nanmax(scores) - _TIE)[0])
+        self.best_params_ = candidates[self.best_index_]
+        self.best_score_ = float(scores[self.best_index_])
+
+    def _passed_on(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Return what the estimator's `fit` gets; with metadata routing, what it requests."""
+        unknown = sorted(set(params) - set(_PASSED_ON))
+        if unknown:
+            raise TypeError(
+                f"DistilledClassifierCV.fit() got an unexpected argument {unknown[0]!r}; the "
+                f"estimator's fit takes {', '.join(_PASSED_ON)}."
+            )
+        given = {k: v for k, v in params.items() if v is not None}
+        if get_config()["enable_metadata_routing"]:
+            return dict(process_routing(self, "fit", **given)["estimator"]["fit"])
+        return given
+
+    def _scorer(self, estimator: DistilledClassifier) -> Any:
+        """Return the one scorer that compares the candidates."""
+        if self.scoring is not None and not isinstance(self.scoring, str | Callable):
+            raise ValueError(
+                "The 'scoring' parameter of DistilledClassifierCV must be None, the name of a "
+                f"scorer or a callable; got {self.scoring!r}. Candidates are compared by one score."
+            )
+        return check_scoring(estimator, scoring=self.scoring)
 
     def _candidates(self) -> list[dict[str, float]]:
         """Check the grid and return the candidates in GridSearchCV's order."""
@@ -232,8 +275,9 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 f"got a {type(self.estimator).__name__}. Put DistilledClassifierCV into the "
                 "Pipeline, not the Pipeline into it."
             )
-        if isinstance(self.estimator.teachers, TeachersLeftBehind):
-            raise ValueError(self.estimator.teachers.refusal())
+        for left in (self.estimator.teachers, self.cv, self.scoring):
+            if isinstance(left, TeachersLeftBehind | LeftBehind):
+                raise ValueError(left.refusal())
         alphas = _check_grid("alphas", self.alphas, lambda a: 0 <= a <= 1, "in [0, 1]")
         temperatures = _check_grid(
             "temperatures", self.temperatures, lambda t: 0 < t < np.inf, "finite and > 0"
@@ -255,8 +299,10 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     def _seeded_estimator(self) -> DistilledClassifier:
         """Return the estimator with an integer seed, so that its candidates share their draws."""
         estimator = clone(self.estimator)
-        if not isinstance(estimator.random_state, int | np.integer):
-            seed = check_random_state(estimator.random_state).randint(np.iinfo(np.int32).max)
+        own = estimator.random_state
+        if not isinstance(own, int | np.integer):
+            rng = check_random_state(self.random_state if own is None else own)
+            seed = rng.randint(np.iinfo(np.int32).max)
             estimator.set_params(random_state=int(seed))
         return estimator
 
@@ -342,19 +388,30 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         """Return what a pickle holds: a fitted search keeps the student, not the teachers."""
         state = {**self.__dict__, "_versions": stamp()}
-        estimator = self.estimator
-        if "cv_results_" not in state or estimator.keep_teachers or estimator.teachers is None:
+        if "cv_results_" not in state or self.estimator.keep_teachers:
             return state
-        left = TeachersLeftBehind.from_teachers(estimator.teachers)
-        stripped = clone(estimator)
-        stripped.teachers = left
-        return {**state, "estimator": stripped}
+        for name in ("cv", "scoring"):
+            state[name] = _plain(name, state[name])
+        estimator = clone(self.estimator)
+        for name, value in estimator.get_params(deep=False).items():
+            if name in _TRAINING_ONLY:
+                setattr(estimator, name, _plain(name, value))
+        if estimator.teachers is not None:
+            estimator.teachers = TeachersLeftBehind.from_teachers(estimator.teachers)
+        return {**state, "estimator": estimator}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore the state and compare versions."""
         state = dict(state)
         check_stamp(state, type(self).__name__)
         self.__dict__.update(state)
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return a plain value itself and a placeholder for anything else."""
+    if isinstance(value, str | int | None):
+        return value
+    return LeftBehind(name, type(value).__name__)
 
 
 def _check_grid(name: str, values: Any, allowed: Any, words: str) -> list[float]:
@@ -381,6 +438,7 @@ def _run_fold(
     estimator: DistilledClassifier,
     X: Any,
     y: np.ndarray,
+    weight: np.ndarray | None,
     params: dict[str, Any],
     split: tuple[np.ndarray, np.ndarray],
     candidates: list[dict[str, float]],
@@ -393,7 +451,6 @@ def _run_fold(
     students = _train_candidates(estimator, X, y, _cut(params, train, n_rows(X)), train, candidates)
     fitted = time.perf_counter()
     held_out, labels = take_rows(X, test), y[test]
-    weight = params.get("sample_weight")
     scored = {} if weight is None else {"sample_weight": weight[test]}
     scores: dict[int, float] = {}
     for student in students:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from skdistill._artefact import FORMAT, write_atomically
+from skdistill._forward import Layer
 from skdistill._inputs import TabularEncoder
 from skdistill._state import plain_student
 from skdistill._versions import stamp
-from skdistill.student import Layer, StudentClassifier
+from skdistill.student import StudentClassifier
 
 try:
     import onnx
@@ -88,7 +89,8 @@ class _Graph:
         if not self.quantize:
             return self.constant(array)
         integers, scale = (self.constant(part) for part in _to_int8(array))
-        return self.node("DequantizeLinear", integers, scale, axis=1)
+        # Not DequantizeLinear: onnxruntime fuses it with Gemm and then rounds the activations too.
+        return self.node("Mul", self.node("Cast", integers, to=TensorProto.FLOAT), scale)
 
     def node(
         self, kind: str, *inputs: str, domain: str = "", output: str = "", **attributes: Any
@@ -484,7 +486,9 @@ def _rows_like_fit(
         numbers[:, numeric] = numbers[:, numeric] * encoder.scale_ + encoder.mean_
         if encoder.allow_missing_ and len(numeric):
             numbers[::7, numeric[0]] = np.nan
-    numbers = numbers.astype(np.float32).astype(np.float64)
+    # The model takes float32, whatever the rows of fit were.
+    largest = np.finfo(np.float32).max
+    numbers = np.clip(numbers, -largest, largest).astype(np.float32).astype(np.float64)
     if len(inputs) == 1 and inputs[0].name == "X":
         return {"X": numbers.astype(np.float32)}, numbers
     table = numbers.astype(object)

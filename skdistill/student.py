@@ -1,17 +1,19 @@
 """StudentClassifier: the frozen student, NumPy arrays and nothing else."""
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import validate_data
 
-from skdistill._artefact import decode, encode, read_bytes, write_atomically
+from skdistill._artefact import read_bytes, write_atomically
 from skdistill._embedding import PiecewiseLinearEncoding
+from skdistill._forward import Forward, Layer, log_softmax, softmax
 from skdistill._inputs import TabularEncoder, as_table, check_matrix
-from skdistill._manifest import from_file, to_file
+from skdistill._manifest import pack, unpack
+from skdistill._one_row import OneRow
 from skdistill._state import (
     plain_encoder,
     plain_encoding,
@@ -30,135 +32,17 @@ __all__ = ["StudentClassifier"]
 # The mean is folded into float32 weights only below this ratio of |mean| to standard deviation:
 # above it the cancellation costs more digits than float32 has to spare.
 _FOLDABLE_MEAN = 10.0
-# Sums of squares below this bound prove that an input holds no NaN, no inf and nothing near overflow.
-_PLAIN_SQUARES = {np.dtype(np.float32): 1e30, np.dtype(np.float64): 1e200}
-_CHUNK_BYTES = 1 << 20
 # Where the arithmetic overflows, inputs are taken as this many standard deviations from the mean.
 _FAR = 1e6
-
-
-class Layer(NamedTuple):
-    """One step of the frozen forward: its kind and the arrays it needs."""
-
-    kind: str
-    arrays: tuple[np.ndarray, ...] = ()
-
-
-def _linear(h: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    # np.dot and not @: the ufunc matmul reports an overflow as a warning, which is handled by value here.
-    out = np.dot(h, weight)
-    out += bias
-    return out
-
-
-def _relu(h: np.ndarray) -> np.ndarray:
-    return np.maximum(h, 0.0, out=h)
-
-
-def _tanh(h: np.ndarray) -> np.ndarray:
-    return np.tanh(h, out=h)
-
-
-def _gelu(h: np.ndarray) -> np.ndarray:
-    from scipy.special import ndtr
-
-    return np.multiply(h, ndtr(h), out=h)
-
-
-def _silu(h: np.ndarray) -> np.ndarray:
-    from scipy.special import expit
-
-    return np.multiply(h, expit(h), out=h)
-
-
-def _affine(h: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    out = h * scale
-    out += shift
-    return out
-
-
-def _layer_norm(
-    h: np.ndarray, scale: np.ndarray, shift: np.ndarray, epsilon: np.ndarray
-) -> np.ndarray:
-    centred = h - h.mean(axis=1, keepdims=True)
-    variance = np.square(centred).mean(axis=1, keepdims=True)
-    return _affine(centred / np.sqrt(variance + epsilon), scale, shift)
-
-
-def _standardise(h: np.ndarray, mean: np.ndarray, scale: np.ndarray, like: np.ndarray) -> np.ndarray:
-    return ((h - mean) / scale).astype(like.dtype, copy=False)
-
-
-def _encode(
-    h: np.ndarray, column: np.ndarray, slope: np.ndarray, offset: np.ndarray, like: np.ndarray
-) -> np.ndarray:
-    out = h.take(column, axis=1) * slope
-    out += offset
-    np.maximum(out, 0.0, out=out)
-    np.minimum(out, 1.0, out=out)
-    return out.astype(like.dtype, copy=False)
-
-
-_STEPS = {
-    "linear": _linear,
-    "relu": _relu,
-    "tanh": _tanh,
-    "gelu": _gelu,
-    "silu": _silu,
-    "affine": _affine,
-    "layer_norm": _layer_norm,
-    "standardise": _standardise,
-    "encode": _encode,
-}
-
-
-def _run(steps: list[Layer], X: np.ndarray) -> np.ndarray:
-    """Push the rows of X through the steps in chunks that stay in the cache."""
-    widest = max(max((a.shape[-1] for a in s.arrays if a.ndim), default=1) for s in steps)
-    rows = max(128, _CHUNK_BYTES // (X.itemsize * max(widest, X.shape[1])))
-    if len(X) <= rows:
-        return _run_chunk(steps, X)
-    return np.concatenate([_run_chunk(steps, X[i : i + rows]) for i in range(0, len(X), rows)])
-
-
-def _run_chunk(steps: list[Layer], h: np.ndarray) -> np.ndarray:
-    for kind, arrays in steps:
-        h = _STEPS[kind](h, *arrays)
-    return h
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities, row by row, in the dtype of the logits."""
-    logits = logits - _row_max(logits)
-    np.exp(logits, out=logits)
-    logits /= logits.sum(axis=1, keepdims=True)
-    return logits
-
-
-def _row_max(logits: np.ndarray) -> np.ndarray:
-    """Return each row's maximum as a column; a reduction over a short last axis is slow in NumPy."""
-    if logits.shape[1] > 8:
-        return logits.max(axis=1, keepdims=True)
-    top = logits[:, :1].copy()
-    for j in range(1, logits.shape[1]):
-        np.maximum(top, logits[:, j : j + 1], out=top)
-    return top
-
-
-def _freeze_layers(
-    first: list[Layer], layers: list[Layer], dtype: np.dtype
-) -> list[Layer]:
-    """Cast the network's own layers to the dtype of the arithmetic, behind the first steps."""
-    cast = [Layer(s.kind, tuple(np.ascontiguousarray(a, dtype) for a in s.arrays)) for s in layers]
-    return [*first, *cast]
+_DTYPES: tuple[np.dtype[Any], ...] = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class StudentClassifier(ClassifierMixin, BaseEstimator):
     """The classifier that is deployed: frozen arrays, NumPy arithmetic, no torch.
 
-    It is made by :class:`~skdistill.DistilledClassifier` as ``student_`` and holds the weights of the
-    trained network, what it needs to prepare raw rows (scaling, bins, categories) and the class
-    labels. It is a fitted scikit-learn classifier: it can be a teacher, the last step of a
+    It is made by :class:`~skdistill.DistilledClassifier` as ``student_`` and holds the weights of
+    the trained network, what it needs to prepare raw rows (scaling, bins, categories) and the
+    class labels. It is a fitted scikit-learn classifier: it can be a teacher, the last step of a
     Pipeline, wrapped in ``FrozenEstimator``, or calibrated. It has no constructor parameters and
     cannot be fitted.
 
@@ -231,15 +115,14 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def _build_steps(self) -> None:
-        """Prepare the steps from raw rows and from prepared rows, once for each dtype."""
-        dtypes = (np.dtype(np.float32), np.dtype(np.float64))
+        """Prepare the forward from raw rows and from prepared rows, once for each dtype."""
         self._takes_raw = self.preprocessor_ is None or (
             type(self.preprocessor_) is TabularEncoder and self.preprocessor_.is_affine_
         )
-        self._prepared_steps = {
-            d: _freeze_layers(self._encoding_steps(d), self.layers_, d) for d in dtypes
-        }
-        self._raw_steps = {d: self._fold(d) for d in dtypes} if self._takes_raw else {}
+        self._prepared = {d: Forward(self._encoding_steps(d), self.layers_, d) for d in _DTYPES}
+        self._raw: dict[Any, Forward] = {}
+        if self._takes_raw and not hasattr(self, "feature_names_in_"):
+            self._raw = {d: self._fold(d) for d in _DTYPES}
 
     def _encoding_steps(self, dtype: np.dtype) -> list[Layer]:
         """Return the embedding of prepared rows as a step."""
@@ -249,28 +132,27 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         slope, offset = e.slope_.astype(dtype), e.offset_.astype(dtype)
         return [Layer("encode", (e.column_, slope, offset, np.empty(0, dtype)))]
 
-    def _fold(self, dtype: np.dtype) -> list[Layer]:
-        """Return the steps from raw rows, with the scaling folded in where that loses no digits."""
+    def _fold(self, dtype: np.dtype) -> Forward:
+        """Return the forward from raw rows, with the scaling folded in where it loses no digits."""
         if self.preprocessor_ is None:
-            return self._prepared_steps[dtype]
+            return self._prepared[dtype]
         mean, scale = self.preprocessor_.mean_, self.preprocessor_.scale_
         like = np.empty(0, dtype)
         mean_folds = dtype == np.float64 or bool(np.all(np.abs(mean) < _FOLDABLE_MEAN * scale))
         if self.encoding_ is not None:
             e = self.encoding_
-            # Bins of a far-off mean are computed in float64 and only their values in [0, 1] rounded.
+            # Bins of a far-off mean are computed in float64, and only their values rounded.
             inner = dtype if mean_folds else np.dtype(np.float64)
             slope = e.slope_ / scale[e.column_]
             offset = e.offset_ - mean[e.column_] * slope
             step = Layer("encode", (e.column_, slope.astype(inner), offset.astype(inner), like))
-            return _freeze_layers([step], self.layers_, dtype)
+            return Forward([step], self.layers_, dtype)
         first = self.layers_[0]
         if not mean_folds or first.kind != "linear":
-            step = Layer("standardise", (mean, scale, like))
-            return _freeze_layers([step], self.layers_, dtype)
+            return Forward([Layer("standardise", (mean, scale, like))], self.layers_, dtype)
         weight = first.arrays[0].astype(np.float64) / scale[:, None]
         bias = first.arrays[1].astype(np.float64) - mean @ weight
-        return _freeze_layers([], [Layer("linear", (weight, bias)), *self.layers_[1:]], dtype)
+        return Forward([], [Layer("linear", (weight, bias)), *self.layers_[1:]], dtype)
 
     @property
     def n_parameters_(self) -> int:
@@ -291,8 +173,8 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             Always.
         """
         raise TypeError(
-            "A StudentClassifier is frozen and cannot be fitted. Fit a DistilledClassifier, or wrap "
-            "the student in sklearn.frozen.FrozenEstimator where a meta-estimator calls fit."
+            "A StudentClassifier is frozen and cannot be fitted. Fit a DistilledClassifier, or "
+            "wrap the student in sklearn.frozen.FrozenEstimator where a meta-estimator calls fit."
         )
 
     def predict(self, X: Any) -> np.ndarray:
@@ -328,7 +210,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             If X has another width or other names than in ``fit``, holds inf, or holds NaN although
             ``fit`` saw no missing value.
         """
-        return _softmax(self._logits(X))
+        return softmax(self._logits(X))
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Predict the logarithm of the class probabilities.
@@ -342,26 +224,19 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         -------
         log_proba : ndarray of shape (n_samples, n_classes)
         """
-        logits = self._logits(X)
-        logits = logits - _row_max(logits)
-        logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
-        return logits
+        return log_softmax(self._logits(X))
 
     def _logits(self, X: Any) -> np.ndarray:
-        """Return the logits of raw rows: by the fast lane where X is plain, else with every check."""
+        """Return the logits of raw rows: by the fast lane if X is plain, else with every check."""
         if (
             type(X) is np.ndarray
-            and self._takes_raw
-            and (bound := _PLAIN_SQUARES.get(X.dtype)) is not None
+            and (forward := self._raw.get(X.dtype)) is not None
             and X.ndim == 2
             and X.shape[1] == self.n_features_in_
-            and X.shape[0] > 0
-            and not hasattr(self, "feature_names_in_")
-            and np.vdot(X, X) < bound
+            and len(X)
+            and np.vdot(X, X) < forward.safe_square
         ):
-            logits = _run(self._raw_steps[X.dtype], X)
-            if np.isfinite(logits.sum()):
-                return logits
+            return forward(X)
         return self._checked_logits(X)
 
     def _checked_logits(self, X: Any) -> np.ndarray:
@@ -371,13 +246,36 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         dtype = np.dtype(np.float32 if getattr(X, "dtype", None) == np.float32 else np.float64)
         Z = X if self.preprocessor_ is None else self.preprocessor_.transform(X)
         Z = check_matrix(Z, self.preprocessor_)
-        steps = self._prepared_steps[dtype]
+        forward = self._prepared[dtype]
         with np.errstate(over="ignore", invalid="ignore"):
-            logits = _run(steps, np.ascontiguousarray(Z, dtype))
+            logits = forward(np.ascontiguousarray(Z, dtype))
             far = ~np.isfinite(logits).all(axis=1)
             if far.any():
-                logits[far] = _run(steps, np.clip(Z[far], -_FAR, _FAR).astype(dtype))
+                logits[far] = forward(np.clip(Z[far], -_FAR, _FAR).astype(dtype))
         return logits
+
+    def compile(self) -> OneRow:
+        """Return a callable that answers one raw row, without any check.
+
+        Returns
+        -------
+        predict_one : OneRow
+            Maps a float array of shape (n_features_in_,) to probabilities of shape (n_classes,).
+            It does not look for NaN, inf, a wrong width or column names.
+
+        Raises
+        ------
+        TypeError
+            If rows need more preparation than scaling: categories, missing values, or a
+            preprocessor of the user's own. ``predict_proba`` serves them.
+        """
+        if not self._takes_raw:
+            raise TypeError(
+                "compile() serves students whose rows are plain numbers; this one prepares its "
+                f"rows by a {type(self.preprocessor_).__name__} with categories, missing values or "
+                "steps of its own. Use predict_proba."
+            )
+        return OneRow({dtype: self._fold(dtype) for dtype in _DTYPES})
 
     def to_torch(self) -> "torch.nn.Module":
         """Return the student as a torch module in float64 with the same weights.
@@ -423,7 +321,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             If the preprocessor is not our own, or the class labels are not strings, integers,
             booleans or floats.
         ValueError
-            If the student is larger than any file :meth:`load` takes.
+            If :meth:`load` would refuse the file: the student is too large, or not finite.
         OSError
             If the file cannot be written.
 
@@ -448,7 +346,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         >>> bool((loaded.predict_proba(X) == student.predict_proba(X)).all())
         True
         """
-        write_atomically(path, encode(*to_file(plain_student(self), stamp())))
+        write_atomically(path, pack(plain_student(self), stamp()))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], expected_sha256: str | None = None) -> Self:
@@ -475,7 +373,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         UnsupportedFormatError
             If a newer release wrote it; this is a BadArtefactError.
         """
-        plain = from_file(*decode(read_bytes(path, expected_sha256)))
+        plain = unpack(read_bytes(path, expected_sha256))
         names = plain["feature_names"]
         # Numbers near the ends of their range are no reason to warn: predicting handles them.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -536,7 +434,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the student as plain arrays, lists and strings, without what follows from them."""
-        made = ("_prepared_steps", "_raw_steps", "_takes_raw")
+        made = ("_prepared", "_raw", "_takes_raw")
         state = {k: v for k, v in self.__dict__.items() if k not in made}
         state["preprocessor_"] = plain_encoder(self.preprocessor_)
         state["encoding_"] = plain_encoding(self.encoding_)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import skorch
 import torch
+from quick_students import Counting, Fixed, fitted_teacher, make_data, quick
 from sklearn import config_context
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
@@ -14,15 +15,21 @@ from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.model_selection import GridSearchCV, KFold, RepeatedKFold, ShuffleSplit, cross_val_score
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    RepeatedKFold,
+    ShuffleSplit,
+    cross_val_score,
+)
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
-from students_zoo import Counting, Fixed, fitted_teacher, make_data, quick
 
 from skdistill import (
     CallableTeacher,
@@ -76,9 +83,7 @@ def test_probabilities_agree_with_each_other():
     proba = classifier.predict_proba(X3)
     np.testing.assert_allclose(proba.sum(axis=1), 1)
     np.testing.assert_allclose(np.log(proba), classifier.predict_log_proba(X3), atol=1e-12)
-    np.testing.assert_array_equal(
-        classifier.classes_[proba.argmax(axis=1)], classifier.predict(X3)
-    )
+    np.testing.assert_array_equal(classifier.classes_[proba.argmax(axis=1)], classifier.predict(X3))
 
 
 def test_long_training_reaches_the_teacher():
@@ -185,20 +190,14 @@ def test_a_class_of_weight_zero_keeps_its_column():
     assert classifier.predict_proba(X3).shape == (len(X3), 3)
 
 
-def test_soft_only_rows_do_not_change_what_alpha_means():
-    class Spy(skorch.callbacks.Callback):
-        def on_train_begin(self, net, X=None, y=None, **kwargs):
-            self.soft, self.hard = y.soft_weight, y.hard_weight
-
-    extra = make_data(40, seed=3)[0] * 0.5
-    spies = [Spy(), Spy()]
-    quick([TEACHER], callbacks=[spies[0]]).fit(X, Y)
-    quick([TEACHER], callbacks=[spies[1]]).fit(X, Y, X_unlabeled=extra)
-    for spy in spies:
-        torch.testing.assert_close(spy.soft.mean().item(), 1.0)
-        torch.testing.assert_close(spy.hard.mean().item(), 1.0)
-    assert not spies[1].hard[len(X) :].any()
-    assert spies[1].soft.unique().tolist() == [1.0]
+@pytest.mark.parametrize("alpha", [0.1, 0.7, 1.0])
+def test_soft_only_rows_do_not_change_what_alpha_means(alpha):
+    # A copy of every row leaves both means alone: were alpha to shift, so would the student.
+    alone = quick([TEACHER], alpha=alpha).fit(X, Y)
+    with_copies = quick([TEACHER], alpha=alpha).fit(X, Y, X_unlabeled=X)
+    np.testing.assert_allclose(
+        with_copies.predict_proba(X), alone.predict_proba(X), rtol=0, atol=1e-6
+    )
 
 
 def test_cross_fitting_inside_fit_learns_nothing_from_noise():
@@ -280,7 +279,7 @@ def test_given_probabilities_cannot_label_extra_rows():
 
 
 def test_unlabeled_rows_teach():
-    far = X + [3.0, 0, 0]
+    far = X + np.array([3.0, 0, 0])
     teacher = CallableTeacher(
         lambda X: np.column_stack([X[:, 0] < 2, X[:, 0] >= 2]).astype(float) * 0.9 + 0.05, [0, 1]
     )
@@ -354,8 +353,17 @@ def test_requests_of_teachers_are_respected(cv):
     assert all(w is not None for w in Spy.weights)
 
 
+@pytest.mark.parametrize("routing", [False, True])
+def test_the_default_teacher_gets_the_weights(routing):
+    weight = np.where(np.arange(len(X)) % 2, 1.0, 2.0)
+    with config_context(enable_metadata_routing=routing):
+        quick(max_epochs=2).fit(X, Y, sample_weight=weight)
+
+
 def test_teachers_that_take_no_weights_are_named():
-    with pytest.warns(UserWarning, match=r"teacher 0 \(KNeighborsClassifier\) does not take sample"):
+    with pytest.warns(
+        UserWarning, match=r"teacher 0 \(KNeighborsClassifier\) does not take sample"
+    ):
         quick([KNeighborsClassifier()], cv=2).fit(X, Y, sample_weight=WEIGHT)
 
 
@@ -387,18 +395,6 @@ def test_out_of_bag_targets():
     assert not hasattr(forest, "classes_")
     with pytest.raises(ValueError, match=r"teacher 0 \(GaussianNB\) has no oob_score"):
         quick([GaussianNB()], cv="oob").fit(X, Y)
-
-
-def test_rows_never_out_of_bag_learn_from_labels_alone():
-    class Spy(skorch.callbacks.Callback):
-        def on_train_begin(self, net, X=None, y=None, **kwargs):
-            self.soft, self.hard = y.soft_weight.numpy(), y.hard_weight.numpy()
-
-    spy = Spy()
-    quick([RandomForestClassifier(2)], cv="oob", callbacks=[spy]).fit(X, Y)
-    assert 0 < (spy.soft == 0).sum() < len(X)
-    np.testing.assert_allclose(spy.hard, 1)
-    np.testing.assert_allclose(spy.soft.mean(), 1)
 
 
 @pytest.mark.parametrize(
@@ -543,18 +539,21 @@ def test_skorch_nets_teach_string_labels():
 
 
 def test_global_random_states_and_thread_settings_are_left_alone():
-    np_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()
+    global_state = check_random_state(None).get_state()[1].copy()
+    torch_state = torch.get_rng_state()
     threads = torch.get_num_threads()
     factory = small_net(torch.nn.Dropout(0.5))
     for params in ({}, {"cv": 3}, {"student_module": factory}, {"augment": "munge"}):
         teacher = TEACHER if params.get("cv") is None else LogisticRegression()
         quick([teacher], **params).fit(X, Y).predict_proba(X)
-    np.testing.assert_array_equal(np.random.get_state()[1], np_state)
+    np.testing.assert_array_equal(check_random_state(None).get_state()[1], global_state)
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert torch.get_num_threads() == threads
 
 
-@pytest.mark.parametrize("params", [{"augment": "munge", "batch_size": 64}, {"dropout": 0.3}], ids=str)
+@pytest.mark.parametrize(
+    "params", [{"augment": "munge", "batch_size": 64}, {"dropout": 0.3}], ids=str
+)
 def test_equal_seeds_give_equal_students(params):
     a, b = (quick([TEACHER], **params).fit(X, Y).predict_proba(X) for _ in range(2))
     np.testing.assert_array_equal(a, b)
@@ -674,7 +673,9 @@ def test_known_layers_are_frozen(kind):
     classifier = quick([TEACHER], student_module=small_net(*KNOWN[kind])).fit(X, Y)
     student = classifier.student_
     assert type(student) is StudentClassifier
-    rows = torch.tensor(student.preprocessor_.transform(X)).to(next(classifier.net_.module_.parameters()))
+    rows = torch.tensor(student.preprocessor_.transform(X)).to(
+        next(classifier.net_.module_.parameters())
+    )
     with torch.no_grad():
         expected = classifier.net_.module_(rows).softmax(1).numpy()
         again = student.to_torch()(torch.tensor(X)).softmax(1).numpy()
@@ -724,7 +725,11 @@ def test_student_module_must_return_a_module():
 @pytest.mark.parametrize(
     ("teachers", "error", "words"),
     [
-        ([LogisticRegression()], NotFittedError, r"teacher 0 \(LogisticRegression\) is not fitted.*cv=5"),
+        (
+            [LogisticRegression()],
+            NotFittedError,
+            r"teacher 0 \(LogisticRegression\) is not fitted.*cv=5",
+        ),
         (
             [TEACHER, make_pipeline(LogisticRegression())],
             NotFittedError,
@@ -733,11 +738,23 @@ def test_student_module_must_return_a_module():
         ([], ValueError, "teachers must be a non-empty list"),
         (TEACHER, TypeError, "Pass a list with one entry"),
         ([LinearRegression().fit(X, Y == "yes")], TypeError, r"teacher 0 .* is a regressor"),
-        ([TEACHER, LinearSVC().fit(X, Y)], TypeError, r"teacher 1 \(LinearSVC\) has no predict_proba"),
+        (
+            [TEACHER, LinearSVC().fit(X, Y)],
+            TypeError,
+            r"teacher 1 \(LinearSVC\) has no predict_proba",
+        ),
         ([fitted_teacher(X[:, :2], Y)], ValueError, "fitted on 2 features, X has 3"),
         ([TEACHER3], ValueError, r"teacher 0 .*do not match.*ant.*no"),
-        ([Fixed([0.5, np.nan], ["no", "yes"])], ValueError, r"teacher 0 \(Fixed\) returned nan in row 0"),
-        ([Fixed([0.5, 0.6], ["no", "yes"])], ValueError, r"teacher 0 \(Fixed\).*sum to 1.1 in row 0"),
+        (
+            [Fixed([0.5, np.nan], ["no", "yes"])],
+            ValueError,
+            r"teacher 0 \(Fixed\) returned nan in row 0",
+        ),
+        (
+            [Fixed([0.5, 0.6], ["no", "yes"])],
+            ValueError,
+            r"teacher 0 \(Fixed\).*sum to 1.1 in row 0",
+        ),
         ([Fixed([1.5, -0.5], ["no", "yes"])], ValueError, r"teacher 0 .* lies in \[0, 1\]"),
     ],
 )
@@ -759,7 +776,10 @@ def test_teachers_of_other_columns():
 @pytest.mark.parametrize(
     ("params", "words"),
     [
-        ({"temperature": 0}, r"'temperature' parameter .* must be a finite number in \(0, inf\); got 0"),
+        (
+            {"temperature": 0},
+            r"'temperature' parameter .* must be a finite number in \(0, inf\); got 0",
+        ),
         ({"temperature": -1.0}, "'temperature'.*got -1.0"),
         ({"temperature": np.inf}, "'temperature'.*got inf"),
         ({"temperature": np.nan}, "'temperature'.*got nan"),
@@ -767,6 +787,8 @@ def test_teachers_of_other_columns():
         ({"alpha": 1.1}, "'alpha'.*got 1.1"),
         ({"alpha": "x"}, "'alpha'.*got 'x'"),
         ({"cv": "prefitted"}, "cv.*prefitted"),
+        ({"cv": 1}, "n_splits=1"),
+        ({"cv": []}, r"cv=\[\] yields no splits"),
         ({"device": "abacus"}, "device.*abacus"),
     ],
 )
@@ -789,7 +811,9 @@ def test_one_class_and_no_rows():
 
 
 def test_failing_teachers_are_named():
-    with pytest.raises(ValueError, match=r"teacher 1 \(Fixed\) failed on rows 0:90: AssertionError"):
+    with pytest.raises(
+        ValueError, match=r"teacher 1 \(Fixed\) failed on rows 0:90: AssertionError"
+    ):
         quick([TEACHER, Fixed(refuse, ["no", "yes"])]).fit(X, Y)
     with pytest.raises(ValueError, match=r"teacher 0 \(LogisticRegression\) failed to fit"):
         quick([LogisticRegression(C=-1)], cv=2).fit(X, Y)
@@ -823,8 +847,8 @@ def test_an_interrupt_passes_and_leaves_nothing_fitted(params):
 
 
 def test_a_diverging_loss_stops():
-    classifier = quick([TEACHER]).fit(X, Y).set_params(
-        learning_rate_init=1e300, hidden_layer_sizes=(8, 8)
+    classifier = (
+        quick([TEACHER]).fit(X, Y).set_params(learning_rate_init=1e300, hidden_layer_sizes=(8, 8))
     )
     words = r"training loss became (nan|inf) in epoch \d+ with learning_rate_init=1e\+300.*Lower"
     with pytest.raises(FloatingPointError, match=words):
@@ -834,7 +858,7 @@ def test_a_diverging_loss_stops():
 
 def test_a_wrong_width_is_refused_at_predict():
     classifier = quick([TEACHER]).fit(X, Y)
-    with pytest.raises(ValueError, match="X has 2 features, but DistilledClassifier|2 features"):
+    with pytest.raises(ValueError, match="X has 2 features, but"):
         classifier.predict(X[:, :2])
     with pytest.raises(NotFittedError, match="DistilledClassifier"):
         quick([TEACHER]).predict(X)

@@ -7,6 +7,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from quick_students import Counting, fitted_teacher, make_data, quick
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
@@ -23,7 +24,6 @@ from sklearn.model_selection import (
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier
-from students_zoo import Counting, fitted_teacher, make_data, quick
 
 from skdistill import DistilledClassifier, TorchTeacher
 
@@ -82,7 +82,9 @@ def test_grid_search_in_two_processes_equals_one():
     student = make_pipeline(FunctionTransformer(), quick([fitted_teacher(X, y)]))
     grid = {"distilledclassifier__" + k: v for k, v in GRID.items()}
     one, two = (GridSearchCV(student, grid, cv=2, n_jobs=n).fit(X, y) for n in (1, 2))
-    np.testing.assert_array_equal(one.cv_results_["mean_test_score"], two.cv_results_["mean_test_score"])
+    np.testing.assert_array_equal(
+        one.cv_results_["mean_test_score"], two.cv_results_["mean_test_score"]
+    )
     np.testing.assert_array_equal(one.predict_proba(X), two.predict_proba(X))
 
 
@@ -147,6 +149,7 @@ def test_prefit_teachers_have_no_parameters_to_set():
         student.set_params(model__C=3.0)
 
 
+@pytest.mark.filterwarnings("ignore:The teachers agree with y")
 def test_torch_teachers_are_left_as_they_are():
     X, y = make_data()
     torch.manual_seed(0)

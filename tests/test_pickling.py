@@ -7,12 +7,12 @@ import textwrap
 import joblib
 import numpy as np
 import pytest
+from quick_students import fitted_teacher, make_data, quick
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from students_zoo import fitted_teacher, make_data, quick
 
 from skdistill import SkdistillVersionWarning, TeachersLeftBehind, losses
 from skdistill._pickling import LeftBehind

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from quick_students import fitted_teacher, make_data, quick
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -10,7 +11,6 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
-from students_zoo import fitted_teacher, make_data, quick
 
 from skdistill import DistilledClassifier
 
@@ -31,9 +31,7 @@ def test_small_students(estimator, check):
 
 
 @pytest.mark.slow
-@parametrize_with_checks(
-    [DistilledClassifier(), DistilledClassifier([LogisticRegression()], cv=3)]
-)
+@parametrize_with_checks([DistilledClassifier(), DistilledClassifier([LogisticRegression()], cv=3)])
 @pytest.mark.filterwarnings("default")
 def test_defaults(estimator, check):
     check(estimator)
@@ -54,7 +52,7 @@ def test_with_the_array_api(fresh_process, monkeypatch):
             DistilledClassifier(**small),
             DistilledClassifier([LogisticRegression()], cv=3, **small),
         ):
-            results = check_estimator(estimator, on_skip="raise")
+            results = check_estimator(estimator, on_skip=None)
             assert len(results) > 50
             assert all(r["status"] == "passed" for r in results), results
             assert any(r["check_name"] == "check_array_api_input" for r in results)

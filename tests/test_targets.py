@@ -4,6 +4,7 @@ import gc
 
 import numpy as np
 import pytest
+from quick_students import Counting, Fixed, fitted_teacher, make_data
 from sklearn.ensemble import BaggingClassifier, ExtraTreesClassifier, RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -16,7 +17,6 @@ from sklearn.model_selection import (
 )
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
-from students_zoo import Counting, Fixed, fitted_teacher, make_data
 
 from skdistill import TorchTeacher, _targets
 from skdistill._adapter import as_teacher

@@ -1,0 +1,88 @@
+"""Values and gradients of the criterion against NumPy, in all its forms."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax, softmax
+
+from skdistill._criterion import DistillationCriterion, Targets
+
+N, K = 7, 4
+RNG = np.random.default_rng(0)
+Z = RNG.normal(size=(N, K)) * 3
+P = RNG.dirichlet(np.ones(K), size=N)
+P[0] = [0.5, 0.5, 0, 0]
+LABEL = RNG.integers(K, size=N)
+SOFT, HARD = RNG.random(N), RNG.random(N)
+TARGETS = Targets(*map(torch.tensor, (P, LABEL, SOFT, HARD)))
+SETTINGS = [(1.0, 0.7), (4.0, 0.3), (2.0, 1.0), (3.0, 0.0)]
+
+
+def reference(T, alpha):
+    """Return the two sums and the gradient of the weighed batch mean."""
+    q = P ** (1 / T) / (P ** (1 / T)).sum(axis=1, keepdims=True)
+    kl = (q * (np.log(np.where(q > 0, q, 1)) - log_softmax(Z / T, axis=1))).sum(axis=1)
+    cross_entropy = -log_softmax(Z, axis=1)[np.arange(N), LABEL]
+    gradient = alpha * T * (softmax(Z / T, axis=1) - q) * SOFT[:, None]
+    gradient += (1 - alpha) * (softmax(Z, axis=1) - np.eye(K)[LABEL]) * HARD[:, None]
+    return (SOFT * T**2 * kl).sum(), (HARD * cross_entropy).sum(), gradient / N
+
+
+@pytest.mark.parametrize(("T", "alpha"), SETTINGS)
+@pytest.mark.parametrize("weighed", [False, True])
+def test_values_and_gradient_at_the_logits(T, alpha, weighed):
+    criterion = DistillationCriterion(T, alpha)
+    targets = criterion.weigh(TARGETS) if weighed else TARGETS
+    sums, gradient = criterion.at_logits(torch.tensor(Z), targets)
+    soft, hard, expected = reference(T, alpha)
+    np.testing.assert_allclose([sums.soft, sums.hard], [soft, hard], rtol=1e-12)
+    np.testing.assert_allclose(gradient, expected, atol=1e-14)
+    np.testing.assert_allclose(criterion.total(sums), alpha * soft + (1 - alpha) * hard)
+
+
+@pytest.mark.parametrize(("T", "alpha"), SETTINGS)
+@pytest.mark.parametrize("loss", ["kl", "mse"])
+def test_gradient_equals_autograd(T, alpha, loss):
+    criterion = DistillationCriterion(T, alpha, loss)
+    leaf = torch.tensor(Z, requires_grad=True)
+    sums = criterion(leaf, TARGETS)
+    (criterion.total(sums) / N).backward()
+    at_logits, gradient = criterion.at_logits(torch.tensor(Z), TARGETS)
+    torch.testing.assert_close(gradient, leaf.grad)
+    torch.testing.assert_close(at_logits.soft, sums.soft.detach())
+    torch.testing.assert_close(at_logits.hard, sums.hard.detach())
+
+
+@pytest.mark.parametrize("loss", ["kl", "mse"])
+def test_a_stack_equals_its_students(loss):
+    logits = torch.tensor(np.stack([Z, 2 * Z, -Z, Z + 1]))
+    T, alpha = (torch.tensor(v).view(-1, 1, 1) for v in zip(*SETTINGS, strict=True))
+    sums, gradient = DistillationCriterion(T, alpha, loss).at_logits(logits, TARGETS)
+    for i, setting in enumerate(SETTINGS):
+        one, its_gradient = DistillationCriterion(*setting, loss).at_logits(logits[i], TARGETS)
+        torch.testing.assert_close(gradient[i], its_gradient)
+        torch.testing.assert_close(sums.soft[i], one.soft)
+        torch.testing.assert_close(sums.hard[i], one.hard)
+
+
+def test_batches_add_up():
+    criterion = DistillationCriterion(3.0, 0.6)
+    whole, _ = criterion.at_logits(torch.tensor(Z), TARGETS)
+    weighed = criterion.weigh(TARGETS)
+    for targets in (TARGETS, weighed):
+        parts = [
+            criterion.at_logits(torch.tensor(Z[rows]), targets.take(torch.tensor(rows)))[0]
+            for rows in ([0, 2, 4, 6], [1, 3, 5])
+        ]
+        torch.testing.assert_close(sum(p.soft for p in parts), whole.soft)
+        torch.testing.assert_close(sum(p.hard for p in parts), whole.hard)
+
+
+def test_the_soft_gradient_keeps_its_size_when_the_temperature_grows():
+    # T² undoes what dividing by T takes from the gradient: its limit is finite and not zero.
+    targets = TARGETS._replace(proba=torch.tensor(softmax(Z[::-1], axis=1)))
+    hot, hotter = (
+        DistillationCriterion(T, 1.0).at_logits(torch.tensor(Z), targets)[1] for T in (1e4, 1e5)
+    )
+    assert hot.abs().max() > 0.01
+    torch.testing.assert_close(hot, hotter, rtol=1e-2, atol=1e-3)

@@ -1,0 +1,194 @@
+"""Laws of the folds that keep equal rows together."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skdistill._folds import distinct_row_folds
+
+# A few distinct rows, each once or more often, in any order, some of weight zero.
+ROWS = st.lists(
+    st.tuples(st.integers(0, 7), st.integers(0, 2), st.integers(0, 3)), min_size=4, max_size=60
+)
+
+
+def tables(values):
+    """Return the same rows in every container."""
+    values = np.asarray(values)
+    numbers = np.column_stack([values * 0.5, -values])
+    frame = pd.DataFrame({"a": numbers[:, 0], "b": [f"v{v}" for v in values]})
+    return {
+        "float": numbers,
+        "float32": numbers.astype(np.float32),
+        "int": np.column_stack([values, values**2]),
+        "bool": np.array([[v & 1, v & 2, v & 4] for v in values.tolist()], dtype=bool),
+        "strings": frame.to_numpy().astype(str),
+        "object": frame.to_numpy(dtype=object),
+        "frame": frame,
+        "categories": frame.astype({"b": "category"}),
+    }
+
+
+def take(X, rows):
+    return X.iloc[rows] if hasattr(X, "iloc") else X[rows]
+
+
+def fold_of(X, code, weight=None, n_splits=5):
+    """Return the number of folds, and for each row the fold that tests it, or -1."""
+    weight = np.ones(len(code)) if weight is None else np.asarray(weight, dtype=float)
+    folds = distinct_row_folds(X, np.asarray(code), weight, n_splits)
+    fold = np.full(len(code), -1)
+    for f, (_, test) in enumerate(folds):
+        assert (fold[test] == -1).all()
+        fold[test] = f
+    return len(folds), fold
+
+
+@given(ROWS)
+def test_folds_are_a_partition_of_the_rows_with_weight(rows):
+    value, code, weight = np.array(rows).T
+    if not weight.any():
+        return
+    everything = np.flatnonzero(weight > 0)
+    folds = distinct_row_folds(tables(value)["float"], code, weight)
+    tests = np.concatenate([test for _, test in folds])
+    np.testing.assert_array_equal(np.sort(tests), everything)
+    for train, test in folds:
+        np.testing.assert_array_equal(np.sort(np.concatenate([train, test])), everything)
+        assert np.intersect1d(train, test).size == 0
+
+
+@given(ROWS)
+def test_equal_rows_of_a_class_share_a_fold(rows):
+    value, code, _ = np.array(rows).T
+    _, fold = fold_of(tables(value)["float"], code)
+    for pair in set(zip(value, code, strict=True)):
+        copies = (value == pair[0]) & (code == pair[1])
+        assert len(np.unique(fold[copies])) == 1
+
+
+@given(ROWS, st.randoms(use_true_random=False))
+def test_order_changes_nothing(rows, random):
+    value, code, weight = np.array(rows).T
+    if not weight.any():
+        return
+    order = np.array(random.sample(range(len(rows)), len(rows)))
+    X = tables(value)["float"]
+    _, fold = fold_of(X, code, weight)
+    _, shuffled = fold_of(X[order], code[order], weight[order])
+    np.testing.assert_array_equal(shuffled, fold[order])
+
+
+@given(ROWS)
+def test_weights_act_as_repeated_and_absent_rows(rows):
+    value, code, weight = np.array(rows).T
+    if not weight.any():
+        return
+    X = tables(value)["float"]
+    n_weighted, weighted = fold_of(X, code, weight)
+    copies = np.repeat(np.arange(len(rows)), weight)
+    n_repeated, repeated = fold_of(X[copies], code[copies])
+    assert n_weighted == n_repeated
+    np.testing.assert_array_equal(repeated, weighted[copies])
+    n_scaled, scaled = fold_of(X, code, weight * 0.1)
+    assert n_scaled == n_weighted
+    np.testing.assert_array_equal(scaled, weighted)
+
+
+@pytest.mark.parametrize("kind", tables([0]))
+def test_every_container(kind):
+    rng = np.random.default_rng(0)
+    value, code = rng.integers(0, 8, size=80), rng.integers(0, 2, size=80)
+    X = tables(value)[kind]
+    n, fold = fold_of(X, code)
+    assert n == 5
+    for c in (0, 1):
+        for v in range(8):
+            assert len(np.unique(fold[(code == c) & (value == v)])) == 1
+    order = rng.permutation(80)
+    np.testing.assert_array_equal(fold_of(take(X, order), code[order])[1], fold[order])
+
+
+def test_the_index_of_a_frame_and_the_layout_of_an_array_do_not_matter():
+    X = np.random.default_rng(0).normal(size=(30, 3))
+    code = np.arange(30) % 2
+    _, fold = fold_of(X, code)
+    for same in (np.asfortranarray(X), np.repeat(X, 2, axis=0)[::2], X.astype(">f8")):
+        np.testing.assert_array_equal(fold_of(same, code)[1], fold)
+    frame = pd.DataFrame(X)
+    _, fold = fold_of(frame, code)
+    np.testing.assert_array_equal(fold_of(frame.set_index(frame.index[::-1]), code)[1], fold)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 7])
+def test_distinct_rows_are_stratified_and_spread_evenly(n_classes):
+    X = np.random.default_rng(0).normal(size=(203, 4))
+    code = np.arange(203) % n_classes
+    n, fold = fold_of(X, code)
+    assert n == 5
+    sizes = np.bincount(fold)
+    assert sizes.max() - sizes.min() <= 1
+    for c in range(n_classes):
+        counts = np.bincount(fold[code == c], minlength=5)
+        assert counts.max() - counts.min() <= 1
+
+
+@pytest.mark.parametrize(
+    ("n_distinct", "n_splits", "expected"), [(1, 5, 2), (2, 5, 2), (3, 5, 3), (9, 5, 5), (9, 3, 3)]
+)
+def test_number_of_folds(n_distinct, n_splits, expected):
+    small = np.repeat(np.arange(n_distinct), 3)
+    value = np.concatenate([small, 10 + np.arange(20)])
+    code = np.concatenate([np.zeros(len(small), dtype=int), np.ones(20, dtype=int)])
+    n, fold = fold_of(value[:, None].astype(float), code, n_splits=n_splits)
+    assert n == expected
+    assert set(fold[code == 1]) == set(range(n))
+
+
+def test_rows_without_weight_do_not_count_as_distinct():
+    X = np.arange(20.0)[:, None]
+    code = np.arange(20) % 2
+    weight = np.ones(20)
+    weight[6::2] = 0
+    n, fold = fold_of(X, code, weight)
+    assert n == 3
+    assert (fold[6::2] == -1).all()
+
+
+def test_the_two_zeros_are_one_value():
+    for dtype in (np.float64, np.float32):
+        zeros = np.array([[0.0], [-0.0]] * 10, dtype=dtype)
+        X = np.concatenate([zeros, np.arange(1, 11, dtype=dtype)[:, None]])
+        code = np.concatenate([np.zeros(20, dtype=int), np.ones(10, dtype=int)])
+        _, fold = fold_of(X, code)
+        assert len(np.unique(fold[:20])) == 1
+
+
+def test_missing_values_are_equal():
+    rows = np.tile([[np.nan, 1.0], [2.0, np.nan], [3.0, 4.0]], (4, 1))
+    code = np.zeros(12, dtype=int)
+    code[:3] = 1
+    for X in (rows, pd.DataFrame(rows), rows.astype(object)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            _, fold = fold_of(X, code)
+        for i in range(3):
+            assert len(np.unique(fold[3 + i :: 3])) == 1
+
+
+def test_distinct_rows_get_distinct_folds_in_wide_and_structured_tables():
+    grids = {
+        "one-hot": np.eye(50),
+        "swapped columns": np.array([[i, j] for i in range(8) for j in range(8)], dtype=float),
+        "tiny differences": 1 + np.arange(50)[:, None] * np.finfo(float).eps,
+        "huge": np.arange(50)[:, None] * 1e300 / 50,
+    }
+    for name, X in grids.items():
+        n, fold = fold_of(X, np.zeros(len(X), dtype=int))
+        assert n == 5
+        sizes = np.bincount(fold)
+        assert sizes.max() - sizes.min() <= 1, name
