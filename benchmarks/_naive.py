@@ -1,4 +1,4 @@
-"""What skdistill's speed is compared with, written as a careful user would; nothing here uses it."""
+"""What skdistill's speed is compared with, as a careful user would write it, without skdistill."""
 
 import math
 from collections.abc import Callable
@@ -25,8 +25,8 @@ __all__ = [
     "bare_rows",
     "matmul_only",
     "onnx_call",
-    "skorch_around",
     "sklearn_network",
+    "skorch_around",
     "torch_call",
 ]
 
@@ -34,7 +34,7 @@ Answer = Callable[[np.ndarray], Any]
 
 
 class Network(NamedTuple):
-    """The numbers of a ReLU network: ``h @ weights + biases`` a layer, behind clipped lines or not."""
+    """The numbers of a ReLU network, ``h @ weights + biases`` a layer; clipped lines come first."""
 
     weights: list[np.ndarray]
     biases: list[np.ndarray]
@@ -46,8 +46,10 @@ class Network(NamedTuple):
         if self.encoding is not None:
             column, slope, offset = self.encoding
             encoding = (column, slope.astype(dtype), offset.astype(dtype))
-        cast = ([np.ascontiguousarray(a, dtype) for a in part] for part in self[:2])
-        return Network(*cast, encoding)
+        weights, biases = (
+            [np.ascontiguousarray(a, dtype) for a in part] for part in (self.weights, self.biases)
+        )
+        return Network(weights, biases, encoding)
 
 
 # --- NumPy -----------------------------------------------------------------------------------
@@ -288,7 +290,7 @@ def _fit_skorch(lesson: Lesson, **settings: Any) -> Answer:
 
 
 def fit_skorch(lesson: Lesson) -> Answer:
-    """Train skorch as it comes, without printing: it trains on 80 % of the rows, scores the rest."""
+    """Train skorch as it comes, but silent: on 80 % of the rows, the others are scored."""
     return _fit_skorch(lesson)
 
 

@@ -25,7 +25,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +44,8 @@ from _naive import (
     bare_rows,
     matmul_only,
     onnx_call,
-    skorch_around,
     sklearn_network,
+    skorch_around,
     torch_call,
 )
 from _peers import classic_recipe
@@ -55,11 +57,13 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from skdistill import DistilledClassifier, DistilledClassifierCV
 
 Task = dict[str, Any]
+# What is called, and the inputs it is called on in turn.
+Turns = dict[str, tuple[Callable[..., Any], Sequence[Any]]]
 HIDDEN = (64, 32)
 N_FEATURES = 20
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 OURS, OURS_EMBEDDED = "DistilledClassifier", "DistilledClassifier, embedding"
-MATMUL_ONLY = "matrix products only"
+COMPILED, MATMUL_ONLY = "student_.compile()", "matrix products only"
 QUICK_BUDGET = 0.01
 
 
@@ -103,6 +107,7 @@ def _train_student(X: np.ndarray, y: np.ndarray, embedding: str | None) -> Disti
     student = DistilledClassifier(
         hidden_layer_sizes=HIDDEN,
         numerical_embedding=embedding,
+        dropout=0.0,
         augment=None,
         max_epochs=3,
         batch_size=64,
@@ -115,7 +120,7 @@ def _train_student(X: np.ndarray, y: np.ndarray, embedding: str | None) -> Disti
 def _frozen_calls(students: dict[str, DistilledClassifier]) -> dict[str, Callable[..., Any]]:
     """Return the one-row callables that students compile to, where they do."""
     return {
-        name.replace(OURS, "compiled"): student.student_.compile()
+        name.replace(OURS, COMPILED): student.student_.compile()
         for name, student in students.items()
         if hasattr(student.student_, "compile")
     }
@@ -185,9 +190,7 @@ def check_answers(by_rows: dict[str, Any], by_row: dict[str, Any], X: np.ndarray
             raise AssertionError(f"{name} answers differently: by {worst:.2g}")
 
 
-def time_calls(
-    contenders: dict[str, tuple[Callable[..., Any], Sequence[Any]]], budget: float
-) -> dict[str, dict[str, Any]]:
+def time_calls(contenders: Turns, budget: float) -> dict[str, dict[str, Any]]:
     """Call every contender in turn for about `budget` seconds each; return medians and p99."""
     rounds = 10
     seconds: dict[str, list[float]] = {}
@@ -225,7 +228,7 @@ def _quantiles(seconds: np.ndarray) -> dict[str, Any]:
     return {"p50": float(np.median(seconds)), "p99": p99, "calls": len(seconds)}
 
 
-def _floors(network: Network, X: np.ndarray) -> dict[str, tuple[Callable[..., Any], list[Any]]]:
+def _floors(network: Network, X: np.ndarray) -> Turns:
     """Return the matrix products alone, in the chunks that are fastest here."""
     timed = {}
     for chunk in (1024, 2048, 4096, 8192, 16384):
@@ -248,7 +251,7 @@ def run_predict(task: Task) -> dict[str, Any]:
         check_answers(by_rows, by_row, X[:50])
         for n in task["rows"]:
             inputs = [X[i : i + n] for i in range(0, min(len(X) - n, 64 * n) + 1, n)]
-            contenders = {name: (call, inputs) for name, call in by_rows.items()}
+            contenders: Turns = {name: (call, inputs) for name, call in by_rows.items()}
             if n == 1:
                 contenders |= {name: (call, list(X[:64])) for name, call in by_row.items()}
             if n == max(task["rows"]):
@@ -260,37 +263,33 @@ def run_predict(task: Task) -> dict[str, Any]:
 def report_predict(runs: list[dict[str, Any]], title: str) -> dict[str, Any]:
     """Print a table for every dtype and number of rows; return its figures."""
     summary: dict[str, Any] = {}
-    for cell in runs[0]:
+    for cell, first in runs[0].items():
         n = int(cell.split()[0])
-        one = n == 1
-        head = f"{'us a call':>18}{'p99':>9}" if one else f"{'M rows/s':>18}{'':9}"
-        print(
-            f"\npredict_proba: {cell}, {title}\n  {'':<36}{head}{'time / DistilledClassifier':>30}"
-        )
-        summary[cell] = {}
-        for name in runs[0][cell]:
-            p50 = [run[cell][name]["p50"] for run in runs]
-            p99 = [run[cell][name]["p99"] for run in runs if run[cell][name]["p99"] is not None]
-            ratio = spread([run[cell][name]["p50"] / run[cell][OURS]["p50"] for run in runs])
-            shown = spread([1e6 * t for t in p50] if one else [n / t / 1e6 for t in p50])
-            late = f"{1e6 * np.median(p99):9.1f}" if one and p99 else f"{'':9}"
-            summary[cell][name] = {
-                "seconds": spread(p50),
-                "p99_seconds": spread(p99) if p99 else None,
-                "ratio": ratio,
-            }
-            figure = f"{shown['median']:18.1f}" if one else f"{shown['median']:18.3f}"
-            print(f"  {name:<36}{figure}{late}{words(ratio):>30}")
-        if "compiled" in runs[0][cell]:
-            _print_compiled(runs, cell)
+        bases = [name for name in (OURS, COMPILED) if name in first]
+        figures = {name: _figures([run[cell] for run in runs], name, bases) for name in first}
+        summary[cell] = figures
+        unit = f"{'us a call':>12}{'p99':>9}" if n == 1 else f"{'M rows/s':>12}{'':9}"
+        heads = "".join(f"{'time / ' + base:>30}" for base in bases)
+        print(f"\npredict_proba: {cell}, {title}\n  {'':<36}{unit}{heads}")
+        for name, row in figures.items():
+            p50, p99 = row["seconds"]["median"], row["p99_seconds"]
+            late = f"{1e6 * p99['median']:9.1f}" if n == 1 and p99 else f"{'':9}"
+            figure = f"{1e6 * p50:12.1f}" if n == 1 else f"{n / p50 / 1e6:12.3f}"
+            ratios = "".join(f"{words(row['ratios'][base]):>30}" for base in bases)
+            print(f"  {name:<36}{figure}{late}{ratios}")
     return summary
 
 
-def _print_compiled(runs: list[dict[str, Any]], cell: str) -> None:
-    """Print times as multiples of the compiled one-row call."""
-    for name in runs[0][cell]:
-        ratio = spread([run[cell][name]["p50"] / run[cell]["compiled"]["p50"] for run in runs])
-        print(f"  {name:<36} {words(ratio)} times compiled()")
+def _figures(cells: list[dict[str, Any]], name: str, bases: list[str]) -> dict[str, Any]:
+    """Return one contender's times over the processes, and their ratios to others' times."""
+    late = [cell[name]["p99"] for cell in cells if cell[name]["p99"] is not None]
+    return {
+        "seconds": spread(cell[name]["p50"] for cell in cells),
+        "p99_seconds": spread(late) if late else None,
+        "ratios": {
+            base: spread(cell[name]["p50"] / cell[base]["p50"] for cell in cells) for base in bases
+        },
+    }
 
 
 # --- fit -------------------------------------------------------------------------------------
@@ -303,6 +302,7 @@ def _fit_ours(lesson: Lesson, **settings: Any) -> Callable[..., Any]:
         alpha=lesson.alpha,
         hidden_layer_sizes=lesson.hidden,
         numerical_embedding=settings.pop("numerical_embedding", None),
+        dropout=0.0,
         augment=None,
         max_epochs=lesson.epochs,
         batch_size=lesson.batch_size,
@@ -318,7 +318,7 @@ def _fit_by_autograd(lesson: Lesson) -> Callable[..., Any]:
 
     def build(n_features: int, n_classes: int) -> torch.nn.Module:
         sizes = (n_features, *lesson.hidden, n_classes)
-        empty = [np.zeros((a, b), np.float32) for a, b in zip(sizes, sizes[1:], strict=False)]
+        empty = [np.zeros(shape, np.float32) for shape in pairwise(sizes)]
         module = as_module(Network(empty, [np.zeros(w.shape[1], np.float32) for w in empty]))
         for layer in module:
             if isinstance(layer, torch.nn.Linear):
@@ -331,22 +331,19 @@ def _fit_by_autograd(lesson: Lesson) -> Callable[..., Any]:
 def _fit_dataloader(lesson: Lesson) -> Callable[..., Any]:
     """Train by the reference experiment's DataLoader loop."""
 
-    def fitted(X_test: np.ndarray) -> np.ndarray:
-        return classic_recipe(
-            lesson.X,
-            lesson.y,
-            lesson.teacher_proba,
-            X_test,
-            hidden=lesson.hidden,
-            temperature=lesson.temperature,
-            alpha=lesson.alpha,
-            epochs=lesson.epochs,
-            seed=lesson.seed,
-        ).proba
-
     # The recipe trains and answers in one call; answering is a thousandth of it.
-    proba = fitted(lesson.X[:1] if lesson.epochs == 1 else _held_out()[0])
-    return lambda X: proba
+    result = classic_recipe(
+        lesson.X,
+        lesson.y,
+        lesson.teacher_proba,
+        _held_out()[0],
+        hidden=lesson.hidden,
+        temperature=lesson.temperature,
+        alpha=lesson.alpha,
+        epochs=lesson.epochs,
+        seed=lesson.seed,
+    )
+    return lambda X: result.proba
 
 
 def _held_out() -> tuple[np.ndarray, np.ndarray]:
@@ -438,6 +435,7 @@ class Sweep:
             cv=5,
             hidden_layer_sizes=HIDDEN,
             numerical_embedding=None,
+            dropout=0.0,
             augment=None,
             max_epochs=self.epochs,
             batch_size=64,
@@ -500,8 +498,8 @@ def run_sweep(task: Task) -> dict[str, Any]:
     figures: dict[str, Any] = {"search": _timed(lambda: sweep.search("neg_log_loss"))}
     one = sweep.one_candidate(task["seed"])
     for name, estimator in (("grid", sweep.distilled()), ("naive", sweep.naive())):
-        folds = _timed(lambda e=estimator: sweep.grid(e, "neg_log_loss", one))
-        refit = _timed(lambda e=estimator: e.fit(sweep.X, sweep.y))
+        folds = _timed(partial(sweep.grid, estimator, "neg_log_loss", one))
+        refit = _timed(partial(estimator.fit, sweep.X, sweep.y))
         figures[name] = {"one_candidate": folds, "refit": refit, "whole": n * folds + refit}
     figures["forest"] = _timed(
         lambda: [sweep.forest.fit(sweep.X[train], sweep.y[train]) for train, _ in sweep.splits]
@@ -513,11 +511,13 @@ def run_sweep(task: Task) -> dict[str, Any]:
 
 def check_scores(task: Task) -> dict[str, Any]:
     """Compare our search with GridSearchCV over the same estimator: in float64, and in float32."""
-    small = {**task, "sweep_rows": 450, "trees": 20, "epochs": 10}
+    # Small enough to repeat without a teachers' memory: equal numbers need no large sample.
+    most = {"sweep_rows": 450, "trees": 20, "epochs": 10}
+    small = {**task, **{name: min(task[name], value) for name, value in most.items()}}
     sweep = Sweep(small, dtype="float64")
     ours = sweep.search("neg_log_loss", refit=False).cv_results_["mean_test_score"]
     theirs = sweep.grid(sweep.distilled(), "neg_log_loss", sweep.whole_grid()).cv_results_
-    report = {"float64": float(np.abs(ours - theirs["mean_test_score"]).max())}
+    report: dict[str, Any] = {"float64": float(np.abs(ours - theirs["mean_test_score"]).max())}
     sweep, scorers = Sweep(task), (RowScorer(), RowScorer())
     sweep.search(scorers[0], refit=False)
     with tempfile.TemporaryDirectory() as folder:
@@ -525,7 +525,7 @@ def check_scores(task: Task) -> dict[str, Any]:
         start = time.perf_counter()
         sweep.grid(sweep.distilled(memory=folder), scorers[1], sweep.whole_grid())
         report["grid_with_memory_seconds"] = time.perf_counter() - start
-    return report | _paired(*(scorer.rows for scorer in scorers), n_folds=len(sweep.splits))
+    return report | _paired(scorers[0].rows, scorers[1].rows, len(sweep.splits))
 
 
 def _paired(
@@ -553,7 +553,7 @@ def report_sweep(runs: list[dict[str, Any]], title: str) -> dict[str, Any]:
     """Print the times of the searches and whether their scores agree; return the figures."""
     grid = spread([run["grid"]["whole"] for run in runs])
     naive = spread([run["naive"]["whole"] for run in runs])
-    summary = {
+    summary: dict[str, Any] = {
         "search": spread([run["search"] for run in runs]),
         "grid": grid,
         "naive": naive,
@@ -587,7 +587,7 @@ def report_sweep(runs: list[dict[str, Any]], title: str) -> dict[str, Any]:
 
 
 def _memory(field: str) -> float:
-    """Return a figure of this process in MiB: VmRSS is what it holds now, VmHWM the most it held."""
+    """Return a figure of this process in MiB: VmRSS what it holds, VmHWM the most it held."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field):
             return int(line.split()[1]) / 1024
@@ -616,6 +616,7 @@ def run_scaling(task: Task) -> dict[str, Any]:
     student = DistilledClassifier(
         hidden_layer_sizes=HIDDEN,
         numerical_embedding=task["embedding"],
+        dropout=0.0,
         augment=None,
         max_epochs=1,
         dtype="float32",
@@ -656,6 +657,8 @@ def scaling_tasks(quick: bool) -> list[Task]:
     }
     tasks = []
     for curve, (axis, values, other) in sizes.items():
+        if quick and curve not in ("rows", "candidates"):
+            continue
         for value in values[:2] if quick else values:
             tasks.append({**point, **other, axis: value, "curve": curve, "axis": axis})
     return tasks
@@ -737,7 +740,7 @@ def repeat(task: Task, processes: int) -> list[dict[str, Any]]:
 def task_of(part: str, quick: bool) -> Task:
     """Return what a part measures."""
     if part == "predict":
-        rows = [1, 32, 1_000, 10_000] if quick else [1, 32, 1_000, 100_000]
+        rows = [1, 1_000] if quick else [1, 32, 1_000, 100_000]
         return {
             "rows": rows,
             "dtypes": ["float32"] if quick else ["float32", "float64"],

@@ -199,7 +199,7 @@ class Teacher:
         except NotFittedError as error:
             raise NotFittedError(f"{self.label} is not fitted: {error} {WAY_TO_FIT}") from error
         except Exception as error:
-            raise ValueError(
+            raise _same_kind(error)(
                 f"{self.label} failed on rows {first_row}:{first_row + n_rows}: "
                 f"{type(error).__name__}: {error}"
             ) from error
@@ -232,6 +232,11 @@ class Teacher:
             " A skorch net returns raw outputs when its criterion is not CrossEntropyLoss; set its "
             "predict_nonlinearity, for example to torch.nn.Softmax(dim=-1)."
         )
+
+
+def _same_kind(error: Exception) -> type[Exception]:
+    """Return the type under which a teacher's error is passed on."""
+    return TypeError if isinstance(error, TypeError) else ValueError
 
 
 def _n_rows(X: Any) -> int:
@@ -335,7 +340,7 @@ def fit_teacher(
     try:
         _fit(estimator, last, X, y, fit_params, seed)
     except Exception as error:
-        raise ValueError(
+        raise _same_kind(error)(
             f"{named.label} failed to fit on {_n_rows(X)} rows: {type(error).__name__}: {error}"
         ) from error
     return estimator, own_classes

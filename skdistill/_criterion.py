@@ -81,7 +81,14 @@ class DistillationCriterion(nn.Module):
     def _soft_rows(self, logits: Tensor, targets: Targets) -> Tensor:
         """Return the soft loss of each row."""
         if callable(self.loss):
-            return self.loss(logits, targets.proba, targets.label, temperature=self.temperature)
+            rows = self.loss(logits, targets.proba, targets.label, temperature=self.temperature)
+            if not isinstance(rows, Tensor) or rows.shape != logits.shape[:-1]:
+                found = tuple(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
+                raise ValueError(
+                    "The callable loss must return a tensor with one value a row, of shape "
+                    f"{tuple(logits.shape[:-1])}; got {found}. Do not reduce it."
+                )
+            return rows
         return SOFT_LOSSES[self.loss](logits, targets, self.temperature)
 
     def total(self, sums: LossSums) -> Tensor:

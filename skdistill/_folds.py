@@ -10,14 +10,19 @@ from skdistill._inputs import is_frame
 __all__ = ["distinct_row_folds"]
 
 
+# Above this weight for each distinct row the table is a list of a few cells with many copies.
+_MOSTLY_COPIES = 4.0
+
+
 def distinct_row_folds(
     X: Any, code: np.ndarray, weight: np.ndarray, n_splits: int = 5
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Cut stratified folds that depend on the distinct rows only.
 
-    Equal rows of one class share a fold, so no teacher is asked about a copy of a row it learned;
-    the order of the rows, how often each stands there and rows of weight 0 change nothing. A class
-    is spread over as many folds as it has distinct rows.
+    Equal rows share a fold, so no teacher is asked about a copy of a row it learned; the order of
+    the rows, how often each stands there and rows of weight 0 change nothing. Where most rows are
+    copies (a table of a few categories), holding out all copies of a row would hold out all that
+    is known of it: there the copies are spread over ordinary stratified folds.
 
     Parameters
     ----------
@@ -28,7 +33,7 @@ def distinct_row_folds(
     weight : float array of shape (n,)
         Weights; rows of weight 0 are in no fold.
     n_splits : int, default=5
-        Number of folds at most; no more than the distinct rows of the smallest class, but two.
+        Number of folds; fewer where there are fewer distinct rows, but at least two.
 
     Returns
     -------
@@ -36,21 +41,36 @@ def distinct_row_folds(
         Disjoint test folds over the rows of positive weight.
     """
     used = np.flatnonzero(weight > 0)
-    digest = _row_digests(X)[used]
-    classes = np.unique(code[used])
-    distinct = {c: np.unique(digest[code[used] == c], return_inverse=True) for c in classes}
-    n_splits = max(2, min(n_splits, *(len(values) for values, _ in distinct.values())))
-    fold = np.empty(len(used), dtype=np.intp)
-    offset = 0
-    for c, (values, position) in distinct.items():
-        # Each class goes on where the last one stopped, which keeps the folds equally large.
-        fold[code[used] == c] = (position + offset) % n_splits
-        offset += len(values)
-    return [(used[fold != f], used[fold == f]) for f in range(n_splits)]
+    digest, group = np.unique(_row_digests(X)[used], return_inverse=True)
+    if weight.sum() > _MOSTLY_COPIES * len(digest):
+        order = np.argsort(code[used], kind="stable")
+        fold = np.empty(len(used), dtype=np.intp)
+        fold[order] = np.arange(len(used)) % n_splits
+    else:
+        fold = _deal(_largest_class(group, code[used], weight[used]), n_splits)[group]
+    return [(used[fold != f], used[fold == f]) for f in np.unique(fold)]
+
+
+def _largest_class(group: np.ndarray, code: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the class of most weight in each group of equal rows."""
+    totals = np.zeros((group.max() + 1, code.max() + 1))
+    np.add.at(totals, (group, code), weight)
+    return totals.argmax(axis=1)
+
+
+def _deal(classes: np.ndarray, n_splits: int) -> np.ndarray:
+    """Deal the groups into folds, class by class; each class goes on where the last one stopped."""
+    fold = np.empty(len(classes), dtype=np.intp)
+    order = np.argsort(classes, kind="stable")
+    fold[order] = np.arange(len(classes)) % max(2, min(n_splits, len(classes)))
+    return fold
 
 
 def _row_digests(X: Any) -> np.ndarray:
     """Return a number for each row that depends on its values alone."""
+    if is_frame(X) and all(getattr(t, "kind", "O") in "biuf" for t in X.dtypes):
+        # The same numbers fall into the same folds, in a frame or in an array.
+        X = X.to_numpy(dtype=np.float64)
     if is_frame(X):
         from pandas.util import hash_pandas_object
 

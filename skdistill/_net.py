@@ -442,7 +442,7 @@ def train(
         batch_size=min(settings.batch_size, len(X)),
         train_split=None,
         callbacks=callbacks,
-        device=None,
+        device=settings.device,
         verbose=0,
         seed=seed,
     )
@@ -518,7 +518,23 @@ def build_custom_module(
             "student_module must be a callable (n_features, n_classes) -> torch.nn.Module; "
             f"it returned a {type(module).__name__}."
         )
+    _check_output(module, n_features, n_classes)
     return module
+
+
+def _check_output(module: nn.Module, n_features: int, n_classes: int) -> None:
+    """Raise if the module does not map rows to one logit a class."""
+    training = module.training
+    parameter = next(module.parameters(), torch.empty(0))
+    rows = torch.zeros(2, n_features, dtype=parameter.dtype, device=parameter.device)
+    with torch.no_grad():
+        shape = tuple(_logits_of(module.eval()(rows)).shape)
+    module.train(training)
+    if shape != (2, n_classes):
+        raise ValueError(
+            f"student_module({n_features}, {n_classes}) must map rows of shape (n, {n_features}) "
+            f"to logits of shape (n, {n_classes}); two rows gave shape {shape}."
+        )
 
 
 def frozen_layers(module: nn.Module) -> list[Layer] | None:

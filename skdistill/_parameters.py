@@ -78,8 +78,14 @@ _transformer = (
 )
 _infinity = math.inf
 
+_callbacks = (
+    lambda value: value is None or isinstance(value, list | tuple),
+    "None or a list of skorch callbacks",
+)
+
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "temperature": _real(0, _infinity, closed="neither"),
+    # The square of the temperature must stay finite in float32.
+    "temperature": _real(0, 1e9, closed="right"),
     "alpha": _real(0, 1, closed="both"),
     "averaging": _choice("auto", "logits", "proba"),
     "loss": _either(_choice("kl", "mse"), _callable),
@@ -100,6 +106,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "validation_fraction": _real(0, 1, closed="neither"),
     "n_iter_no_change": _integer(1),
     "device": (_is_device, "a device that torch can use here, such as 'cpu' or 'cuda'"),
+    "callbacks": _callbacks,
     "dtype": _choice("auto", "float32", "float64"),
     "keep_teachers": _boolean,
     "verbose": _either(_boolean, _integer(0)),

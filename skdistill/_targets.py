@@ -239,8 +239,9 @@ def cross_fit(
 def _splits(cv: Any, X: Any, code: np.ndarray, rng: np.random.RandomState) -> Any:
     """Return the folds; an integer is lowered to the smallest class, but never below 2."""
     if cv is None or isinstance(cv, int | np.integer):
-        smallest = int(np.bincount(code)[np.unique(code)].min())
-        cv = min(5 if cv is None else int(cv), max(2, smallest))
+        # As many folds as asked for while any class can fill them; scikit-learn warns of rare ones.
+        largest = int(np.bincount(code).max())
+        cv = min(5 if cv is None else int(cv), max(2, largest))
     return check_cv(cv, code, classifier=True).split(X, code)
 
 

@@ -4,9 +4,10 @@ from typing import Any, NoReturn, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import validate_data
 
-from skdistill._inputs import as_table, check_matrix
+from skdistill._inputs import TabularEncoder, as_table, check_matrix
 from skdistill._versions import check_stamp, stamp
 
 __all__ = ["TorchStudent"]
@@ -97,8 +98,10 @@ class TorchStudent(ClassifierMixin, BaseEstimator):
         Z = X if self.preprocessor_ is None else self.preprocessor_.transform(X)
         Z = check_matrix(Z, self.preprocessor_)
         floating = [p.dtype for p in self.module_.parameters() if p.is_floating_point()]
+        # A copy: the module may work in place, and the rows may be the caller's own.
+        rows = torch.tensor(Z, dtype=floating[0] if floating else None)
         with torch.inference_mode():
-            output = self.module_(torch.as_tensor(Z, dtype=floating[0] if floating else None))
+            output = self.module_(rows)
             logits = output[0] if isinstance(output, tuple | list) else output
         return logits.double().numpy()
 
@@ -201,6 +204,15 @@ class TorchStudent(ClassifierMixin, BaseEstimator):
     def __sklearn_clone__(self) -> Self:
         """Return the student itself: there is nothing to fit again."""
         return self
+
+    def __sklearn_tags__(self) -> Tags:
+        """Tell which inputs the preprocessing takes."""
+        tags = super().__sklearn_tags__()
+        mixed = type(getattr(self, "preprocessor_", None)) is TabularEncoder
+        tags.input_tags.string = mixed
+        tags.input_tags.categorical = mixed
+        tags.input_tags.allow_nan = mixed and self.preprocessor_.allow_missing_
+        return tags
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the student with the versions that made it."""
