@@ -23,7 +23,14 @@ from skdistill._folds import distinct_row_folds
 from skdistill._inputs import TabularEncoder
 from skdistill._parameters import check_parameters
 from skdistill._pickling import LeftBehind
-from skdistill._roster import Named, check_fitted, is_frozen, known_classes, name_teachers
+from skdistill._roster import (
+    Named,
+    check_fitted,
+    is_frozen,
+    is_smooth,
+    known_classes,
+    name_teachers,
+)
 from skdistill._rows import Rows, check_teacher_proba, read_rows
 from skdistill._targets import (
     Ensemble,
@@ -124,9 +131,12 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     dropout : "auto" or float in [0, 1), default="auto"
         Share of hidden units left out in a training step. "auto": 0.1, and 0 where all rows fit
         one batch.
-    numerical_embedding : {"piecewise_linear", None}, default="piecewise_linear"
-        How the network sees numbers: as their values in quantile bins, which lets a small network
-        follow the steps of trees (Gorishniy et al., 2022), or as they are.
+    numerical_embedding : {"auto", "piecewise_linear", None}, default="auto"
+        How the network sees numbers: "piecewise_linear" as their values in quantile bins, which
+        lets a small network follow the steps of trees (Gorishniy et al., 2022), None as they are.
+        "auto": None if every teacher is a neural network or another smooth function of its inputs
+        (linear and kernel models, discriminant analysis, Gaussian processes, naive Bayes), else
+        "piecewise_linear".
     n_bins : int, default=16
         Bins of a column at most.
     student_module : callable, default=None
@@ -149,7 +159,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         X, but at least 1,000 and at most 15,000.
     batch_size : int, default=256
         Rows of a gradient step. Batches of an epoch are of nearly equal size.
-    learning_rate_init : float, default=0.001
+    learning_rate_init : float, default=0.002
         Adam's learning rate after a short warm-up; it then falls to zero as half a cosine.
     weight_decay : float, default=0.0
         L2 penalty, added to the gradient.
@@ -249,7 +259,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         hidden_layer_sizes: Any = "auto",
         activation: str = "relu",
         dropout: float | str = "auto",
-        numerical_embedding: str | None = "piecewise_linear",
+        numerical_embedding: str | None = "auto",
         n_bins: int = 16,
         student_module: Callable[[int, int], Any] | None = None,
         preprocessor: Any = "auto",
@@ -257,7 +267,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         n_synthetic: int | str = "auto",
         max_epochs: int | str = "auto",
         batch_size: int = 256,
-        learning_rate_init: float = 1e-3,
+        learning_rate_init: float = 2e-3,
         weight_decay: float = 0.0,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -458,13 +468,15 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             extra,
             held,
             preprocessor=self.preprocessor,
-            n_bins=self.n_bins if self._embeds() else None,
+            n_bins=self.n_bins if self._embeds(named) else None,
         )
         return training, [] if targets is None else targets.fitted
 
-    def _embeds(self) -> bool:
+    def _embeds(self, named: list[Named]) -> bool:
         """Tell whether the built-in network gets the piecewise-linear encoding."""
-        return self.numerical_embedding is not None and self.student_module is None
+        if self.numerical_embedding is None or self.student_module is not None:
+            return False
+        return self.numerical_embedding != "auto" or not all(is_smooth(n.estimator) for n in named)
 
     def _soft_targets(
         self, rows: Rows, named: list[Named], rng: np.random.RandomState
@@ -607,12 +619,10 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         module = self._build_module(training, seed, n_students=len(candidates))
         criterion = DistillationCriterion(temperature, alpha, self.loss)
         net = _net.train(module, criterion, training, settings, seed=seed)
-        layers = [net.module_.layers(i) for i in range(len(candidates))]
+        losses = np.array(net.history[:, "train_loss"])
         return [
-            self._freeze(training, stack)
-            if all(np.isfinite(a).all() for layer in stack for a in layer.arrays)
-            else None
-            for stack in layers
+            self._freeze(training, net.module_.layers(i)) if np.isfinite(losses[:, i]).all() else None
+            for i in range(len(candidates))
         ]
 
     def _training_settings(self, training: TrainingSet) -> Any:

@@ -19,12 +19,18 @@ _WEIGHT_TOLERANCE = 1e-9
 _RELATIVE_WIDTH, _ABSOLUTE_WIDTH = 1e-9, 1e-30
 
 
+# How many standard deviations a number may go.
+_FAR = 5.0
+
+
 class PiecewiseLinearEncoding(BaseEstimator):
     r"""Encode each column by how far it has got through each of its bins.
 
     Column :math:`z` with edges :math:`e_0 < \dots < e_m` becomes the ``m`` values
     :math:`v_t = \mathrm{clip}((z - e_{t-1}) / (e_t - e_{t-1}), 0, 1)`, as in [1]_. All columns
-    share the one formula ``clip(Z[:, column_] * slope_ + offset_, 0, 1)``.
+    share the one formula ``clip(Z[:, column_] * slope_ + offset_, lower_, upper_)``. Behind the
+    bins stands each column of two bins or more once again as a number, standardised and clipped:
+    bins follow steps, the number follows slopes, and a network needs both.
 
     Edges are values of the training rows. A column of at most ``n_bins + 1`` distinct values has
     these as edges: one bin for a binary column, none for a constant one. Otherwise the edges are
@@ -43,7 +49,10 @@ class PiecewiseLinearEncoding(BaseEstimator):
     column_ : ndarray of int of shape (n_features_out_,)
         The column that each output encodes.
     slope_, offset_ : ndarray of float64 of shape (n_features_out_,)
-        One over the width of the bin, and minus its lower edge over the width.
+        For a bin one over its width, and minus its lower edge over the width; for a number one
+        over its standard deviation, and minus its mean over it, as the edges imply them.
+    lower_, upper_ : ndarray of float64 of shape (n_features_out_,)
+        The ends: 0 and 1 for a bin, -5 and 5 for a number.
     n_features_out_ : int
         Number of outputs. If every column is constant there is one, always 0, so that a network
         has an input.
@@ -68,9 +77,9 @@ class PiecewiseLinearEncoding(BaseEstimator):
     >>> encoding.edges_
     [array([0., 1., 6.])]
     >>> encoding.encode(np.array([[0.5], [3.5], [9.0]]))
-    array([[0.5, 0. ],
-           [1. , 0.5],
-           [1. , 1. ]])
+    array([[ 0.5       ,  0.        , -0.87831007],
+           [ 1.        ,  0.5       ,  0.58554005],
+           [ 1.        ,  1.        ,  3.26926525]])
     """
 
     edges_: list[FloatArray]
@@ -120,7 +129,7 @@ class PiecewiseLinearEncoding(BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_features_out_)
-            Values in [0, 1], non-decreasing in ``Z``; float32 for float32, else float64.
+            Non-decreasing in ``Z``; float32 for float32, else float64.
         """
         dtype = np.float32 if Z.dtype == np.float32 else np.float64
         out: npt.NDArray[Any] = np.take(Z, self.column_, axis=1).astype(dtype, copy=False)
@@ -128,7 +137,8 @@ class PiecewiseLinearEncoding(BaseEstimator):
         with np.errstate(over="ignore"):
             out *= self.slope_.astype(dtype, copy=False)
             out += self.offset_.astype(dtype, copy=False)
-        return np.clip(out, 0, 1, out=out)
+        np.maximum(out, self.lower_.astype(dtype, copy=False), out=out)
+        return np.minimum(out, self.upper_.astype(dtype, copy=False), out=out)
 
     @property
     def n_features_out_(self) -> int:
@@ -136,14 +146,33 @@ class PiecewiseLinearEncoding(BaseEstimator):
         return int(self.column_.size)
 
     def _set_arrays(self) -> None:
-        """Write the edges as one column, slope and offset for each bin."""
+        """Write the edges as one column, slope, offset, lower and upper end for each output."""
         widths = [_widths(edges) for edges in self.edges_]
-        self.column_ = np.repeat(np.arange(len(widths)), [width.size for width in widths])
-        if not self.column_.size:
+        binned = np.repeat(np.arange(len(widths)), [width.size for width in widths])
+        if not binned.size:
             self.column_, self.slope_, self.offset_ = np.zeros(1, int), np.zeros(1), np.zeros(1)
+            self.lower_, self.upper_ = np.zeros(1), np.ones(1)
             return
-        self.slope_ = 1.0 / np.concatenate(widths)
-        self.offset_ = -np.concatenate([edges[:-1] for edges in self.edges_]) * self.slope_
+        wide = np.array([j for j, width in enumerate(widths) if width.size > 1], dtype=int)
+        moments = np.array([_implied_moments(self.edges_[j]) for j in wide]).reshape(-1, 2)
+        self.column_ = np.concatenate([binned, wide])
+        slope = 1.0 / np.concatenate(widths)
+        starts = np.concatenate([edges[:-1] for edges in self.edges_])
+        self.slope_ = np.concatenate([slope, 1.0 / moments[:, 1]])
+        self.offset_ = np.concatenate([-starts * slope, -moments[:, 0] / moments[:, 1]])
+        n = len(wide)
+        self.lower_ = np.concatenate([np.zeros(len(binned)), np.full(n, -_FAR)])
+        self.upper_ = np.concatenate([np.ones(len(binned)), np.full(n, _FAR)])
+
+
+def _implied_moments(edges: FloatArray) -> tuple[float, float]:
+    """Return mean and standard deviation of a variable spread evenly over the bins."""
+    middles, widths = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
+    mean = float(middles.mean())
+    # Scaled before squaring, which could overflow or vanish.
+    size = float(edges[-1] - edges[0])
+    variance = np.mean(((middles - mean) / size) ** 2 + (widths / size) ** 2 / 12)
+    return mean, size * float(np.sqrt(variance))
 
 
 def _checked_weight(sample_weight: Any, Z: FloatArray) -> FloatArray:

@@ -42,7 +42,7 @@ def distinct_row_folds(
     """
     used = np.flatnonzero(weight > 0)
     digest, group = np.unique(_row_digests(X)[used], return_inverse=True)
-    if weight.sum() > _MOSTLY_COPIES * len(digest):
+    if len(digest) == 1 or weight.sum() > _MOSTLY_COPIES * len(digest):
         order = np.argsort(code[used], kind="stable")
         fold = np.empty(len(used), dtype=np.intp)
         fold[order] = np.arange(len(used)) % n_splits

@@ -65,13 +65,12 @@ def _standardise(
     return ((h - mean) / scale).astype(like.dtype, copy=False)
 
 
-def _encode(
-    h: np.ndarray, column: np.ndarray, slope: np.ndarray, offset: np.ndarray, like: np.ndarray
-) -> np.ndarray:
+def _encode(h: np.ndarray, column: np.ndarray, *lines: np.ndarray) -> np.ndarray:
+    slope, offset, lower, upper, like = lines
     out = h.take(column, axis=1) * slope
     out += offset
-    np.maximum(out, 0.0, out=out)
-    np.minimum(out, 1.0, out=out)
+    np.maximum(out, lower, out=out)
+    np.minimum(out, upper, out=out)
     return out.astype(like.dtype, copy=False)
 
 
@@ -102,6 +101,8 @@ class Forward:
         cast = [(s.kind, tuple(np.ascontiguousarray(a, dtype) for a in s.arrays)) for s in layers]
         steps = [*((s.kind, s.arrays) for s in first), *cast]
         self.steps = [(_STEPS[kind], arrays) for kind, arrays in steps]
+        # Activations overwrite what they get, which must not be the caller's rows.
+        self._in_place = not steps[0][1]
         widest = max(a.shape[-1] for _, arrays in steps for a in arrays if a.ndim)
         self._rows = max(128, _CHUNK_BYTES // (dtype.itemsize * widest))
         self.safe_square = _safe_square(steps, dtype)
@@ -114,6 +115,8 @@ class Forward:
         return np.concatenate([self._chunk(chunk) for chunk in chunks])
 
     def _chunk(self, h: np.ndarray) -> np.ndarray:
+        if self._in_place:
+            h = h.copy()
         for step, arrays in self.steps:
             h = step(h, *arrays)
         return h
@@ -145,7 +148,7 @@ def _largest(steps: Sequence[tuple[str, Any]], norm: float) -> float:
             norm = (norm + sizes[0]) / float(arrays[1].min())
         elif kind == "encode":
             largest = max(largest, float(np.abs(arrays[1]).max()) * norm + sizes[2])
-            norm = math.sqrt(arrays[0].size)
+            norm = float(np.linalg.norm(np.maximum(-arrays[3], arrays[4])))
         largest = max(largest, norm)
     return largest
 

@@ -364,7 +364,9 @@ def _read_encoding(
     flat = _take(left, "encoding.edges", (sum(sizes),), np.float64)
     edges = np.split(flat, np.cumsum(sizes)[:-1])
     _require(all(map(_are_edges, edges)), "the edges of bins do not increase")
-    return {"n_bins": n_bins, "edges": edges}, sum(sizes) - len(sizes) or 1
+    # A column of two bins or more stands behind them once again as a number.
+    n_outputs = sum(size - 1 + (size > 2) for size in sizes)
+    return {"n_bins": n_bins, "edges": edges}, n_outputs or 1
 
 
 def _are_edges(edges: np.ndarray) -> bool:

@@ -55,16 +55,54 @@ class PiecewiseLinear(nn.Module):
     column: Tensor
     slope: Tensor
     offset: Tensor
+    lower: Tensor
+    upper: Tensor
 
     def __init__(self, encoding: PiecewiseLinearEncoding) -> None:
         super().__init__()
         self.register_buffer("column", torch.as_tensor(encoding.column_, dtype=torch.long))
         self.register_buffer("slope", torch.as_tensor(encoding.slope_))
         self.register_buffer("offset", torch.as_tensor(encoding.offset_))
+        self.register_buffer("lower", torch.as_tensor(encoding.lower_))
+        self.register_buffer("upper", torch.as_tensor(encoding.upper_))
 
     def forward(self, X: Tensor) -> Tensor:
         """Encode each column as its values in the bins."""
-        return torch.addcmul(self.offset, X.index_select(1, self.column), self.slope).clamp_(0, 1)
+        lines = torch.addcmul(self.offset, X.index_select(1, self.column), self.slope)
+        return lines.clamp_(self.lower, self.upper)
+
+
+class _DropoutMasks:
+    """Dropout masks cut from a pool of random rows, redrawn now and then.
+
+    Drawing a fresh mask for every step would cost as much as the step itself.
+    """
+
+    uses_of_a_pool = 256
+
+    def __init__(self, keep: float, seed: int) -> None:
+        self.keep = keep
+        self._generator = torch.Generator().manual_seed(seed)
+        self._pools: dict[tuple[int, int], tuple[Tensor, list[int]]] = {}
+
+    def cut(self, n_rows: int, n_columns: int, like: Tensor) -> Tensor:
+        """Return a mask of 0 and 1 / keep."""
+        # Batches differ by a row in length; they share a pool.
+        key = (-(-n_rows // 16), n_columns)
+        pool, starts = self._pools.get(key, (like, []))
+        if not starts:
+            pool, starts = self._draw(8 * 16 * key[0], n_columns, like)
+            self._pools[key] = pool, starts
+        start = starts.pop()
+        return pool[start : start + n_rows]
+
+    def _draw(self, n_rows: int, n_columns: int, like: Tensor) -> tuple[Tensor, list[int]]:
+        """Draw a pool and where it is cut."""
+        pool = torch.empty(n_rows, n_columns, dtype=like.dtype)
+        pool.bernoulli_(self.keep, generator=self._generator).div_(self.keep)
+        last = n_rows - n_rows // 8
+        starts = torch.randint(last + 1, (self.uses_of_a_pool,), generator=self._generator)
+        return pool.to(like.device), starts.tolist()
 
 
 def auto_hidden_sizes(
@@ -120,7 +158,7 @@ class StudentMLP(nn.Module):
         ]
         theta = torch.cat(draws)
         self.theta = nn.Parameter(theta if n_students is None else theta.repeat(n_students, 1))
-        self._generator = torch.Generator().manual_seed(seed + 1)
+        self._masks = _DropoutMasks(1 - dropout, seed + 1)
 
     def pairs(self, flat: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return the weight and bias of each layer as views of the flat numbers."""
@@ -149,10 +187,8 @@ class StudentMLP(nn.Module):
         return h
 
     def _dropout_mask(self, h: Tensor) -> Tensor:
-        """Draw the mask of a layer, one for all students of a stack."""
-        keep = 1 - self.dropout
-        mask = torch.empty(h.shape[-2:], dtype=h.dtype)
-        return mask.bernoulli_(keep, generator=self._generator).div_(keep).to(h.device)
+        """Return the mask of a layer, one for all students of a stack."""
+        return self._masks.cut(*h.shape[-2:], like=h)
 
     @torch.no_grad()
     def backward_by_hand(self, X: Tensor, targets: Any, criterion: Any) -> LossSums:

@@ -51,7 +51,7 @@ class OneRow:
         -------
         proba : ndarray of shape (n_classes,), dtype of x
         """
-        h = x
+        h = x.copy()
         for step, arrays in self._chains[x.dtype]:
             h = step(h, *arrays)
         if len(h) == 2:
@@ -77,14 +77,12 @@ def _chain(forward: Forward) -> list[tuple[Callable[..., np.ndarray], tuple[np.n
     return [(named.get(step.__name__, step), arrays) for step, arrays in forward.steps]
 
 
-def _encode(
-    h: np.ndarray, column: np.ndarray, slope: np.ndarray, offset: np.ndarray, like: np.ndarray
-) -> np.ndarray:
-    out = h.take(column)
-    out = out * slope
+def _encode(h: np.ndarray, column: np.ndarray, *lines: np.ndarray) -> np.ndarray:
+    slope, offset, lower, upper, like = lines
+    out = h.take(column) * slope
     out += offset
-    np.maximum(out, 0.0, out=out)
-    np.minimum(out, 1.0, out=out)
+    np.maximum(out, lower, out=out)
+    np.minimum(out, upper, out=out)
     return out.astype(like.dtype, copy=False)
 
 

@@ -94,7 +94,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "dropout": _either(_choice("auto"), _real(0, 1, closed="left")),
     "student_module": _either(_choice(None), _callable),
     "preprocessor": _either(_choice("auto", None), _transformer),
-    "numerical_embedding": _choice("piecewise_linear", None),
+    "numerical_embedding": _choice("auto", "piecewise_linear", None),
     "n_bins": _integer(1),
     "augment": _either(_choice("auto", "munge", None), _callable),
     "n_synthetic": _either(_choice("auto"), _integer(0)),

@@ -33,6 +33,17 @@ WAY_TO_FIT = (
 )
 
 
+_SMOOTH = (
+    "skorch.",
+    "sklearn.discriminant_analysis",
+    "sklearn.gaussian_process",
+    "sklearn.linear_model",
+    "sklearn.naive_bayes",
+    "sklearn.neural_network",
+    "sklearn.svm",
+)
+
+
 @dataclass(frozen=True)
 class Named:
     """One entry of `teachers`.
@@ -259,6 +270,25 @@ def is_frozen(teacher: Any) -> bool:
     if hook in (None, BaseEstimator.__sklearn_clone__):
         return is_torch_module(teacher)
     return hook(teacher) is teacher
+
+
+def is_smooth(teacher: Any) -> bool:
+    """Tell whether a teacher's answers change smoothly with its inputs, judged by its family.
+
+    Parameters
+    ----------
+    teacher : object
+        A teacher; of a Pipeline the last step counts.
+
+    Returns
+    -------
+    smooth : bool
+        True for torch modules, skorch nets and scikit-learn's networks, linear and kernel models,
+        discriminant analysis, Gaussian processes and naive Bayes.
+    """
+    last = split_steps(teacher)[1]
+    families = [kind.__module__ for kind in type(last).__mro__]
+    return isinstance(last, TorchTeacher) or any(f.startswith(_SMOOTH) for f in families)
 
 
 def check_fitted(named: Named) -> None:

@@ -387,8 +387,8 @@ def _embed(sink: Sink, encoding: Any, prepared: str) -> str:
     picked = sink.node("Gather", prepared, column, axis=1)
     sloped = sink.node("Mul", picked, sink.constant(encoding.slope_))
     shifted = sink.node("Add", sloped, sink.constant(encoding.offset_))
-    ends = [sink.constant(np.array(end, dtype=np.float64)) for end in (0.0, 1.0)]
-    return sink.node("Clip", shifted, *ends)
+    raised = sink.node("Max", shifted, sink.constant(encoding.lower_))
+    return sink.node("Min", raised, sink.constant(encoding.upper_))
 
 
 def _write_layer(sink: Sink, layer: Layer, h: str, dtype: np.dtype) -> str:

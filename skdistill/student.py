@@ -37,6 +37,19 @@ _FAR = 1e6
 _DTYPES: tuple[np.dtype[Any], ...] = (np.dtype(np.float32), np.dtype(np.float64))
 
 
+def _encode_step(
+    encoding: PiecewiseLinearEncoding,
+    slope: np.ndarray,
+    offset: np.ndarray,
+    inner: np.dtype[Any],
+    dtype: np.dtype[Any],
+) -> Layer:
+    """Return the embedding as a step that computes in one dtype and answers in another."""
+    lines = (slope, offset, encoding.lower_, encoding.upper_)
+    cast = (line.astype(inner) for line in lines)
+    return Layer("encode", (encoding.column_, *cast, np.empty(0, dtype)))
+
+
 class StudentClassifier(ClassifierMixin, BaseEstimator):
     """The classifier that is deployed: frozen arrays, NumPy arithmetic, no torch.
 
@@ -108,9 +121,16 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             self.feature_names_in_ = feature_names_in
         self.preprocessor_ = preprocessor
         self.encoding_ = encoding
-        self.layers_ = [
-            Layer(s.kind, tuple(np.asarray(a, dtype=np.float32) for a in s.arrays)) for s in layers
-        ]
+        with np.errstate(over="ignore"):
+            self.layers_ = [
+                Layer(s.kind, tuple(np.asarray(a, dtype=np.float32) for a in s.arrays))
+                for s in layers
+            ]
+        if not all(np.isfinite(a).all() for s in self.layers_ for a in s.arrays):
+            raise FloatingPointError(
+                "The trained weights are not finite numbers of float32: training diverged. Lower "
+                "learning_rate_init, and check the columns of X for extreme values."
+            )
         self._build_steps()
         return self
 
@@ -129,8 +149,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         if self.encoding_ is None:
             return []
         e = self.encoding_
-        slope, offset = e.slope_.astype(dtype), e.offset_.astype(dtype)
-        return [Layer("encode", (e.column_, slope, offset, np.empty(0, dtype)))]
+        return [_encode_step(e, e.slope_, e.offset_, dtype, dtype)]
 
     def _fold(self, dtype: np.dtype) -> Forward:
         """Return the forward from raw rows, with the scaling folded in where it loses no digits."""
@@ -145,7 +164,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             inner = dtype if mean_folds else np.dtype(np.float64)
             slope = e.slope_ / scale[e.column_]
             offset = e.offset_ - mean[e.column_] * slope
-            step = Layer("encode", (e.column_, slope.astype(inner), offset.astype(inner), like))
+            step = _encode_step(e, slope, offset, inner, dtype)
             return Forward([step], self.layers_, dtype)
         first = self.layers_[0]
         if not mean_folds or first.kind != "linear":
