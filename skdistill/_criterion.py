@@ -1,7 +1,7 @@
 """The one place where hard and soft terms are weighed and reduced."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -95,6 +95,10 @@ class DistillationCriterion(nn.Module):
         """Weigh the two sums by alpha."""
         alpha = self.alpha.flatten() if isinstance(self.alpha, Tensor) else self.alpha
         return alpha * sums.soft + (1 - alpha) * sums.hard
+
+    def gradients_off(self) -> Any:
+        """Return the cheapest context in which `at_logits` works: without autograd where it can."""
+        return torch.inference_mode() if self.loss == "kl" else torch.no_grad()
 
     def weigh(self, targets: Targets) -> "Targets | WeighedTargets":
         """Multiply temperature and weights into the targets once, where the loss allows it."""

@@ -14,6 +14,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import Tensor, nn
 
+from skdistill._adam import FlatAdam
 from skdistill._criterion import DistillationCriterion, LossSums, Targets
 from skdistill._embedding import PiecewiseLinearEncoding
 from skdistill._forward import Layer
@@ -159,6 +160,7 @@ class StudentMLP(nn.Module):
         theta = torch.cat(draws)
         self.theta = nn.Parameter(theta if n_students is None else theta.repeat(n_students, 1))
         self._masks = _DropoutMasks(1 - dropout, seed + 1)
+        self._views: Any = None
 
     def pairs(self, flat: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return the weight and bias of each layer as views of the flat numbers."""
@@ -186,6 +188,12 @@ class StudentMLP(nn.Module):
                     h = h * self._dropout_mask(h)
         return h
 
+    def prepare(self) -> tuple[list[tuple[Tensor, Tensor]], list[tuple[Tensor, Tensor]]]:
+        """Make the buffer of the gradient, and return views of the numbers and of the gradient."""
+        self.theta.grad = torch.zeros_like(self.theta.data)
+        self._views = self.pairs(self.theta.data), self.pairs(self.theta.grad)
+        return self._views
+
     def _dropout_mask(self, h: Tensor) -> Tensor:
         """Return the mask of a layer, one for all students of a stack."""
         return self._masks.cut(*h.shape[-2:], like=h)
@@ -193,9 +201,8 @@ class StudentMLP(nn.Module):
     @torch.no_grad()
     def backward_by_hand(self, X: Tensor, targets: Any, criterion: Any) -> LossSums:
         """Run a batch forward, write the gradient of its mean and return the sums of its losses."""
-        if self.theta.grad is None:
-            self.theta.grad = torch.zeros_like(self.theta)
-            self._views = self.pairs(self.theta.data), self.pairs(self.theta.grad)
+        if self._views is None:
+            self._views = self.prepare()
         parameters, gradients = self._views
         activate, activation_backward, _ = _ACTIVATIONS[self.activation]
         dropping = self.training and self.dropout > 0
@@ -395,6 +402,11 @@ class StudentNet(NeuralNet):
         for group in self.optimizer_.param_groups:
             group["lr"] = rate
         self._step += 1
+        if isinstance(self.module_, StudentMLP) and not self.callbacks_:
+            with self.criterion_.gradients_off():
+                step = self.train_step_single(batch)
+                self.optimizer_.update()
+            return step
         step = self.train_step_single(batch)
         if self.callbacks_:
             parameters = list(self.get_all_learnable_params())
@@ -467,12 +479,14 @@ def train(
             weight=torch.as_tensor(held.weight, **place),
         )
         callbacks.append(BestEpoch(validation, settings.n_iter_no_change))
+    module = module.to(**place)
+    if isinstance(module, StudentMLP):
+        module.prepare()
     net = StudentNet(
-        module.to(**place),
+        module,
         criterion=criterion,
-        optimizer=torch.optim.Adam,
+        optimizer=FlatAdam if isinstance(module, StudentMLP) else torch.optim.Adam,
         optimizer__weight_decay=settings.weight_decay,
-        optimizer__fused=X.device.type in ("cpu", "cuda"),
         lr=settings.learning_rate_init,
         max_epochs=settings.max_epochs,
         batch_size=min(settings.batch_size, len(X)),

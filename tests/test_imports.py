@@ -14,6 +14,7 @@ ROOT = Path(skdistill.__file__).parent
 # A new file takes its place here. A file imports from lower levels, or from its own level as
 # long as no cycle arises; level 0 imports nothing of the package.
 LEVELS = {
+    "_adam": 0,
     "_alignment": 0,
     "_artefact": 0,
     "_embedding": 0,
@@ -55,7 +56,7 @@ UPWARD = {
 }
 
 # Unpickling and predicting need none of these files.
-TORCH_AT_TOP = {"_criterion", "_net", "distributed", "losses"}
+TORCH_AT_TOP = {"_adam", "_criterion", "_net", "distributed", "losses"}
 
 HEAVY = ("torch", "skorch", "xgboost", "lightgbm", "catboost")
 
