@@ -24,7 +24,7 @@ class FlatAdam(Optimizer):
         self._count = 0
         self._moments: list[tuple[Tensor, Tensor, Tensor]] = []
 
-    def step(self, closure: Any = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Any = None) -> Any:
         """Make one step."""
         loss = None
         if closure is not None:

@@ -3,7 +3,6 @@
 import copy
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
@@ -18,9 +17,8 @@ from sklearn.utils import Tags, check_random_state, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdistill._adapter import as_teacher
-from skdistill._folds import distinct_row_folds
 from skdistill._inputs import TabularEncoder
+from skdistill._labelling import Labeller
 from skdistill._parameters import check_parameters
 from skdistill._pickling import LeftBehind
 from skdistill._roster import (
@@ -32,18 +30,9 @@ from skdistill._roster import (
     name_teachers,
 )
 from skdistill._rows import Rows, check_teacher_proba, read_rows
-from skdistill._targets import (
-    Ensemble,
-    SoftTargets,
-    answer_cache,
-    check_teacher_weights,
-    cross_fit,
-    out_of_bag,
-    resolve_averaging,
-)
+from skdistill._targets import SoftTargets
 from skdistill._training_set import ExtraRows, TrainingSet, build_training_set, hold_out
 from skdistill._versions import check_stamp, stamp
-from skdistill.augment import AUGMENTERS
 from skdistill.teachers import TeachersLeftBehind
 
 if TYPE_CHECKING:
@@ -67,8 +56,7 @@ _FITTED = (
 # max_epochs="auto" makes this many steps for each row of X, within bounds.
 _STEPS_PER_ROW, _FEWEST_STEPS, _MOST_STEPS = 3, 1_000, 15_000
 # dropout="auto": none where all rows fit one batch, so that weights act as repeated rows there.
-_DROPOUT = {False: 0.1, True: 0.0}
-_ROWS_PER_ROW, _MOST_SYNTHETIC = 5, 100_000
+_DROPOUT = {False: 0.15, True: 0.0}
 
 
 class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
@@ -129,7 +117,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     activation : {"relu", "tanh", "gelu", "silu"}, default="relu"
         Activation of the hidden layers.
     dropout : "auto" or float in [0, 1), default="auto"
-        Share of hidden units left out in a training step. "auto": 0.1, and 0 where all rows fit
+        Share of hidden units left out in a training step. "auto": 0.15, and 0 where all rows fit
         one batch.
     numerical_embedding : {"auto", "piecewise_linear", None}, default="auto"
         How the network sees numbers: "piecewise_linear" as their values in quantile bins, which
@@ -157,7 +145,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     max_epochs : "auto" or int, default="auto"
         Passes over all rows, synthetic ones included. "auto": three gradient steps for each row of
         X, but at least 1,000 and at most 15,000.
-    batch_size : int, default=256
+    batch_size : int, default=128
         Rows of a gradient step. Batches of an epoch are of nearly equal size.
     learning_rate_init : float, default=0.002
         Adam's learning rate after a short warm-up; it then falls to zero as half a cosine.
@@ -266,7 +254,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         augment: Any = "auto",
         n_synthetic: int | str = "auto",
         max_epochs: int | str = "auto",
-        batch_size: int = 256,
+        batch_size: int = 128,
         learning_rate_init: float = 2e-3,
         weight_decay: float = 0.0,
         early_stopping: bool = False,
@@ -458,10 +446,12 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         held = np.zeros(len(rows.weight), dtype=bool)
         if self.early_stopping:
             held = hold_out(rows, self.validation_fraction, np.random.RandomState(seeds[0]))
-        targets, extra = None, []
+        targets: SoftTargets | None = None
+        extra: list[ExtraRows] = []
         if alpha > 0:
-            targets = self._soft_targets(rows, named, np.random.RandomState(seeds[1]))
-            extra = self._extra_rows(rows, targets, held, np.random.RandomState(seeds[2]))
+            labeller = self._labeller(rows, named)
+            targets = labeller.soft_targets(rows, np.random.RandomState(seeds[1]))
+            extra = labeller.extra_rows(rows, targets, held, np.random.RandomState(seeds[2]))
         training = build_training_set(
             rows,
             targets,
@@ -478,32 +468,21 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             return False
         return self.numerical_embedding != "auto" or not all(is_smooth(n.estimator) for n in named)
 
-    def _soft_targets(
-        self, rows: Rows, named: list[Named], rng: np.random.RandomState
-    ) -> SoftTargets:
-        """Ask the teachers for the soft target of every row, in the way that `cv` says."""
-        weights = check_teacher_weights(self.teacher_weights, len(named))
-        averaging = resolve_averaging(self.averaging, named)
-        if rows.teacher_proba is not None:
-            known = np.ones(len(rows.weight), dtype=bool)
-            ensemble = self._given_ensemble(rows, named, weights, averaging)
-            return SoftTargets(rows.teacher_proba, known, ensemble, [n.estimator for n in named])
-        if self._is_prefit() and self.teachers is not None:
-            return self._ask_prefit(rows, named, weights, averaging)
-        assert rows.code is not None
-        assert rows.classes is not None
-        _warn_about_frozen(named)
-        settings: dict[str, Any] = {"classes": rows.classes, "averaging": averaging}
-        settings |= {"weights": weights, "rng": rng, "weighted": self._weighted(named, rows)}
-        y = rows.classes[rows.code]
-        weight = None if (rows.weight == 1).all() else rows.weight
-        if isinstance(self.cv, str) and self.cv == "oob":
-            return out_of_bag(named, rows.X, y, weight, **settings)
-        settings |= {"n_jobs": self.n_jobs, "memory": self.memory, "code": rows.code}
-        # The default teacher needs folds nobody chose: such that weights act as repeated rows.
-        folds = distinct_row_folds(rows.X, rows.code, rows.weight) if self._is_prefit() else self.cv
-        settings["cv"] = folds
-        return cross_fit(named, rows.X, y, weight, **settings)
+    def _labeller(self, rows: Rows, named: list[Named]) -> Labeller:
+        """Return the teachers with what the parameters say about asking them."""
+        return Labeller(
+            named=named,
+            prefit=self._is_prefit(),
+            default=self.teachers is None,
+            weighted=self._weighted(named, rows),
+            cv=self.cv,
+            averaging=self.averaging,
+            teacher_weights=self.teacher_weights,
+            augment=self.augment,
+            n_synthetic=self.n_synthetic,
+            n_jobs=self.n_jobs,
+            memory=self.memory,
+        )
 
     def _weighted(self, named: list[Named], rows: Rows) -> list[bool]:
         """Tell which teachers get the sample weights: with metadata routing, those that ask."""
@@ -512,69 +491,6 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             return [True] * len(named)
         routed = process_routing(self, "fit", sample_weight=rows.weight)
         return ["sample_weight" in routed.get(n.name, {}).get("fit", {}) for n in named]
-
-    def _given_ensemble(
-        self, rows: Rows, named: list[Named], weights: np.ndarray, averaging: str
-    ) -> Ensemble | None:
-        """Return the prefit teachers that can label extra rows beside given soft targets."""
-        if self.teachers is None or not self._is_prefit():
-            return None
-        return Ensemble([as_teacher(n, rows.classes) for n in named], weights, averaging)
-
-    def _ask_prefit(
-        self, rows: Rows, named: list[Named], weights: np.ndarray, averaging: str
-    ) -> SoftTargets:
-        """Ask the teachers as they are, and look whether their answers can teach anything."""
-        teachers = [as_teacher(n, rows.classes, rows.X) for n in named]
-        ensemble = Ensemble(teachers, weights, averaging)
-        proba = answer_cache.predict_proba(ensemble, rows.X)
-        _warn_if_hard(proba)
-        _warn_if_uninformed(proba, rows)
-        known = np.ones(len(proba), dtype=bool)
-        return SoftTargets(proba, known, ensemble, [n.estimator for n in named])
-
-    def _extra_rows(
-        self, rows: Rows, targets: SoftTargets, held: np.ndarray, rng: np.random.RandomState
-    ) -> list[ExtraRows]:
-        """Label the rows of a transfer set and the synthetic rows."""
-        extra = []
-        if rows.X_unlabeled is not None:
-            if targets.ensemble is None:
-                raise ValueError(
-                    "X_unlabeled needs teachers that label it: teacher_proba covers the rows of X "
-                    "only. Pass teachers=[...] with cv='prefit'."
-                )
-            proba = answer_cache.predict_proba(targets.ensemble, rows.X_unlabeled)
-            extra.append(ExtraRows(rows.X_unlabeled, proba, shapes_inputs=True))
-        augmenter = self._augmenter(targets)
-        if augmenter is not None:
-            assert targets.ensemble is not None
-            train = rows.take(np.flatnonzero((rows.weight > 0) & ~held))
-            n = self._count_synthetic(len(train.weight))
-            X = augmenter(train.X, n, sample_weight=train.weight, random_state=rng)
-            proba = answer_cache.predict_proba(targets.ensemble, X)
-            extra.append(ExtraRows(X, proba, shapes_inputs=False))
-        return extra
-
-    def _augmenter(self, targets: SoftTargets) -> Callable[..., Any] | None:
-        """Return what makes synthetic rows, if any are wanted."""
-        if self.augment is None or self.n_synthetic == 0:
-            return None
-        if self.augment == "auto":
-            wanted = self._is_prefit() and self.teachers is not None
-            return AUGMENTERS["munge"] if wanted and targets.ensemble is not None else None
-        if targets.ensemble is None:
-            raise ValueError(
-                f"augment={self.augment!r} needs teachers that label synthetic rows. Pass "
-                "teachers=[...] with cv='prefit', or augment=None."
-            )
-        return AUGMENTERS[self.augment] if isinstance(self.augment, str) else self.augment
-
-    def _count_synthetic(self, n: int) -> int:
-        """Return how many synthetic rows are made for n rows."""
-        if not isinstance(self.n_synthetic, str):
-            return int(self.n_synthetic)
-        return min(_ROWS_PER_ROW * n, max(n, _MOST_SYNTHETIC))
 
     def _train(
         self, training: TrainingSet, temperature: float, alpha: float, rng: np.random.RandomState
@@ -621,7 +537,9 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         net = _net.train(module, criterion, training, settings, seed=seed)
         losses = np.array(net.history[:, "train_loss"])
         return [
-            self._freeze(training, net.module_.layers(i)) if np.isfinite(losses[:, i]).all() else None
+            self._freeze(training, net.module_.layers(i))
+            if np.isfinite(losses[:, i]).all()
+            else None
             for i in range(len(candidates))
         ]
 
@@ -950,46 +868,3 @@ def _input_tags(part: Any) -> Any:
         return get_tags(part).input_tags
     except (AttributeError, TypeError):
         return get_tags(BaseEstimator()).input_tags
-
-
-def _warn_about_frozen(named: list[Named]) -> None:
-    """Warn that frozen teachers may have seen the rows whose targets should be out-of-fold."""
-    frozen = [n.label for n in named if is_frozen(n.estimator)]
-    if frozen:
-        warnings.warn(
-            f"{', '.join(frozen)} cannot be fitted inside fit and answers as it is: its soft "
-            "targets are not out-of-fold.",
-            UserWarning,
-            stacklevel=5,
-        )
-
-
-def _warn_if_hard(proba: np.ndarray) -> None:
-    """Warn when most soft targets are exactly one-hot: no temperature softens them."""
-    share = float((proba.max(axis=1) == 1).mean())
-    if share > 0.5:
-        warnings.warn(
-            f"{share:.0%} of the teachers' answers are exactly 0 or 1, which no temperature "
-            "softens: the student learns little more than labels. Pass cv=5 to have the teachers "
-            "answer rows they did not see, or teachers that memorise less.",
-            UserWarning,
-            stacklevel=5,
-        )
-
-
-def _warn_if_uninformed(proba: np.ndarray, rows: Rows) -> None:
-    """Warn when prefit teachers agree with y no better than always naming the largest class."""
-    if rows.code is None:
-        return
-    weight = rows.weight / rows.weight.sum()
-    agreement = float(weight @ (proba.argmax(axis=1) == rows.code))
-    majority = float(np.bincount(rows.code, weights=weight).max())
-    if agreement <= majority + 1e-9:
-        warnings.warn(
-            f"The teachers agree with y on {agreement:.1%} of the rows; always naming the largest "
-            f"class agrees on {majority:.1%}. Were the teachers fitted on X as it arrives here? A "
-            "scaler in front of DistilledClassifier changes what they see: put it into the "
-            "teachers' own Pipelines, and let DistilledClassifier scale for the student.",
-            UserWarning,
-            stacklevel=5,
-        )

@@ -196,7 +196,7 @@ class StudentMLP(nn.Module):
 
     def _dropout_mask(self, h: Tensor) -> Tensor:
         """Return the mask of a layer, one for all students of a stack."""
-        return self._masks.cut(*h.shape[-2:], like=h)
+        return self._masks.cut(h.shape[-2], h.shape[-1], like=h)
 
     @torch.no_grad()
     def backward_by_hand(self, X: Tensor, targets: Any, criterion: Any) -> LossSums:

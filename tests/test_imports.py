@@ -30,6 +30,7 @@ LEVELS = {
     "_criterion": 1,
     "_display": 1,
     "_folds": 1,
+    "_labelling": 1,
     "_manifest": 1,
     "_net": 1,
     "_one_row": 1,

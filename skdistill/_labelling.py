@@ -1,0 +1,189 @@
+"""Labelling: how the rows of `fit` and further ones get their soft targets."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skdistill._adapter import as_teacher
+from skdistill._folds import distinct_row_folds
+from skdistill._roster import Named, is_frozen
+from skdistill._rows import Rows
+from skdistill._targets import (
+    Ensemble,
+    SoftTargets,
+    answer_cache,
+    check_teacher_weights,
+    cross_fit,
+    out_of_bag,
+    resolve_averaging,
+)
+from skdistill._training_set import ExtraRows
+from skdistill.augment import AUGMENTERS
+
+__all__ = ["Labeller"]
+
+# n_synthetic="auto"
+_ROWS_PER_ROW, _MOST_SYNTHETIC = 5, 100_000
+
+
+@dataclass(frozen=True)
+class Labeller:
+    """The teachers of a classifier, and what its parameters say about asking them.
+
+    Attributes
+    ----------
+    named : list of Named
+        The teachers.
+    prefit : bool
+        Whether they are asked as they are.
+    default : bool
+        Whether they are the default teacher, which is cross-fitted in any case.
+    weighted : list of bool
+        Which of them get the sample weights when they are fitted.
+    cv, averaging, teacher_weights, augment, n_synthetic, n_jobs, memory
+        The parameters of the classifier.
+    """
+
+    named: list[Named]
+    prefit: bool
+    default: bool
+    weighted: list[bool]
+    cv: Any
+    averaging: str
+    teacher_weights: Any
+    augment: Any
+    n_synthetic: Any
+    n_jobs: Any
+    memory: Any
+
+    def soft_targets(self, rows: Rows, rng: np.random.RandomState) -> SoftTargets:
+        """Ask the teachers for the soft target of every row, in the way that `cv` says."""
+        weights = check_teacher_weights(self.teacher_weights, len(self.named))
+        averaging = resolve_averaging(self.averaging, self.named)
+        if rows.teacher_proba is not None:
+            known = np.ones(len(rows.weight), dtype=bool)
+            ensemble = self._given_ensemble(rows, weights, averaging)
+            return SoftTargets(
+                rows.teacher_proba, known, ensemble, [n.estimator for n in self.named]
+            )
+        if self.prefit and not self.default:
+            return self._ask_prefit(rows, weights, averaging)
+        assert rows.code is not None
+        assert rows.classes is not None
+        _warn_about_frozen(self.named)
+        settings: dict[str, Any] = {"classes": rows.classes, "averaging": averaging}
+        settings |= {"weights": weights, "rng": rng, "weighted": self.weighted}
+        y = rows.classes[rows.code]
+        weight = None if (rows.weight == 1).all() else rows.weight
+        if isinstance(self.cv, str) and self.cv == "oob":
+            return out_of_bag(self.named, rows.X, y, weight, **settings)
+        settings |= {"n_jobs": self.n_jobs, "memory": self.memory, "code": rows.code}
+        # The default teacher needs folds nobody chose: such that weights act as repeated rows.
+        folds = distinct_row_folds(rows.X, rows.code, rows.weight) if self.prefit else self.cv
+        settings["cv"] = folds
+        return cross_fit(self.named, rows.X, y, weight, **settings)
+
+    def _given_ensemble(self, rows: Rows, weights: np.ndarray, averaging: str) -> Ensemble | None:
+        """Return the prefit teachers that can label extra rows beside given soft targets."""
+        if self.default or not self.prefit:
+            return None
+        return Ensemble([as_teacher(n, rows.classes) for n in self.named], weights, averaging)
+
+    def _ask_prefit(self, rows: Rows, weights: np.ndarray, averaging: str) -> SoftTargets:
+        """Ask the teachers as they are, and look whether their answers can teach anything."""
+        teachers = [as_teacher(n, rows.classes, rows.X) for n in self.named]
+        ensemble = Ensemble(teachers, weights, averaging)
+        proba = answer_cache.predict_proba(ensemble, rows.X)
+        _warn_if_hard(proba)
+        _warn_if_uninformed(proba, rows)
+        known = np.ones(len(proba), dtype=bool)
+        return SoftTargets(proba, known, ensemble, [n.estimator for n in self.named])
+
+    def extra_rows(
+        self, rows: Rows, targets: SoftTargets, held: np.ndarray, rng: np.random.RandomState
+    ) -> list[ExtraRows]:
+        """Label the rows of a transfer set and the synthetic rows."""
+        extra = []
+        if rows.X_unlabeled is not None:
+            if targets.ensemble is None:
+                raise ValueError(
+                    "X_unlabeled needs teachers that label it: teacher_proba covers the rows of X "
+                    "only. Pass teachers=[...] with cv='prefit'."
+                )
+            proba = answer_cache.predict_proba(targets.ensemble, rows.X_unlabeled)
+            extra.append(ExtraRows(rows.X_unlabeled, proba, shapes_inputs=True))
+        augmenter = self._augmenter(targets)
+        if augmenter is not None:
+            assert targets.ensemble is not None
+            train = rows.take(np.flatnonzero((rows.weight > 0) & ~held))
+            n = self._count_synthetic(len(train.weight))
+            X = augmenter(train.X, n, sample_weight=train.weight, random_state=rng)
+            proba = answer_cache.predict_proba(targets.ensemble, X)
+            extra.append(ExtraRows(X, proba, shapes_inputs=False))
+        return extra
+
+    def _augmenter(self, targets: SoftTargets) -> Callable[..., Any] | None:
+        """Return what makes synthetic rows, if any are wanted."""
+        if self.augment is None or self.n_synthetic == 0:
+            return None
+        if self.augment == "auto":
+            wanted = self.prefit and not self.default
+            return AUGMENTERS["munge"] if wanted and targets.ensemble is not None else None
+        if targets.ensemble is None:
+            raise ValueError(
+                f"augment={self.augment!r} needs teachers that label synthetic rows. Pass "
+                "teachers=[...] with cv='prefit', or augment=None."
+            )
+        return AUGMENTERS[self.augment] if isinstance(self.augment, str) else self.augment
+
+    def _count_synthetic(self, n: int) -> int:
+        """Return how many synthetic rows are made for n rows."""
+        if not isinstance(self.n_synthetic, str):
+            return int(self.n_synthetic)
+        return min(_ROWS_PER_ROW * n, max(n, _MOST_SYNTHETIC))
+
+
+def _warn_about_frozen(named: list[Named]) -> None:
+    """Warn that frozen teachers may have seen the rows whose targets should be out-of-fold."""
+    frozen = [n.label for n in named if is_frozen(n.estimator)]
+    if frozen:
+        warnings.warn(
+            f"{', '.join(frozen)} cannot be fitted inside fit and answers as it is: its soft "
+            "targets are not out-of-fold.",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+def _warn_if_hard(proba: np.ndarray) -> None:
+    """Warn when most soft targets are exactly one-hot: no temperature softens them."""
+    share = float((proba.max(axis=1) == 1).mean())
+    if share > 0.5:
+        warnings.warn(
+            f"{share:.0%} of the teachers' answers are exactly 0 or 1, which no temperature "
+            "softens: the student learns little more than labels. Pass cv=5 to have the teachers "
+            "answer rows they did not see, or teachers that memorise less.",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+def _warn_if_uninformed(proba: np.ndarray, rows: Rows) -> None:
+    """Warn when prefit teachers agree with y no better than always naming the largest class."""
+    if rows.code is None:
+        return
+    weight = rows.weight / rows.weight.sum()
+    agreement = float(weight @ (proba.argmax(axis=1) == rows.code))
+    majority = float(np.bincount(rows.code, weights=weight).max())
+    if agreement <= majority + 1e-9:
+        warnings.warn(
+            f"The teachers agree with y on {agreement:.1%} of the rows; always naming the largest "
+            f"class agrees on {majority:.1%}. Were the teachers fitted on X as it arrives here? A "
+            "scaler in front of DistilledClassifier changes what they see: put it into the "
+            "teachers' own Pipelines, and let DistilledClassifier scale for the student.",
+            UserWarning,
+            stacklevel=5,
+        )
