@@ -236,7 +236,8 @@ class Teacher:
 
 def _same_kind(error: Exception) -> type[Exception]:
     """Return the type under which a teacher's error is passed on."""
-    return TypeError if isinstance(error, TypeError) else ValueError
+    kind_of_type = isinstance(error, TypeError) and not isinstance(error, ValueError)
+    return TypeError if kind_of_type else ValueError
 
 
 def _n_rows(X: Any) -> int:

@@ -77,9 +77,9 @@ class PiecewiseLinearEncoding(BaseEstimator):
     >>> encoding.edges_
     [array([0., 1., 6.])]
     >>> encoding.encode(np.array([[0.5], [3.5], [9.0]]))
-    array([[ 0.5       ,  0.        , -0.87831007],
-           [ 1.        ,  0.5       ,  0.58554005],
-           [ 1.        ,  1.        ,  3.26926525]])
+    array([[ 0.5       ,  0.        , -0.82158384],
+           [ 1.        ,  0.5       ,  0.82158384],
+           [ 1.        ,  1.        ,  3.8340579 ]])
     """
 
     edges_: list[FloatArray]
@@ -167,12 +167,13 @@ class PiecewiseLinearEncoding(BaseEstimator):
 
 def _implied_moments(edges: FloatArray) -> tuple[float, float]:
     """Return mean and standard deviation of a variable spread evenly over the bins."""
-    middles, widths = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
-    mean = float(middles.mean())
-    # Scaled before squaring, which could overflow or vanish.
-    size = float(edges[-1] - edges[0])
-    variance = np.mean(((middles - mean) / size) ** 2 + (widths / size) ** 2 / 12)
-    return mean, size * float(np.sqrt(variance))
+    # Halved, lest the range overflow, and as shares of the range, lest a square do or vanish.
+    half_range = edges[-1] / 2 - edges[0] / 2
+    shares = (edges / 2 - edges[0] / 2) / half_range
+    middles, widths = (shares[1:] + shares[:-1]) / 2, np.diff(shares)
+    mean = middles.mean()
+    variance = np.mean((middles - mean) ** 2 + widths**2 / 12)
+    return 2 * float(edges[0] / 2 + half_range * mean), 2 * float(half_range * np.sqrt(variance))
 
 
 def _checked_weight(sample_weight: Any, Z: FloatArray) -> FloatArray:

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 __all__ = ["Forward", "Layer", "log_softmax", "softmax"]
 
 _CHUNK_BYTES = 1 << 18
+# Steps that overwrite what they get.
+_IN_PLACE = ("floor", "tanh", "gelu", "silu")
 
 
 class Layer(NamedTuple):
@@ -18,15 +20,20 @@ class Layer(NamedTuple):
     arrays: tuple[np.ndarray, ...] = ()
 
 
+# Every step takes a matrix of rows, or one row as a vector.
+def _matmul(h: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    # dot and not @: the ufunc matmul warns of an overflow, which is handled by value here.
+    return h.dot(weight)
+
+
 def _linear(h: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    # np.dot and not @: the ufunc matmul warns of an overflow, which is handled by value here.
-    out = np.dot(h, weight)
+    out = h.dot(weight)
     out += bias
     return out
 
 
-def _relu(h: np.ndarray) -> np.ndarray:
-    return np.maximum(h, 0.0, out=h)
+def _floor(h: np.ndarray, low: np.ndarray) -> np.ndarray:
+    return np.maximum(h, low, out=h)
 
 
 def _tanh(h: np.ndarray) -> np.ndarray:
@@ -54,8 +61,8 @@ def _affine(h: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
 def _layer_norm(
     h: np.ndarray, scale: np.ndarray, shift: np.ndarray, epsilon: np.ndarray
 ) -> np.ndarray:
-    centred = h - h.mean(axis=1, keepdims=True)
-    variance = np.square(centred).mean(axis=1, keepdims=True)
+    centred = h - h.mean(axis=-1, keepdims=True)
+    variance = np.square(centred).mean(axis=-1, keepdims=True)
     return _affine(centred / np.sqrt(variance + epsilon), scale, shift)
 
 
@@ -66,17 +73,18 @@ def _standardise(
 
 
 def _encode(h: np.ndarray, column: np.ndarray, *lines: np.ndarray) -> np.ndarray:
-    slope, offset, lower, upper, like = lines
-    out = h.take(column, axis=1) * slope
+    slope, offset, lower, upper = lines
+    out = h.take(column, axis=-1)
+    out *= slope
     out += offset
     np.maximum(out, lower, out=out)
-    np.minimum(out, upper, out=out)
-    return out.astype(like.dtype, copy=False)
+    return np.minimum(out, upper, out=out)
 
 
 _STEPS: dict[str, Callable[..., np.ndarray]] = {
+    "matmul": _matmul,
     "linear": _linear,
-    "relu": _relu,
+    "floor": _floor,
     "tanh": _tanh,
     "gelu": _gelu,
     "silu": _silu,
@@ -98,46 +106,75 @@ class Forward:
     """
 
     def __init__(self, first: Sequence[Layer], layers: Sequence[Layer], dtype: np.dtype) -> None:
-        cast = [(s.kind, tuple(np.ascontiguousarray(a, dtype) for a in s.arrays)) for s in layers]
-        steps = [*((s.kind, s.arrays) for s in first), *cast]
+        # Weights that overflow leave no row safe, which is no reason to warn.
+        with np.errstate(over="ignore"):
+            layers = [_cast(layer, dtype) for layer in _without_relu(layers, dtype)]
+            steps = [*first, *layers]
+            self.safe_square = _safe_square(steps, dtype)
         self.steps = [(_STEPS[kind], arrays) for kind, arrays in steps]
-        # Activations overwrite what they get, which must not be the caller's rows.
-        self._in_place = not steps[0][1]
-        widest = max(a.shape[-1] for _, arrays in steps for a in arrays if a.ndim)
+        # These must not overwrite the caller's rows.
+        self._copies = steps[0].kind in _IN_PLACE
+        widest = max(a.shape[-1] for step in steps for a in step.arrays if a.ndim)
         self._rows = max(128, _CHUNK_BYTES // (dtype.itemsize * widest))
-        self.safe_square = _safe_square(steps, dtype)
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
         """Return the logits, working in chunks of rows that stay in the cache."""
         if len(X) <= self._rows:
-            return self._chunk(X)
+            return self.apply(X)
         chunks = (X[i : i + self._rows] for i in range(0, len(X), self._rows))
-        return np.concatenate([self._chunk(chunk) for chunk in chunks])
+        return np.concatenate([self.apply(chunk) for chunk in chunks])
 
-    def _chunk(self, h: np.ndarray) -> np.ndarray:
-        if self._in_place:
+    def apply(self, h: np.ndarray) -> np.ndarray:
+        """Return the logits of a chunk of rows, or of one row as a vector, in a new array."""
+        if self._copies:
             h = h.copy()
         for step, arrays in self.steps:
             h = step(h, *arrays)
         return h
 
 
-def _safe_square(steps: Sequence[tuple[str, Any]], dtype: np.dtype) -> float:
+def _cast(layer: Layer, dtype: np.dtype) -> Layer:
+    """Return the layer in one dtype."""
+    return Layer(layer.kind, tuple(np.asarray(a, dtype=dtype, order="C") for a in layer.arrays))
+
+
+def _without_relu(layers: Sequence[Layer], dtype: np.dtype) -> list[Layer]:
+    """Turn each relu into a floor and, where no digits are lost, drop the bias before it."""
+    layers = list(layers)
+    # relu(h + b) @ W + c is max(h, -b) @ W + (b @ W + c), which is one pass over h less. A unit
+    # that is off now costs the rounding errors of its share of b @ W: about 1e-6, and 1e-12.
+    largest = 64.0 if dtype == np.float32 else 4096.0
+    for i in range(len(layers) - 2):
+        if [s.kind for s in layers[i : i + 3]] == ["linear", "relu", "linear"]:
+            (weight, b), _, (W, c) = (s.arrays for s in layers[i : i + 3])
+            b, W = b.astype(np.float64), W.astype(np.float64)
+            if (np.abs(b) @ np.abs(W)).max() < largest:
+                layers[i] = Layer("matmul", (weight,))
+                layers[i + 1] = Layer("floor", (-b,))
+                layers[i + 2] = Layer("linear", (W, b @ W + c))
+    return [Layer("floor", (np.zeros(()),)) if s.kind == "relu" else s for s in layers]
+
+
+def _safe_square(steps: Sequence[Layer], dtype: np.dtype) -> float:
     """Return a bound on the sum of squares of the rows under which nothing can overflow."""
     limit = 1e30 if dtype == np.float32 else 1e200
     norm = math.sqrt(limit)
-    while norm > 1 and _largest(steps, norm) > limit:
+    while not _largest(steps, norm) <= limit:
         norm /= 1e3
+        if norm < 1e-6:
+            return 0.0
     return norm**2
 
 
-def _largest(steps: Sequence[tuple[str, Any]], norm: float) -> float:
+def _largest(steps: Sequence[Layer], norm: float) -> float:
     """Bound the norm of every intermediate row, given a bound on the norm of the input row."""
     largest = norm
     for kind, arrays in steps:
         sizes = [float(np.linalg.norm(a.astype(np.float64))) for a in arrays if a.size]
-        if kind == "linear":
-            norm = sizes[0] * norm + sizes[1]
+        if kind in {"matmul", "linear"}:
+            norm = sizes[0] * norm + sum(sizes[1:])
+        elif kind == "floor":
+            norm += sizes[0]
         elif kind == "affine":
             norm = float(np.abs(arrays[0]).max()) * norm + sizes[1]
         elif kind == "layer_norm":
@@ -154,11 +191,35 @@ def _largest(steps: Sequence[tuple[str, Any]], norm: float) -> float:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities, row by row, in the dtype of the logits."""
-    out = logits - _row_max(logits)
-    np.exp(out, out=out)
-    out /= np.add.reduce(out, axis=1, keepdims=True)
-    return out
+    """Turn logits into probabilities, in place: rows of a matrix, or one row as a vector."""
+    if logits.shape[-1] == 2:
+        return _softmax_pair(logits) if logits.size == 2 else _softmax_pairs(logits)
+    logits -= _row_max(logits)
+    np.exp(logits, out=logits)
+    logits /= np.add.reduce(logits, axis=-1, keepdims=True)
+    return logits
+
+
+def _softmax_pair(logits: np.ndarray) -> np.ndarray:
+    """Return the softmax of two logits without a pass of NumPy over two numbers."""
+    gap = logits.item(0) - logits.item(1)
+    small = math.exp(-abs(gap))
+    large = 1 / (1 + small)
+    small *= large
+    logits[..., 0], logits[..., 1] = (large, small) if gap > 0 else (small, large)
+    return logits
+
+
+def _softmax_pairs(logits: np.ndarray) -> np.ndarray:
+    """Return the softmax of rows of two logits in passes over columns."""
+    ratio = logits[:, 0] - logits[:, 1]
+    # Beyond this the exponential overflows, and the other probability is below all normal numbers.
+    np.minimum(ratio, -math.log(np.finfo(ratio.dtype).tiny), out=ratio)
+    np.exp(ratio, out=ratio)
+    second = np.reciprocal(ratio + 1)
+    logits[:, 1] = second
+    np.multiply(ratio, second, out=logits[:, 0])
+    return logits
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -170,11 +231,10 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 def _row_max(logits: np.ndarray) -> np.ndarray:
     """Return each row's maximum as a column."""
-    n_rows, n_classes = logits.shape
     # NumPy reduces many rows over a short last axis slowly.
-    if n_rows < 64 or n_classes > 8:
-        return np.maximum.reduce(logits, axis=1, keepdims=True)
+    if len(logits) < 64 or logits.shape[-1] > 8:
+        return np.maximum.reduce(logits, axis=-1, keepdims=True)
     top = logits[:, :1].copy()
-    for j in range(1, n_classes):
+    for j in range(1, logits.shape[1]):
         np.maximum(top, logits[:, j : j + 1], out=top)
     return top

@@ -1,12 +1,10 @@
 """One row at a time: the forward without checks, for servers."""
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from skdistill._forward import Forward
+from skdistill._forward import Forward, softmax
 
 __all__ = ["OneRow"]
 
@@ -37,7 +35,7 @@ class OneRow:
     """
 
     def __init__(self, forwards: dict[Any, Forward]) -> None:
-        self._chains = {dtype: _chain(forward) for dtype, forward in forwards.items()}
+        self._forwards = forwards
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Return the class probabilities of one row.
@@ -51,43 +49,4 @@ class OneRow:
         -------
         proba : ndarray of shape (n_classes,), dtype of x
         """
-        h = x.copy()
-        for step, arrays in self._chains[x.dtype]:
-            h = step(h, *arrays)
-        if len(h) == 2:
-            return _two_probabilities(h)
-        h -= h.max()
-        np.exp(h, out=h)
-        h /= h.sum()
-        return h
-
-
-def _two_probabilities(logits: np.ndarray) -> np.ndarray:
-    """Return the softmax of two logits without a pass of NumPy over two numbers."""
-    first, second = logits.tolist()
-    small = math.exp(-abs(first - second))
-    logits[0] = logits[1] = small / (1 + small)
-    logits[0 if first > second else 1] = 1 / (1 + small)
-    return logits
-
-
-def _chain(forward: Forward) -> list[tuple[Callable[..., np.ndarray], tuple[np.ndarray, ...]]]:
-    """Return the steps for a single row; most of those for a matrix serve as they are."""
-    named = {step.__name__: step for step in (_encode, _layer_norm)}
-    return [(named.get(step.__name__, step), arrays) for step, arrays in forward.steps]
-
-
-def _encode(h: np.ndarray, column: np.ndarray, *lines: np.ndarray) -> np.ndarray:
-    slope, offset, lower, upper, like = lines
-    out = h.take(column) * slope
-    out += offset
-    np.maximum(out, lower, out=out)
-    np.minimum(out, upper, out=out)
-    return out.astype(like.dtype, copy=False)
-
-
-def _layer_norm(
-    h: np.ndarray, scale: np.ndarray, shift: np.ndarray, epsilon: np.ndarray
-) -> np.ndarray:
-    centred = h - h.mean()
-    return centred / math.sqrt(np.square(centred).mean() + float(epsilon)) * scale + shift
+        return softmax(self._forwards[x.dtype].apply(x))

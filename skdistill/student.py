@@ -29,25 +29,22 @@ if TYPE_CHECKING:
 
 __all__ = ["StudentClassifier"]
 
-# The mean is folded into float32 weights only below this ratio of |mean| to standard deviation:
-# above it the cancellation costs more digits than float32 has to spare.
-_FOLDABLE_MEAN = 10.0
+# The mean is folded into the weights only below this ratio of |mean| to standard deviation: above
+# it the cancellation costs more digits than there are to spare.
+_FOLDABLE_MEAN = {np.dtype(np.float32): 10.0, np.dtype(np.float64): 1e4}
+# Scales are folded only below this and above one over it, lest weights overflow or vanish.
+_FOLDABLE_SCALE = 1e15
 # Where the arithmetic overflows, inputs are taken as this many standard deviations from the mean.
 _FAR = 1e6
 _DTYPES: tuple[np.dtype[Any], ...] = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def _encode_step(
-    encoding: PiecewiseLinearEncoding,
-    slope: np.ndarray,
-    offset: np.ndarray,
-    inner: np.dtype[Any],
-    dtype: np.dtype[Any],
+    encoding: PiecewiseLinearEncoding, slope: np.ndarray, offset: np.ndarray, dtype: np.dtype[Any]
 ) -> Layer:
-    """Return the embedding as a step that computes in one dtype and answers in another."""
+    """Return the embedding as a step in one dtype."""
     lines = (slope, offset, encoding.lower_, encoding.upper_)
-    cast = (line.astype(inner) for line in lines)
-    return Layer("encode", (encoding.column_, *cast, np.empty(0, dtype)))
+    return Layer("encode", (encoding.column_, *(line.astype(dtype) for line in lines)))
 
 
 class StudentClassifier(ClassifierMixin, BaseEstimator):
@@ -149,26 +146,24 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         if self.encoding_ is None:
             return []
         e = self.encoding_
-        return [_encode_step(e, e.slope_, e.offset_, dtype, dtype)]
+        return [_encode_step(e, e.slope_, e.offset_, dtype)]
 
     def _fold(self, dtype: np.dtype) -> Forward:
         """Return the forward from raw rows, with the scaling folded in where it loses no digits."""
         if self.preprocessor_ is None:
             return self._prepared[dtype]
         mean, scale = self.preprocessor_.mean_, self.preprocessor_.scale_
-        like = np.empty(0, dtype)
-        mean_folds = dtype == np.float64 or bool(np.all(np.abs(mean) < _FOLDABLE_MEAN * scale))
+        folds = (np.abs(mean) < _FOLDABLE_MEAN[dtype] * scale) & (scale < _FOLDABLE_SCALE)
+        folds &= scale > 1 / _FOLDABLE_SCALE
+        first = self.layers_[0]
+        if not folds.all() or (self.encoding_ is None and first.kind != "linear"):
+            standardise = Layer("standardise", (mean, scale, np.empty(0, dtype)))
+            return Forward([standardise, *self._encoding_steps(dtype)], self.layers_, dtype)
         if self.encoding_ is not None:
             e = self.encoding_
-            # Bins of a far-off mean are computed in float64, and only their values rounded.
-            inner = dtype if mean_folds else np.dtype(np.float64)
             slope = e.slope_ / scale[e.column_]
             offset = e.offset_ - mean[e.column_] * slope
-            step = _encode_step(e, slope, offset, inner, dtype)
-            return Forward([step], self.layers_, dtype)
-        first = self.layers_[0]
-        if not mean_folds or first.kind != "linear":
-            return Forward([Layer("standardise", (mean, scale, like))], self.layers_, dtype)
+            return Forward([_encode_step(e, slope, offset, dtype)], self.layers_, dtype)
         weight = first.arrays[0].astype(np.float64) / scale[:, None]
         bias = first.arrays[1].astype(np.float64) - mean @ weight
         return Forward([], [Layer("linear", (weight, bias)), *self.layers_[1:]], dtype)
@@ -253,9 +248,11 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             and X.ndim == 2
             and X.shape[1] == self.n_features_in_
             and len(X)
+            # vdot and not dot, which warns of an overflow.
             and np.vdot(X, X) < forward.safe_square
         ):
-            return forward(X)
+            # A vector goes through NumPy faster than a matrix of one row.
+            return forward.apply(X[0])[None] if len(X) == 1 else forward(X)
         return self._checked_logits(X)
 
     def _checked_logits(self, X: Any) -> np.ndarray:
@@ -268,7 +265,8 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         forward = self._prepared[dtype]
         with np.errstate(over="ignore", invalid="ignore"):
             logits = forward(np.ascontiguousarray(Z, dtype))
-            far = ~np.isfinite(logits).all(axis=1)
+            # Not finite, or so large that their differences are not.
+            far = ~(np.abs(logits) < np.finfo(logits.dtype).max / 4).all(axis=1)
             if far.any():
                 logits[far] = forward(np.clip(Z[far], -_FAR, _FAR).astype(dtype))
         return logits

@@ -11,6 +11,8 @@ from skdistill import DistilledClassifier
 # Enough steps to learn a line, few enough to take milliseconds.
 QUICK: dict[str, Any] = {
     "hidden_layer_sizes": (8,),
+    "numerical_embedding": "piecewise_linear",
+    "batch_size": 256,
     "max_epochs": 30,
     "learning_rate_init": 0.05,
     "augment": None,

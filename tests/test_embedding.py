@@ -23,12 +23,26 @@ few_bins = st.integers(1, 9)
 
 
 def reference(Z, edges):
-    """Encode by the definition, bin by bin."""
-    out = []
+    """Encode by the definition, bin by bin, and behind the bins number by number."""
+    bins, numbers = [], []
     for z, e in zip(Z.T, edges, strict=True):
         for low, high in pairwise(e):
-            out.append(np.clip((z - low) / (high - low), 0, 1))
-    return np.array(out).T
+            bins.append(np.clip((z - low) / (high - low), 0, 1))
+        if len(e) > 2:
+            mean, deviation = moments(e)
+            numbers.append(np.clip((z - mean) / deviation, -5, 5))
+    return np.array(bins + numbers).T
+
+
+def moments(edges):
+    """Return mean and deviation of points spread evenly over each bin, by the midpoint rule."""
+    inside = (np.arange(2000) + 0.5) / 2000
+    points = edges[:-1, None] + np.diff(edges)[:, None] * inside
+    return points.mean(), points.std()
+
+
+def n_bins_of(encoding):
+    return sum(len(edges) - 1 for edges in encoding.edges_)
 
 
 def test_the_formula_is_the_definition():
@@ -36,11 +50,16 @@ def test_the_formula_is_the_definition():
     Z = np.column_stack([rng.normal(size=200), rng.integers(0, 2, 200), rng.lognormal(size=200)])
     encoding = PiecewiseLinearEncoding(n_bins=8).fit(Z)
     further = 3 * rng.normal(size=(100, 3))
-    assert_allclose(encoding.encode(further), reference(further, encoding.edges_), atol=1e-12)
+    V, expected = encoding.encode(further), reference(further, encoding.edges_)
+    assert_allclose(V[:, :17], expected[:, :17], atol=1e-12)
+    assert_allclose(V[:, 17:], expected[:, 17:], atol=1e-5)
     by_formula = further[:, encoding.column_] * encoding.slope_ + encoding.offset_
-    assert_array_equal(encoding.encode(further), np.clip(by_formula, 0, 1))
-    assert_array_equal(encoding.column_, [0] * 8 + [1] + [2] * 8)
-    assert encoding.n_features_out_ == 17
+    assert_array_equal(V, np.clip(by_formula, encoding.lower_, encoding.upper_))
+    # The binary column is a number already.
+    assert_array_equal(encoding.column_, [0] * 8 + [1] + [2] * 8 + [0, 2])
+    assert_array_equal(encoding.lower_, [0] * 17 + [-5] * 2)
+    assert_array_equal(encoding.upper_, [1] * 17 + [5] * 2)
+    assert encoding.n_features_out_ == 19
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -105,7 +124,8 @@ def test_values_that_fill_a_bin_are_edges(Z, n_bins):
 @given(Z=columns, n_bins=few_bins)
 def test_no_output_is_dead_and_none_depends_on_the_others(Z, n_bins):
     encoding = PiecewiseLinearEncoding(n_bins).fit(Z)
-    V = encoding.encode(Z)
+    # Between the edges the number is a sum of the bins.
+    V = encoding.encode(Z)[:, : n_bins_of(encoding)]
     if Z.min() < Z.max():
         assert (V.min(axis=0) == 0).all()
         assert_allclose(V.max(axis=0), 1, rtol=1e-8)
@@ -114,14 +134,32 @@ def test_no_output_is_dead_and_none_depends_on_the_others(Z, n_bins):
 
 
 @given(Z=columns, new=columns, n_bins=few_bins)
-def test_values_lie_in_the_unit_interval_and_never_decrease(Z, new, n_bins):
+def test_values_lie_between_their_ends_and_never_decrease(Z, new, n_bins):
     encoding = PiecewiseLinearEncoding(n_bins).fit(Z)
     for dtype in (np.float32, np.float64):
         V = encoding.encode(np.sort(new, axis=0).astype(dtype))
         assert V.dtype == dtype
-        assert V.min() >= 0
-        assert V.max() <= 1
+        assert (encoding.lower_ <= V).all()
+        assert (encoding.upper_ >= V).all()
         assert (np.diff(V, axis=0) >= 0).all()
+
+
+@given(Z=columns, n_bins=few_bins)
+def test_a_number_has_the_moments_that_the_edges_imply(Z, n_bins):
+    encoding = PiecewiseLinearEncoding(n_bins).fit(Z)
+    edges, bins = encoding.edges_[0], n_bins_of(encoding)
+    assert encoding.n_features_out_ == max(bins, 1) + (bins > 1)
+    if bins > 1:
+        mean, deviation = moments(edges)
+        slope, offset = encoding.slope_[-1], encoding.offset_[-1]
+        assert_allclose(1 / slope, deviation, rtol=1e-5)
+        assert_allclose(-offset / slope, mean, rtol=1e-9, atol=1e-9 * deviation)
+
+
+def test_a_number_is_the_standardised_column_where_it_is_uniform():
+    Z = np.random.default_rng(0).uniform(3, 7, size=(4000, 1))
+    number = PiecewiseLinearEncoding().fit(Z).encode(Z)[:, -1]
+    assert_allclose(number, (Z[:, 0] - Z.mean()) / Z.std(), atol=0.03)
 
 
 @given(Z=columns, new=columns, n_bins=few_bins)
@@ -129,7 +167,7 @@ def test_the_encoding_gives_the_clipped_column_back(Z, new, n_bins):
     encoding = PiecewiseLinearEncoding(n_bins).fit(Z)
     edges = encoding.edges_[0]
     if len(edges) > 1:
-        back = encoding.encode(new) @ np.diff(edges) + edges[0]
+        back = encoding.encode(new)[:, : len(edges) - 1] @ np.diff(edges) + edges[0]
         assert_allclose(back, np.clip(new[:, 0], edges[0], edges[-1]), rtol=1e-9, atol=1e-6)
 
 
@@ -142,6 +180,9 @@ def test_weights_act_exactly_as_repeated_and_absent_rows(Z, n_bins, data):
     scaled = PiecewiseLinearEncoding(n_bins).fit(Z, 0.1 * weight)
     assert_array_equal(weighted.edges_[0], repeated.edges_[0])
     assert_array_equal(weighted.edges_[0], scaled.edges_[0])
+    for array in ("slope_", "offset_"):
+        assert_array_equal(getattr(weighted, array), getattr(repeated, array))
+        assert_array_equal(getattr(weighted, array), getattr(scaled, array))
 
 
 @given(Z=columns, n_bins=few_bins, data=st.data())
@@ -165,6 +206,30 @@ def test_any_finite_column_gives_finite_increasing_arrays(Z, n_bins):
     assert np.isfinite(encoding.offset_.astype(np.float32)).all()
     assert np.isfinite(encoding.encode(Z)).all()
     assert all((np.diff(edges / 4) > 0).all() for edges in encoding.edges_)
+
+
+@pytest.mark.parametrize(
+    "z",
+    [
+        [-1.7e308, 0.0, 1.7e308],
+        [1.7e308, 1.71e308, 1.75e308],
+        [-1e-5, 0.0, 1e300],
+        [0.0, 2e-30, 4e-30],
+        [1.0, 1 + 3e-9, 1 + 6e-9],
+        [1e7, 1e7 + 1, 1e7 + 5],
+    ],
+    ids=str,
+)
+def test_extreme_ranges_leave_a_number_that_is_useful(z):
+    Z = np.array(z)[:, None]
+    encoding = PiecewiseLinearEncoding().fit(Z)
+    assert encoding.n_features_out_ == 3
+    assert np.isfinite(encoding.slope_.astype(np.float32)).all()
+    assert np.isfinite(encoding.offset_.astype(np.float32)).all()
+    number = encoding.encode(Z)[:, 2]
+    assert (np.diff(number) >= 0).all()
+    assert -3 < number[0] < -0.4
+    assert 1 < number[2] < 3
 
 
 def test_edges_too_close_to_tell_apart_are_merged():
@@ -197,7 +262,7 @@ def test_other_dtypes_are_encoded_in_float64():
     Z = np.array([[0], [1], [3]])
     encoding = PiecewiseLinearEncoding().fit(Z)
     assert encoding.encode(Z).dtype == np.float64
-    assert_array_equal(encoding.encode(Z), [[0, 0], [1, 0], [1, 1]])
+    assert_array_equal(encoding.encode(Z)[:, :2], [[0, 0], [1, 0], [1, 1]])
     assert_array_equal(Z, [[0], [1], [3]])
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -128,6 +130,89 @@ def test_rows_are_left_as_they_are_whatever_comes_first(kind, dtype):
     np.testing.assert_array_equal(X, before)
     X.flags.writeable = False
     np.testing.assert_array_equal(student.predict_proba(X), expected)
+    atol = {np.float32: 2e-6, np.float64: 1e-12}[dtype]
+    for x, proba in zip(X[:5], expected, strict=False):
+        np.testing.assert_allclose(student.predict_proba(x[None])[0], proba, rtol=0, atol=atol)
+        np.testing.assert_allclose(student.compile()(x), proba, rtol=0, atol=atol)
+    np.testing.assert_array_equal(X, before)
+
+
+# One row
+
+
+@pytest.mark.parametrize("labels", ["int", "bool", "one"])
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_row_is_answered_as_in_a_batch(dtype, activation, norm, labels):
+    for embedding in (False, True):
+        student = make_student(embedding=embedding, activation=activation, norm=norm, labels=labels)
+        X = make_table("numbers", 70, seed=6).astype(dtype)
+        X.flags.writeable = False
+        predict_one = student.compile()
+        alone = np.vstack([student.predict_proba(x[None]) for x in X])
+        compiled = np.stack([predict_one(x) for x in X])
+        atol = {np.float32: 2e-6, np.float64: 1e-12}[dtype]
+        np.testing.assert_allclose(alone, student.predict_proba(X), rtol=0, atol=atol)
+        np.testing.assert_array_equal(compiled, alone)
+        assert alone.dtype == compiled.dtype == dtype
+
+
+def test_one_row_of_any_layout_is_answered():
+    student = make_student()
+    x = make_table("numbers", 1)
+    wide = np.repeat(x, 2, axis=1)
+    for same in (x, np.asfortranarray(x), wide[:, ::2], x[:, ::-1].copy()[:, ::-1]):
+        np.testing.assert_allclose(
+            student.predict_proba(same), torch_proba(student, x), rtol=0, atol=1e-12
+        )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_row_that_is_not_finite_is_refused(dtype, value):
+    x = make_table("numbers", 1).astype(dtype)
+    x[0, 1] = value
+    with pytest.raises(ValueError, match="Input X contains"):
+        make_student().predict_proba(x)
+
+
+def test_nan_gives_nan_in_a_compiled_row():
+    assert np.isnan(make_student(labels="bool").compile()(np.array([0.0, np.nan, 1.0]))).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("gap", [0.0, 1e-3, 30.0, 86.0, 95.0, 700.0, 720.0, 1e9])
+def test_two_classes_have_the_softmax_however_far_apart(gap, dtype):
+    student = make_student(labels="bool")
+    weight = np.zeros_like(student.layers_[-1].arrays[0])
+    for bias in ([gap, 0.0], [0.0, gap]):
+        student.layers_[-1] = Layer("linear", (weight, np.array(bias, dtype=np.float32)))
+        student._build_steps()
+        expected = softmax(np.array([bias]))[0]
+        X = make_table("numbers", 70).astype(dtype)
+        rtol = {np.float32: 1e-5, np.float64: 1e-6}[dtype]
+        for rows in (X, X[:1]):
+            every = np.tile(expected, (len(rows), 1))
+            np.testing.assert_allclose(student.predict_proba(rows), every, rtol=rtol, atol=2e-38)
+
+
+# Biases behind the relu
+
+
+@pytest.mark.parametrize("size", [1.0, 1e2, 1e4, 1e6])
+def test_float32_stands_units_that_large_biases_turn_off(size):
+    student = make_student(hidden=(16, 8))
+    for i in (0, 2):
+        weight, bias = student.layers_[i].arrays
+        off = np.arange(len(bias)) % 2 == 0
+        student.layers_[i] = Layer("linear", (weight, np.where(off, -np.float32(size), bias)))
+    student._build_steps()
+    X = make_table("numbers", 60)
+    expected = torch_proba(student, X)
+    np.testing.assert_allclose(student.predict_proba(X), expected, rtol=0, atol=1e-12)
+    single = student.predict_proba(X.astype(np.float32))
+    np.testing.assert_allclose(single, expected, rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -234,6 +319,80 @@ def test_huge_finite_inputs_give_probabilities(table, embedding, activation, dty
     assert not np.isnan(log_proba).any()
     np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=0, atol=1e-6)
     np.testing.assert_allclose(proba[calm], student.predict_proba(X[calm]), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [1e10, 1e20, 1e35])
+@pytest.mark.parametrize("labels", ["int", "bool"])
+def test_huge_weights_warn_of_nothing(labels, size, dtype):
+    student = make_student(labels=labels)
+    student.layers_ = [
+        Layer(s.kind, tuple(np.float32(size) * a for a in s.arrays)) if i == 0 else s
+        for i, s in enumerate(student.layers_)
+    ]
+    student._build_steps()
+    X = make_table("numbers", 70).astype(dtype)
+    for rows in (X, X[:1]):
+        np.testing.assert_allclose(student.predict_proba(rows).sum(axis=1), 1, atol=1e-6)
+        assert not np.isnan(student.predict_log_proba(rows)).any()
+
+
+@pytest.mark.parametrize("labels", ["int", "bool"])
+def test_logits_whose_difference_overflows_give_probabilities(labels):
+    student = make_student("plain", labels=labels)
+    n_classes = len(student.classes_)
+    weight = np.ones((3, n_classes), dtype=np.float32)
+    weight[:, 0] = -1
+    student.layers_ = [Layer("linear", (weight, np.zeros(n_classes, dtype=np.float32)))]
+    student._build_steps()
+    X = np.array([[3e38, 0, 0], [-3e38, 0, 0], [0, 3e38, 0]], dtype=np.float32)
+    for rows in (X, X[:1], np.tile(X, (40, 1))):
+        proba = student.predict_proba(rows)
+        np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-6)
+        assert proba[0, 0] == 0
+
+
+@given(exponent=st.floats(-3, 40), seed=st.integers(0, 2**16))
+def test_rows_below_the_safe_square_overflow_nowhere(exponent, seed):
+    student = make_student(labels="bool", norm=NORMS[seed % 3], embedding=bool(seed % 2))
+    for i, (kind, arrays) in enumerate(student.layers_):
+        if kind == "linear":
+            weight = arrays[0] * np.float32(10.0 ** min(exponent, 37))
+            student.layers_[i] = Layer(kind, (weight, arrays[1]))
+            break
+    student._build_steps()
+    forward = student._raw[np.dtype(np.float32)]
+    # Where the bound is 0, no row is below it.
+    assume(forward.safe_square > 0)
+    x = np.random.default_rng(seed).normal(size=3)
+    x = (x / np.linalg.norm(x) * 0.999 * forward.safe_square**0.5).astype(np.float32)
+    assert np.isfinite(forward.apply(x)).all()
+    assert np.isfinite(forward(x[None])).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [1e-30, 1e-10, 1e10, 1e30])
+@pytest.mark.parametrize("embedding", [False, True], ids=["plain", "embedding"])
+def test_units_of_measurement_do_not_matter(embedding, scale, dtype):
+    X = make_table("numbers", 60) * scale
+    student = freeze(
+        X, np.array([0, 1]), preprocessor=TabularEncoder(), n_bins=4 if embedding else None
+    )
+    rows = X.astype(dtype)
+    expected = torch_proba(student, rows)
+    for asked, proba in ((rows, expected), (rows[:1], expected[:1])):
+        np.testing.assert_allclose(student.predict_proba(asked), proba, rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize("embedding", [False, True], ids=["plain", "embedding"])
+def test_a_constant_column_of_large_values_costs_no_digits(embedding):
+    X = np.column_stack([make_table("numbers", 60), np.full(60, 1.7e12)])
+    student = freeze(
+        X, np.array([0, 1]), preprocessor=TabularEncoder(), n_bins=4 if embedding else None
+    )
+    expected = torch_proba(student, X)
+    for asked, proba in ((X, expected), (X[:1], expected[:1])):
+        np.testing.assert_allclose(student.predict_proba(asked), proba, rtol=0, atol=1e-12)
 
 
 def test_what_overflows_when_standardised_is_refused():
@@ -385,11 +544,14 @@ def test_threads_get_the_same_answers():
     student = make_student(embedding=True)
     tables = [make_table("numbers", 500, seed=i) for i in range(8)]
     expected = [student.predict_proba(X) for X in tables]
+    alone = [student.predict_proba(X[:1]) for X in tables]
     wrong = []
 
     def ask(i):
         for _ in range(20):
             if not np.array_equal(student.predict_proba(tables[i]), expected[i]):
+                wrong.append(i)
+            if not np.array_equal(student.predict_proba(tables[i][:1]), alone[i]):
                 wrong.append(i)
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(8)]

@@ -229,10 +229,13 @@ def test_jobs_and_seeds():
     assert not hasattr(forest, "classes_")
 
 
-def test_integer_folds_shrink_to_the_smallest_class():
+def test_integer_folds_shrink_to_the_largest_class_and_rare_ones_are_warned_of():
     rare = np.concatenate([np.flatnonzero(CODE == 0)[:3], np.flatnonzero(CODE > 0)])
-    splits = list(_targets._splits(5, X[rare], CODE[rare], np.random.RandomState(0)))
-    assert len(splits) == 3
+    with pytest.warns(UserWarning, match="least populated class"):
+        splits = list(_targets._splits(5, X[rare], CODE[rare], np.random.RandomState(0)))
+    assert len(splits) == 5
+    few = np.concatenate([np.flatnonzero(c == CODE)[:3] for c in range(3)])
+    assert len(list(_targets._splits(5, X[few], CODE[few], np.random.RandomState(0)))) == 3
 
 
 def test_a_fold_without_a_class_gives_it_no_mass():
