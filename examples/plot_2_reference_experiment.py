@@ -19,6 +19,7 @@ from time import perf_counter
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from sklearn.datasets import make_classification
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import train_test_split
@@ -26,7 +27,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skdistill import DistilledClassifier, TorchTeacher
-from skdistill.metrics import gap_recovered
 
 X, y = make_classification(
     n_samples=5000, n_features=20, n_informative=10, n_redundant=5, random_state=42
@@ -77,19 +77,66 @@ teacher_proba = np.exp(teacher_logits) / np.exp(teacher_logits).sum(axis=1, keep
 # %%
 # The students
 # ------------
-# ``numerical_embedding=None`` and ``augment=None`` switch off two things that skdistill does by
-# default and the experiment does not: the piecewise-linear encoding of the columns, and synthetic
-# rows that only the teachers label. ``alpha=0`` leaves nothing but the labels: the plain student.
+# The published recipe has T=3, alpha=0.7 and plain inputs, and no synthetic rows. ``alpha=0`` leaves
+# nothing but the labels: the plain student. The learning rate is the height of a cosine, so 2e-3
+# stands for the published constant of 1e-3. Against it stands what skdistill does on its own: rows
+# that only the teachers label, dropout, T=1, first at the same size and then with nothing set.
+# Clones share the teachers, which are never trained again.
 
-student = DistilledClassifier(
+published = DistilledClassifier(
     teachers,
     temperature=3,
     alpha=0.7,
     hidden_layer_sizes=(64, 32),
+    dropout=0,
     numerical_embedding=None,
     augment=None,
-    learning_rate_init=1e-3,
+    learning_rate_init=2e-3,
     weight_decay=1e-4,
     batch_size=64,
     max_epochs=50,
+)
+candidates = {
+    "plain student": clone(published).set_params(alpha=0),
+    "published recipe": published,
+    "skdistill, same size": DistilledClassifier(teachers, hidden_layer_sizes=(64, 32)),
+    "skdistill": DistilledClassifier(teachers),
+}
+scores = {}
+for name, candidate in candidates.items():
+    fitted = [clone(candidate).set_params(random_state=s).fit(X_train, y_train) for s in range(5)]
+    scores[name] = np.array(
+        [
+            [model.score(X_test, y_test), log_loss(y_test, model.predict_proba(X_test))]
+            for model in fitted
+        ]
+    )
+    n_parameters = fitted[0].student_.n_parameters_
+    mean, error = scores[name].mean(axis=0), scores[name].std(axis=0, ddof=1) / np.sqrt(5)
+    print(
+        f"{name:22}{n_parameters:9,} parameters   accuracy {mean[0]:.2%} +- {error[0]:.2%}"
+        f"   log-loss {mean[1]:.4f} +- {error[1]:.4f}"
+    )
+
+# %%
+# What it comes to
+# ----------------
+
+n_teacher = sum(p.numel() for p in modules[0].parameters())
+n_student = sum(a * b + b for a, b in [(20, 64), (64, 32), (32, 2)])
+ensemble = [accuracy_score(y_test, teacher_proba.argmax(axis=1)), log_loss(y_test, teacher_proba)]
+print(
+    f"{'ensemble of twelve':22}{12 * n_teacher:9,} parameters   accuracy {ensemble[0]:.2%}"
+    f"             log-loss {ensemble[1]:.4f}"
+)
+plain = scores["plain student"].mean(axis=0)
+for name in list(candidates)[1:]:
+    gained = scores[name].mean(axis=0) - plain
+    print(
+        f"{name:22}over the plain student: accuracy {100 * gained[0]:+.2f} points, "
+        f"log-loss {gained[1]:+.4f}"
+    )
+print(
+    f"a teacher has {n_teacher:,} parameters, the student {n_student:,}: "
+    f"the ensemble is {12 * n_teacher / n_student:.0f}x its size"
 )

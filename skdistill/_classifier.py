@@ -54,9 +54,9 @@ _FITTED = (
     "net_",
 )
 # max_epochs="auto" makes this many steps for each row of X, within bounds.
-_STEPS_PER_ROW, _FEWEST_STEPS, _MOST_STEPS = 3, 1_000, 15_000
+_STEPS_PER_ROW, _FEWEST_STEPS, _MOST_STEPS = 4, 1_000, 20_000
 # dropout="auto": none where all rows fit one batch, so that weights act as repeated rows there.
-_DROPOUT = {False: 0.15, True: 0.0}
+_DROPOUT = {False: 0.2, True: 0.0}
 
 
 class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
@@ -117,7 +117,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     activation : {"relu", "tanh", "gelu", "silu"}, default="relu"
         Activation of the hidden layers.
     dropout : "auto" or float in [0, 1), default="auto"
-        Share of hidden units left out in a training step. "auto": 0.15, and 0 where all rows fit
+        Share of hidden units left out in a training step. "auto": 0.2, and 0 where all rows fit
         one batch.
     numerical_embedding : {"auto", "piecewise_linear", None}, default="auto"
         How the network sees numbers: "piecewise_linear" as their values in quantile bins, which
@@ -143,8 +143,8 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Number of synthetic rows. "auto": five times the rows of X, at most 100,000 unless X has
         more rows itself.
     max_epochs : "auto" or int, default="auto"
-        Passes over all rows, synthetic ones included. "auto": three gradient steps for each row of
-        X, but at least 1,000 and at most 15,000.
+        Passes over all rows, synthetic ones included. "auto": four gradient steps for each row of
+        X, but at least 1,000 and at most 20,000.
     batch_size : int, default=128
         Rows of a gradient step. Batches of an epoch are of nearly equal size.
     learning_rate_init : float, default=0.002
