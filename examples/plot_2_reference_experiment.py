@@ -77,7 +77,7 @@ teacher_proba = np.exp(teacher_logits) / np.exp(teacher_logits).sum(axis=1, keep
 # %%
 # The students
 # ------------
-# The published recipe has T=3, alpha=0.7 and plain inputs, and no synthetic rows. ``alpha=0`` leaves
+# The published recipe has T=3, alpha=0.7, plain inputs and no synthetic rows. ``alpha=0`` leaves
 # nothing but the labels: the plain student. The learning rate is the height of a cosine, so 2e-3
 # stands for the published constant of 1e-3. Against it stands what skdistill does on its own: rows
 # that only the teachers label, dropout, T=1, first at the same size and then with nothing set.

@@ -648,7 +648,7 @@ def test_scikit_learn_checks(estimator, check):
 @pytest.mark.slow
 @parametrize_with_checks(
     [
-        DistilledClassifierCV(DistilledClassifier()),
+        DistilledClassifierCV(DistilledClassifier(max_epochs=300), **GRID),
         DistilledClassifierCV(DistilledClassifier(**TINY), **GRID),
     ]
 )
