@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skdistill import augment, losses, teachers
+    from skdistill import augment, losses, metrics, onnx, teachers
     from skdistill._artefact import BadArtefactError, UnsupportedFormatError
     from skdistill._classifier import DistilledClassifier
     from skdistill._torch_student import TorchStudent
@@ -33,6 +33,8 @@ __all__ = [
     "__version__",
     "augment",
     "losses",
+    "metrics",
+    "onnx",
     "teachers",
 ]
 
@@ -48,7 +50,7 @@ _HOME = {
     "TorchTeacher": "teachers",
     "UnsupportedFormatError": "_artefact",
 }
-_SUBMODULES = ("augment", "losses", "teachers")
+_SUBMODULES = ("augment", "losses", "metrics", "onnx", "teachers")
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skdistill._inputs import TabularEncoder
 from skdistill._labelling import Labeller
 from skdistill._parameters import check_parameters
-from skdistill._pickling import LeftBehind
+from skdistill._pickling import LeftBehind, deep_copy, shallow_copy
 from skdistill._roster import (
     Named,
     check_fitted,
@@ -113,7 +113,8 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         temperature)`` returns one value a row and includes its own T².
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
         Widths of the student's hidden layers. "auto": (128, 64), narrowed until the student has at
-        most 50,000 parameters.
+        most 11 parameters for each row of X, but never to fewer than 10,000 and never more than
+        50,000.
     activation : {"relu", "tanh", "gelu", "silu"}, default="relu"
         Activation of the hidden layers.
     dropout : "auto" or float in [0, 1), default="auto"
@@ -499,8 +500,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         from skdistill import _net
         from skdistill._criterion import DistillationCriterion
 
-        if alpha > 0 and not training.soft_weight.any() and not training.hard_weight.any():
-            raise ValueError("No row has a soft target or a label: there is nothing to learn from.")
+        _check_soft_rows(training, alpha)
         seed = int(rng.randint(np.iinfo(np.int32).max))
         module = self._build_module(training, seed)
         criterion = DistillationCriterion(float(temperature), float(alpha), self.loss)
@@ -532,16 +532,16 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             torch.tensor([c[name] for c in candidates], **place).view(-1, 1, 1)
             for name in ("temperature", "alpha")
         )
+        _check_soft_rows(training, max(c["alpha"] for c in candidates))
         module = self._build_module(training, seed, n_students=len(candidates))
         criterion = DistillationCriterion(temperature, alpha, self.loss)
         net = _net.train(module, criterion, training, settings, seed=seed)
-        losses = np.array(net.history[:, "train_loss"])
-        return [
-            self._freeze(training, net.module_.layers(i))
-            if np.isfinite(losses[:, i]).all()
-            else None
-            for i in range(len(candidates))
-        ]
+        converged = np.isfinite(np.array(net.history[:, "train_loss"])).all(axis=0)
+        students: list[Any] = [None] * len(candidates)
+        for i in np.flatnonzero(converged):
+            with suppress(FloatingPointError):
+                students[i] = self._freeze(training, net.module_.layers(i))
+        return students
 
     def _training_settings(self, training: TrainingSet) -> Any:
         """Return the words of scikit-learn for the loop over the rows."""
@@ -584,7 +584,9 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             return _net.build_custom_module(self.student_module, n_features, n_classes, seed)
         sizes = self.hidden_layer_sizes
         if isinstance(sizes, str):
-            sizes = _net.auto_hidden_sizes(n_features, n_classes, training.encoding)
+            sizes = _net.auto_hidden_sizes(
+                n_features, n_classes, training.encoding, training.n_real
+            )
         one_batch = len(training.X) <= self.batch_size
         return _net.StudentMLP(
             n_features,
@@ -811,16 +813,11 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def __copy__(self) -> Self:
         """Copy shallowly, teachers included; only pickles leave them behind."""
-        new = type(self).__new__(type(self))
-        new.__dict__.update(self.__dict__)
-        return new
+        return shallow_copy(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Copy deeply, teachers included; only pickles leave them behind."""
-        new = type(self).__new__(type(self))
-        memo[id(self)] = new
-        new.__dict__.update(copy.deepcopy(self.__dict__, memo))
-        return new
+        return deep_copy(self, memo)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a pickle holds.
@@ -848,6 +845,15 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         state = dict(state)
         check_stamp(state, type(self).__name__)
         self.__dict__.update(state)
+
+
+def _check_soft_rows(training: TrainingSet, alpha: float) -> None:
+    """Raise if the soft term is asked for and no row carries it."""
+    if alpha > 0 and not training.soft_weight.any():
+        raise ValueError(
+            f"alpha={alpha} asks for soft targets, and no row with a positive weight has one: the "
+            "test rows of cv hold none of them. Pass splits that hold out such rows, or alpha=0."
+        )
 
 
 def _classes_of(named: list[Named]) -> np.ndarray:

@@ -66,9 +66,8 @@ class Labeller:
         if rows.teacher_proba is not None:
             known = np.ones(len(rows.weight), dtype=bool)
             ensemble = self._given_ensemble(rows, weights, averaging)
-            return SoftTargets(
-                rows.teacher_proba, known, ensemble, [n.estimator for n in self.named]
-            )
+            asked = [] if ensemble is None else [n.estimator for n in self.named]
+            return SoftTargets(rows.teacher_proba, known, ensemble, asked)
         if self.prefit and not self.default:
             return self._ask_prefit(rows, weights, averaging)
         assert rows.code is not None
@@ -78,11 +77,12 @@ class Labeller:
         settings |= {"weights": weights, "rng": rng, "weighted": self.weighted}
         y = rows.classes[rows.code]
         weight = None if (rows.weight == 1).all() else rows.weight
-        if isinstance(self.cv, str) and self.cv == "oob":
+        by_name = isinstance(self.cv, str) and self.cv in ("prefit", "oob")
+        if by_name and not self.default:
             return out_of_bag(self.named, rows.X, y, weight, **settings)
         settings |= {"n_jobs": self.n_jobs, "memory": self.memory, "code": rows.code}
         # The default teacher needs folds nobody chose: such that weights act as repeated rows.
-        folds = distinct_row_folds(rows.X, rows.code, rows.weight) if self.prefit else self.cv
+        folds = distinct_row_folds(rows.X, rows.code, rows.weight) if by_name else self.cv
         settings["cv"] = folds
         return cross_fit(self.named, rows.X, y, weight, **settings)
 

@@ -38,7 +38,8 @@ __all__ = [
 _WORTH_A_THREAD = 2e9
 _WARM_UP = 0.05
 # hidden_layer_sizes="auto"
-_WIDEST, _NARROWEST, _MOST_PARAMETERS = 128, 16, 50_000
+_WIDEST, _NARROWEST = 128, 16
+_PARAMETERS_PER_ROW, _ENOUGH_PARAMETERS, _MOST_PARAMETERS = 11, 10_000, 50_000
 
 # For each activation: the function, and its gradient from (gradient, input, output).
 _aten = torch.ops.aten
@@ -107,16 +108,17 @@ class _DropoutMasks:
 
 
 def auto_hidden_sizes(
-    n_features: int, n_classes: int, encoding: PiecewiseLinearEncoding | None
+    n_features: int, n_classes: int, encoding: PiecewiseLinearEncoding | None, n_rows: int
 ) -> tuple[int, int]:
     """Return two hidden layers, the second half as wide, within the bound on parameters."""
+    most = min(_MOST_PARAMETERS, max(_ENOUGH_PARAMETERS, _PARAMETERS_PER_ROW * n_rows))
     n_inputs = n_features if encoding is None else len(encoding.column_)
 
     def n_parameters(width: int) -> int:
         return (n_inputs + 1) * width + (width + 1) * (width // 2) + (width // 2 + 1) * n_classes
 
     for width in range(_WIDEST, _NARROWEST, -2):
-        if n_parameters(width) <= _MOST_PARAMETERS:
+        if n_parameters(width) <= most:
             return width, width // 2
     return _NARROWEST, _NARROWEST // 2
 

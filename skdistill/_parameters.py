@@ -60,6 +60,12 @@ def _is_device(value: Any) -> bool:
     return True
 
 
+def _kinds_in(entry: Any) -> list[type]:
+    """Return the classes of a callback, which may stand as (name, callback) or as a class."""
+    callback = entry[-1] if isinstance(entry, tuple) and entry else entry
+    return list((callback if isinstance(callback, type) else type(callback)).__mro__)
+
+
 _boolean = (lambda value: isinstance(value, bool) or type(value).__name__ == "bool", "a bool")
 _callable = (callable, "a callable")
 _sizes = (
@@ -78,14 +84,25 @@ _transformer = (
 )
 _infinity = math.inf
 
+# skorch's early stopping raises KeyboardInterrupt, and the learning rate has a schedule already.
+_NOT_CALLBACKS = ("EarlyStopping", "LRScheduler")
 _callbacks = (
-    lambda value: value is None or isinstance(value, list | tuple),
-    "None or a list of skorch callbacks",
+    lambda value: (
+        value is None
+        or (
+            isinstance(value, list | tuple)
+            and not any(
+                kind.__name__ in _NOT_CALLBACKS for entry in value for kind in _kinds_in(entry)
+            )
+        )
+    ),
+    "None or a list of skorch callbacks without EarlyStopping (set early_stopping=True) and "
+    "LRScheduler (the rate follows a cosine)",
 )
 
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     # The square of the temperature must stay finite in float32.
-    "temperature": _real(0, 1e9, closed="right"),
+    "temperature": _real(1e-6, 1e9, closed="both"),
     "alpha": _real(0, 1, closed="both"),
     "averaging": _choice("auto", "logits", "proba"),
     "loss": _either(_choice("kl", "mse"), _callable),

@@ -1,8 +1,27 @@
-"""Placeholders for what a lean pickle leaves behind."""
+"""Lean pickles: placeholders for what they leave behind, and copies that are not lean."""
 
+import copy
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
-__all__ = ["LeftBehind"]
+__all__ = ["LeftBehind", "deep_copy", "shallow_copy"]
+
+T = TypeVar("T")
+
+
+def shallow_copy(estimator: T) -> T:
+    """Return a shallow copy that does not go through `__getstate__`."""
+    new = type(estimator).__new__(type(estimator))
+    new.__dict__.update(estimator.__dict__)
+    return new
+
+
+def deep_copy(estimator: T, memo: dict[int, Any]) -> T:
+    """Return a deep copy that does not go through `__getstate__`."""
+    new = type(estimator).__new__(type(estimator))
+    memo[id(estimator)] = new
+    new.__dict__.update(copy.deepcopy(estimator.__dict__, memo))
+    return new
 
 
 @dataclass(frozen=True, repr=False)

@@ -153,7 +153,7 @@ class AnswerCache:
         except (TypeError, ValueError, AttributeError):
             return None, []
         details = [
-            (id(i), t.native, tuple(np.asarray(t.classes).tolist()))
+            (id(i), _fingerprint(t.estimator), t.native, tuple(np.asarray(t.classes).tolist()))
             for i, t in zip(identities, ensemble.teachers, strict=True)
         ]
         return (tuple(details), ensemble.weights.tobytes(), ensemble.averaging, content), references
@@ -190,6 +190,15 @@ def _identity(teacher: Teacher) -> Any:
     """Return what makes the teacher what it is: a bare module is wrapped anew each time."""
     estimator = teacher.estimator
     return estimator.module if isinstance(estimator, TorchTeacher) else estimator
+
+
+def _fingerprint(estimator: Any) -> tuple[Any, ...]:
+    """Return what changes when a teacher is fitted again in place: its fitted attributes."""
+    last = split_steps(estimator)[1]
+    if isinstance(last, TorchTeacher):
+        return tuple((p.data_ptr(), p._version) for p in last.module.parameters())
+    fitted = {k: v for k, v in getattr(last, "__dict__", {}).items() if k.endswith("_")}
+    return tuple((name, id(value)) for name, value in sorted(fitted.items()))
 
 
 answer_cache = AnswerCache()
@@ -237,7 +246,7 @@ def cross_fit(
 
 
 def _splits(cv: Any, X: Any, code: np.ndarray, rng: np.random.RandomState) -> Any:
-    """Return the folds; an integer is lowered to the smallest class, but never below 2."""
+    """Return the folds; an integer is lowered to the largest class, but never below 2."""
     if cv is None or isinstance(cv, int | np.integer):
         # As many folds as asked for while any class can fill them; scikit-learn warns of rare ones.
         largest = int(np.bincount(code).max())
@@ -395,11 +404,13 @@ def _fit_out_of_bag(
             "RandomForestClassifier), or cv=5."
         )
     estimator.set_params(oob_score=True)
+    used = np.arange(n_rows(X)) if sample_weight is None else np.flatnonzero(sample_weight > 0)
     try:
         with warnings.catch_warnings():
             # Rows that are never out of bag are what the answer's NaN stands for.
             warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
-            fitted, own_classes = to_fit.fit(X, y, sample_weight, classes)
+            weight = None if sample_weight is None else sample_weight[used]
+            fitted, own_classes = to_fit.fit(take_rows(X, used), y[used], weight, classes)
     except ValueError as error:
         raise ValueError(
             f"{label} could not be fitted with oob_score=True, as cv='oob' asks: {error}"
@@ -408,7 +419,7 @@ def _fit_out_of_bag(
     votes = np.asarray(fitted.estimator.oob_decision_function_, dtype=np.float64)
     sums = votes.sum(axis=1, keepdims=True)
     votes = np.divide(votes, sums, out=np.full_like(votes, np.nan), where=sums > 0)
-    answers = np.full((len(votes), len(classes)), np.nan)
+    answers = np.full((n_rows(X), len(classes)), np.nan)
     known = np.isfinite(votes).all(axis=1)
-    answers[known] = teacher.align(votes[known], averaging)
+    answers[used[known]] = teacher.align(votes[known], averaging)
     return teacher, answers

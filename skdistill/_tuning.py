@@ -1,5 +1,6 @@
 """DistilledClassifierCV: a search over temperature and alpha that asks the teachers once a fold."""
 
+import inspect
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdistill._classifier import _TRAINING_ONLY, DistilledClassifier
 from skdistill._inputs import as_table, n_rows, take_rows
-from skdistill._pickling import LeftBehind
+from skdistill._pickling import LeftBehind, deep_copy, shallow_copy
 from skdistill._rows import read_rows
 from skdistill._training_set import TrainingSet
 from skdistill._versions import check_stamp, stamp
@@ -385,6 +386,14 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         router = MetadataRouter(owner=self).add_self_request(self)
         return router.add(estimator=self.estimator, method_mapping=mapping)
 
+    def __copy__(self) -> Self:
+        """Copy shallowly, teachers included; only pickles leave them behind."""
+        return shallow_copy(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy deeply, teachers included; only pickles leave them behind."""
+        return deep_copy(self, memo)
+
     def __getstate__(self) -> dict[str, Any]:
         """Return what a pickle holds: a fitted search keeps the student, not the teachers."""
         state = {**self.__dict__, "_versions": stamp()}
@@ -451,7 +460,9 @@ def _run_fold(
     students = _train_candidates(estimator, X, y, _cut(params, train, n_rows(X)), train, candidates)
     fitted = time.perf_counter()
     held_out, labels = take_rows(X, test), y[test]
-    scored = {} if weight is None else {"sample_weight": weight[test]}
+    scored = {}
+    if weight is not None and _takes_weights(scorer):
+        scored = {"sample_weight": weight[test]}
     scores: dict[int, float] = {}
     for student in students:
         # Candidates with alpha=0 share one student.
@@ -463,6 +474,15 @@ def _run_fold(
     n = len(candidates)
     values = np.array([scores[id(student)] for student in students])
     return _Fold(values, (fitted - start) / n, (done - fitted) / n)
+
+
+def _takes_weights(scorer: Any) -> bool:
+    """Tell whether a scorer, or the metric inside it, takes sample weights."""
+    metric = getattr(scorer, "_score_func", scorer)
+    parameters = inspect.signature(metric).parameters
+    return "sample_weight" in parameters or any(
+        p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()
+    )
 
 
 def _score(scorer: Any, student: Any, X: Any, y: np.ndarray, weights: dict[str, Any]) -> float:
@@ -492,9 +512,7 @@ def _train_candidates(
     """Return one fitted student a candidate, from stacks where that is possible."""
     X, y = take_rows(X, train), y[train]
     if not _stackable(estimator):
-        return [
-            clone(estimator).set_params(**candidate).fit(X, y, **params) for candidate in candidates
-        ]
+        return [_fit_alone(estimator, candidate, X, y, params) for candidate in candidates]
     students: list[Any] = [None] * len(candidates)
     hard = [i for i, c in enumerate(candidates) if c["alpha"] == 0]
     soft = [i for i, c in enumerate(candidates) if c["alpha"] > 0]
@@ -507,6 +525,20 @@ def _train_candidates(
         for i, student in zip(soft, stacked, strict=True):
             students[i] = student
     return students
+
+
+def _fit_alone(
+    estimator: DistilledClassifier,
+    candidate: dict[str, float],
+    X: Any,
+    y: np.ndarray,
+    params: dict[str, Any],
+) -> Any:
+    """Fit one candidate by itself and keep its student; None if its training diverged."""
+    try:
+        return clone(estimator).set_params(**candidate).fit(X, y, **params).student_
+    except FloatingPointError:
+        return None
 
 
 def _stackable(estimator: DistilledClassifier) -> bool:

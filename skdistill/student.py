@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdistill._artefact import read_bytes, write_atomically
 from skdistill._embedding import PiecewiseLinearEncoding
@@ -257,6 +257,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
 
     def _checked_logits(self, X: Any) -> np.ndarray:
         """Return the logits of any input, with scikit-learn's checks and messages."""
+        check_is_fitted(self)
         X = as_table(X)
         validate_data(self, X, reset=False, skip_check_array=True)
         dtype = np.dtype(np.float32 if getattr(X, "dtype", None) == np.float32 else np.float64)

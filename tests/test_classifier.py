@@ -38,6 +38,7 @@ from skdistill import (
     TorchStudent,
     TorchTeacher,
 )
+from skdistill._targets import answer_cache
 
 X, Y = make_data()
 X3, Y3 = make_data(labels=("ant", "bee", "cat"))
@@ -778,7 +779,7 @@ def test_teachers_of_other_columns():
     [
         (
             {"temperature": 0},
-            r"'temperature' parameter .* must be a finite number in \(0, 1e\+09\]; got 0",
+            r"'temperature' parameter .* must be a finite number in \[1e-06, 1e\+09\]; got 0",
         ),
         ({"temperature": -1.0}, "'temperature'.*got -1.0"),
         ({"temperature": np.inf}, "'temperature'.*got inf"),
@@ -871,3 +872,37 @@ def test_the_default_teacher_needs_nothing_but_data():
     assert len(classifier.teachers_) == 1
     assert len(classifier.teachers_[0]) == 5
     assert re.search("ExtraTrees", repr(classifier.teachers_))
+
+
+def test_a_soft_term_that_no_row_carries_is_refused():
+    weight = np.ones(len(X))
+    held_out = np.arange(0, len(X), 3)
+    weight[held_out] = 0
+    train = np.setdiff1d(np.arange(len(X)), held_out)
+    student = quick([LogisticRegression()], cv=[(train, held_out)], alpha=1)
+    with pytest.raises(ValueError, match="no row with a positive weight has one"):
+        student.fit(X, Y, sample_weight=weight)
+
+
+def test_a_teacher_fitted_again_in_place_is_asked_again():
+    tree = DecisionTreeClassifier(min_samples_leaf=15, random_state=0).fit(X, Y)
+    quick([tree], alpha=1).fit(X, Y)
+    other = np.where(np.arange(len(Y)) == 11, Y[0] if Y[11] != Y[0] else Y[-1], Y)
+    tree.fit(X, other)
+    again = quick([tree], alpha=1).fit(X, Y).predict_proba(X)
+    answer_cache.clear()
+    np.testing.assert_array_equal(again, quick([tree], alpha=1).fit(X, Y).predict_proba(X))
+
+
+def test_rows_of_weight_zero_are_out_of_every_bag():
+    sizes = []
+
+    class Watched(RandomForestClassifier):
+        def fit(self, X, y):
+            sizes.append(len(X))
+            return super().fit(X, y)
+
+    weight = np.where(np.arange(len(X)) % 2 == 0, 0.0, 1.0)
+    with pytest.warns(UserWarning, match="does not take sample_weight"):
+        quick([Watched(50)], cv="oob").fit(X, Y, sample_weight=weight * 2)
+    assert sizes == [int((weight > 0).sum())]

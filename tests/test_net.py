@@ -638,3 +638,15 @@ class Doubling(nn.Linear):
 def test_unknown_layers_do_not_freeze(module):
     assert _net.frozen_layers(module) is None
     assert _net.frozen_layers(nn.Sequential(module)) is None
+
+
+@pytest.mark.parametrize("n_rows", [50, 2000, 10_000])
+@pytest.mark.parametrize("n_features", [1, 20, 64, 400])
+def test_automatic_sizes_keep_their_bound(n_features, n_rows):
+    width, half = _net.auto_hidden_sizes(n_features, 3, None, n_rows)
+    assert half == width // 2
+    module = _net.StudentMLP(n_features, 3, hidden_layer_sizes=(width, half))
+    bound = min(50_000, max(10_000, 11 * n_rows))
+    assert module.theta.numel() <= bound or width == 16
+    wider = _net.StudentMLP(n_features, 3, hidden_layer_sizes=(width + 2, half + 1))
+    assert width == 128 or wider.theta.numel() > bound

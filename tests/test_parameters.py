@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import EarlyStopping, LRScheduler
 
 from skdistill import DistilledClassifier
 from skdistill._parameters import RULES, check_parameters
@@ -84,3 +85,9 @@ def test_refused(name, value):
     with pytest.raises(ValueError, match=words) as refusal:
         check_parameters(DistilledClassifier(**{name: value}))
     assert str(refusal.value).endswith(f"got {value!r}.")
+
+
+def test_callbacks_that_would_fight_the_loop_are_refused():
+    for callback in (EarlyStopping(), ("stop", EarlyStopping()), LRScheduler()):
+        with pytest.raises(ValueError, match=r"early_stopping=True"):
+            check_parameters(DistilledClassifier(callbacks=[callback]))

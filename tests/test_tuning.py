@@ -1,5 +1,6 @@
 """Laws of DistilledClassifierCV: the answers of GridSearchCV for less work."""
 
+import copy
 import pickle
 import warnings
 
@@ -655,3 +656,19 @@ def test_scikit_learn_checks(estimator, check):
 @pytest.mark.filterwarnings("default")
 def test_scikit_learn_checks_with_defaults(estimator, check):
     check(estimator)
+
+
+def test_copies_keep_the_teachers():
+    search = search_of(small([LogisticRegression()], cv=2)).fit(X, Y)
+    for copied in (copy.copy(search), copy.deepcopy(search)):
+        assert_same_search(copied.fit(X, Y), search)
+
+
+def test_weights_go_only_to_scorers_that_take_them():
+    weight = np.linspace(1, 2, len(X))
+    for scoring in (
+        lambda estimator, X, y: estimator.score(X, y),
+        make_scorer(lambda y, predicted: float((y == predicted).mean())),
+    ):
+        student = small([LogisticRegression()], cv=2)
+        assert search_of(student, scoring=scoring).fit(X, Y, sample_weight=weight).best_score_ > 0
