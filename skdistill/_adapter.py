@@ -403,7 +403,7 @@ def _seed_torch(seed: int | None) -> None:
     if seed is not None:
         import torch
 
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
 
 
 @contextmanager

@@ -167,7 +167,7 @@ def _warn_if_hard(proba: np.ndarray) -> None:
             "softens: the student learns little more than labels. Pass cv=5 to have the teachers "
             "answer rows they did not see, or teachers that memorise less.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
 
 
@@ -185,5 +185,5 @@ def _warn_if_uninformed(proba: np.ndarray, rows: Rows) -> None:
             "scaler in front of DistilledClassifier changes what they see: put it into the "
             "teachers' own Pipelines, and let DistilledClassifier scale for the student.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )

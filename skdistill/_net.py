@@ -555,7 +555,8 @@ _global_seed_lock = threading.RLock()
 def _seeded_globally(seed: int) -> Iterator[None]:
     """Seed torch's global generator and restore it; needed for modules that draw from it."""
     with _global_seed_lock, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # Not torch.manual_seed, which would seed the generators of other devices too.
+        torch.default_generator.manual_seed(seed)
         yield
 
 

@@ -220,7 +220,7 @@ def _warn_duplicates(teachers: Sequence[Any], named: Sequence[Named]) -> None:
                 f"{before.label} and {entry.label} are the same object, which doubles its vote; "
                 "use teacher_weights for that.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=5,
             )
 
 

@@ -158,7 +158,7 @@ def _warn_if_disjoint(X: Any, extra: Any) -> None:
             f"{', '.join(disjoint[:10])}. If X is scaled by a step of a Pipeline, X_unlabeled is "
             "not, unless it stands in Pipeline(transform_input=['X_unlabeled']).",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
 
 

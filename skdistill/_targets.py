@@ -193,12 +193,11 @@ def _identity(teacher: Teacher) -> Any:
 
 
 def _fingerprint(estimator: Any) -> tuple[Any, ...]:
-    """Return what changes when a teacher is fitted again in place: its fitted attributes."""
+    """Return what changes when a teacher is fitted again in place: the objects it holds."""
     last = split_steps(estimator)[1]
     if isinstance(last, TorchTeacher):
         return tuple((p.data_ptr(), p._version) for p in last.module.parameters())
-    fitted = {k: v for k, v in getattr(last, "__dict__", {}).items() if k.endswith("_")}
-    return tuple((name, id(value)) for name, value in sorted(fitted.items()))
+    return tuple((name, id(value)) for name, value in sorted(getattr(last, "__dict__", {}).items()))
 
 
 answer_cache = AnswerCache()
