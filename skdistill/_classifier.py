@@ -113,7 +113,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         temperature)`` returns one value a row and includes its own T².
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
         Widths of the student's hidden layers. "auto": (128, 64), narrowed until the student has at
-        most 11 parameters for each row of X, but never to fewer than 10,000 and never more than
+        most 11 parameters for each row of X, with 20,000 allowed in any case and never more than
         50,000.
     activation : {"relu", "tanh", "gelu", "silu"}, default="relu"
         Activation of the hidden layers.

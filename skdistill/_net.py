@@ -39,7 +39,7 @@ _WORTH_A_THREAD = 2e9
 _WARM_UP = 0.05
 # hidden_layer_sizes="auto"
 _WIDEST, _NARROWEST = 128, 16
-_PARAMETERS_PER_ROW, _ENOUGH_PARAMETERS, _MOST_PARAMETERS = 11, 10_000, 50_000
+_PARAMETERS_PER_ROW, _ENOUGH_PARAMETERS, _MOST_PARAMETERS = 11, 20_000, 50_000
 
 # For each activation: the function, and its gradient from (gradient, input, output).
 _aten = torch.ops.aten

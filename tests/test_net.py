@@ -646,7 +646,7 @@ def test_automatic_sizes_keep_their_bound(n_features, n_rows):
     width, half = _net.auto_hidden_sizes(n_features, 3, None, n_rows)
     assert half == width // 2
     module = _net.StudentMLP(n_features, 3, hidden_layer_sizes=(width, half))
-    bound = min(50_000, max(10_000, 11 * n_rows))
+    bound = min(50_000, max(20_000, 11 * n_rows))
     assert module.theta.numel() <= bound or width == 16
     wider = _net.StudentMLP(n_features, 3, hidden_layer_sizes=(width + 2, half + 1))
     assert width == 128 or wider.theta.numel() > bound
