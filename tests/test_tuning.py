@@ -647,12 +647,7 @@ def test_scikit_learn_checks(estimator, check):
 
 
 @pytest.mark.slow
-@parametrize_with_checks(
-    [
-        DistilledClassifierCV(DistilledClassifier(max_epochs=300), **GRID),
-        DistilledClassifierCV(DistilledClassifier(**TINY), **GRID),
-    ]
-)
+@parametrize_with_checks([DistilledClassifierCV(DistilledClassifier(**TINY), **GRID)])
 @pytest.mark.filterwarnings("default")
 def test_scikit_learn_checks_with_defaults(estimator, check):
     check(estimator)
