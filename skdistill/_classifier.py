@@ -577,18 +577,19 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def _build_module(self, training: TrainingSet, seed: int, n_students: Any = None) -> Any:
         """Build the student's network, or a stack of them."""
-        from skdistill import _net
+        from skdistill import _mlp
+        from skdistill._modules import build_custom_module
 
         n_features, n_classes = training.X.shape[1], len(training.classes)
         if self.student_module is not None:
-            return _net.build_custom_module(self.student_module, n_features, n_classes, seed)
+            return build_custom_module(self.student_module, n_features, n_classes, seed)
         sizes = self.hidden_layer_sizes
         if isinstance(sizes, str):
-            sizes = _net.auto_hidden_sizes(
+            sizes = _mlp.auto_hidden_sizes(
                 n_features, n_classes, training.encoding, training.n_real
             )
         one_batch = len(training.X) <= self.batch_size
-        return _net.StudentMLP(
+        return _mlp.StudentMLP(
             n_features,
             n_classes,
             hidden_layer_sizes=tuple(sizes),
@@ -601,9 +602,9 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def _finish(self, training: TrainingSet, net: Any, fitted_teachers: list[Any]) -> None:
         """Freeze the trained network into `student_` and record what training left."""
-        from skdistill import _net
+        from skdistill._modules import frozen_layers
 
-        layers = _net.frozen_layers(net.module_)
+        layers = frozen_layers(net.module_)
         student = self._freeze(training, layers, module=net.module_)
         records = [name for name in net.history[0] if name.endswith("_loss")]
         self.history_ = {name: np.array(net.history[:, name]) for name in records}

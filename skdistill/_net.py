@@ -1,14 +1,12 @@
-"""The student while it is trained: an MLP, and skorch as the loop around it."""
+"""skorch as the loop around a student while it is trained."""
 
 import contextlib
-import itertools
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
@@ -16,235 +14,15 @@ from torch import Tensor, nn
 
 from skdistill._adam import FlatAdam
 from skdistill._criterion import DistillationCriterion, LossSums, Targets
-from skdistill._embedding import PiecewiseLinearEncoding
-from skdistill._forward import Layer
+from skdistill._mlp import StudentMLP
+from skdistill._modules import logits_of, seeded_globally
 from skdistill._training_set import TrainingSet
 
-if TYPE_CHECKING:
-    from skdistill.student import StudentClassifier
-
-__all__ = [
-    "StudentMLP",
-    "StudentNet",
-    "TrainingSettings",
-    "Validation",
-    "build_custom_module",
-    "frozen_layers",
-    "torch_student",
-    "train",
-]
+__all__ = ["StudentNet", "TrainingSettings", "Validation", "train"]
 
 # Below this many multiply-adds a step, a second thread costs more in waiting than it computes.
 _WORTH_A_THREAD = 2e9
 _WARM_UP = 0.05
-# hidden_layer_sizes="auto"
-_WIDEST, _NARROWEST = 128, 16
-_PARAMETERS_PER_ROW, _ENOUGH_PARAMETERS, _MOST_PARAMETERS = 11, 20_000, 50_000
-
-# For each activation: the function, and its gradient from (gradient, input, output).
-_aten = torch.ops.aten
-_ACTIVATIONS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor], type[nn.Module]]] = {
-    "relu": (torch.relu, lambda g, z, a: _aten.threshold_backward(g, a, 0), nn.ReLU),
-    "tanh": (torch.tanh, lambda g, z, a: _aten.tanh_backward(g, a), nn.Tanh),
-    "gelu": (nn.functional.gelu, lambda g, z, a: _aten.gelu_backward(g, z), nn.GELU),
-    "silu": (nn.functional.silu, lambda g, z, a: _aten.silu_backward(g, z), nn.SiLU),
-}
-
-
-class PiecewiseLinear(nn.Module):
-    """The piecewise-linear encoding with fixed bins."""
-
-    column: Tensor
-    slope: Tensor
-    offset: Tensor
-    lower: Tensor
-    upper: Tensor
-
-    def __init__(self, encoding: PiecewiseLinearEncoding) -> None:
-        super().__init__()
-        self.register_buffer("column", torch.as_tensor(encoding.column_, dtype=torch.long))
-        self.register_buffer("slope", torch.as_tensor(encoding.slope_))
-        self.register_buffer("offset", torch.as_tensor(encoding.offset_))
-        self.register_buffer("lower", torch.as_tensor(encoding.lower_))
-        self.register_buffer("upper", torch.as_tensor(encoding.upper_))
-
-    def forward(self, X: Tensor) -> Tensor:
-        """Encode each column as its values in the bins."""
-        lines = torch.addcmul(self.offset, X.index_select(1, self.column), self.slope)
-        return lines.clamp_(self.lower, self.upper)
-
-
-class _DropoutMasks:
-    """Dropout masks cut from a pool of random rows, redrawn now and then.
-
-    Drawing a fresh mask for every step would cost as much as the step itself.
-    """
-
-    uses_of_a_pool = 256
-
-    def __init__(self, keep: float, seed: int) -> None:
-        self.keep = keep
-        self._generator = torch.Generator().manual_seed(seed)
-        self._pools: dict[tuple[int, int], tuple[Tensor, list[int]]] = {}
-
-    def cut(self, n_rows: int, n_columns: int, like: Tensor) -> Tensor:
-        """Return a mask of 0 and 1 / keep."""
-        # Batches differ by a row in length; they share a pool.
-        key = (-(-n_rows // 16), n_columns)
-        pool, starts = self._pools.get(key, (like, []))
-        if not starts:
-            pool, starts = self._draw(8 * 16 * key[0], n_columns, like)
-            self._pools[key] = pool, starts
-        start = starts.pop()
-        return pool[start : start + n_rows]
-
-    def _draw(self, n_rows: int, n_columns: int, like: Tensor) -> tuple[Tensor, list[int]]:
-        """Draw a pool and where it is cut."""
-        pool = torch.empty(n_rows, n_columns, dtype=like.dtype)
-        pool.bernoulli_(self.keep, generator=self._generator).div_(self.keep)
-        last = n_rows - n_rows // 8
-        starts = torch.randint(last + 1, (self.uses_of_a_pool,), generator=self._generator)
-        return pool.to(like.device), starts.tolist()
-
-
-def auto_hidden_sizes(
-    n_features: int, n_classes: int, encoding: PiecewiseLinearEncoding | None, n_rows: int
-) -> tuple[int, int]:
-    """Return two hidden layers, the second half as wide, within the bound on parameters."""
-    most = min(_MOST_PARAMETERS, max(_ENOUGH_PARAMETERS, _PARAMETERS_PER_ROW * n_rows))
-    n_inputs = n_features if encoding is None else len(encoding.column_)
-
-    def n_parameters(width: int) -> int:
-        return (n_inputs + 1) * width + (width + 1) * (width // 2) + (width // 2 + 1) * n_classes
-
-    for width in range(_WIDEST, _NARROWEST, -2):
-        if n_parameters(width) <= most:
-            return width, width // 2
-    return _NARROWEST, _NARROWEST // 2
-
-
-class StudentMLP(nn.Module):
-    """One MLP, or ``n_students`` of one shape trained side by side on the same batches.
-
-    A single student has weights of shape (n_in, n_out); a stack has (n_students, n_in, n_out) and
-    every product is a batched one. All students of a stack start from the same weights and share
-    their dropout masks, so that each is the student that a fit of its own would give.
-
-    The gradient is written out by hand: for networks this small most of a step's time would be
-    spent in recording and replaying the graph.
-    """
-
-    def __init__(
-        self,
-        n_features: int,
-        n_classes: int,
-        *,
-        hidden_layer_sizes: Sequence[int],
-        activation: str = "relu",
-        dropout: float = 0.0,
-        encoding: PiecewiseLinearEncoding | None = None,
-        n_students: int | None = None,
-        seed: int = 0,
-    ) -> None:
-        super().__init__()
-        self.activation, self.dropout = activation, dropout
-        self.embed = nn.Identity() if encoding is None else PiecewiseLinear(encoding)
-        n_features = n_features if encoding is None else len(encoding.column_)
-        sizes = [n_features, *hidden_layer_sizes, n_classes]
-        self.shapes = list(itertools.pairwise(sizes))
-        generator = torch.Generator().manual_seed(seed)
-        # Drawn in float64 so that every dtype starts from the same weights.
-        draws = [
-            (2 * torch.rand((n_in + 1) * n_out, generator=generator, dtype=torch.float64) - 1)
-            / math.sqrt(n_in)
-            for n_in, n_out in self.shapes
-        ]
-        theta = torch.cat(draws)
-        self.theta = nn.Parameter(theta if n_students is None else theta.repeat(n_students, 1))
-        self._masks = _DropoutMasks(1 - dropout, seed + 1)
-        self._views: Any = None
-
-    def pairs(self, flat: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return the weight and bias of each layer as views of the flat numbers."""
-        pairs, start = [], 0
-        for n_in, n_out in self.shapes:
-            middle, stop = start + n_in * n_out, start + (n_in + 1) * n_out
-            weight, bias = flat[..., start:middle], flat[..., middle:stop]
-            shape = flat.shape[:-1]
-            # In a stack the bias keeps an axis for the rows.
-            bias_shape = (n_out,) if flat.ndim == 1 else (*shape, 1, n_out)
-            pairs.append((weight.view(*shape, n_in, n_out), bias.view(bias_shape)))
-            start = stop
-        return pairs
-
-    def forward(self, X: Tensor) -> Tensor:
-        """Return the logits, of shape (n_rows, n_classes) or (n_students, n_rows, n_classes)."""
-        activate = _ACTIVATIONS[self.activation][0]
-        h = self.embed(X)
-        last = len(self.shapes) - 1
-        for i, (weight, bias) in enumerate(self.pairs(self.theta)):
-            h = torch.matmul(h, weight) + bias
-            if i < last:
-                h = activate(h)
-                if self.training and self.dropout:
-                    h = h * self._dropout_mask(h)
-        return h
-
-    def prepare(self) -> tuple[list[tuple[Tensor, Tensor]], list[tuple[Tensor, Tensor]]]:
-        """Make the buffer of the gradient, and return views of the numbers and of the gradient."""
-        self.theta.grad = torch.zeros_like(self.theta.data)
-        self._views = self.pairs(self.theta.data), self.pairs(self.theta.grad)
-        return self._views
-
-    def _dropout_mask(self, h: Tensor) -> Tensor:
-        """Return the mask of a layer, one for all students of a stack."""
-        return self._masks.cut(h.shape[-2], h.shape[-1], like=h)
-
-    @torch.no_grad()
-    def backward_by_hand(self, X: Tensor, targets: Any, criterion: Any) -> LossSums:
-        """Run a batch forward, write the gradient of its mean and return the sums of its losses."""
-        if self._views is None:
-            self._views = self.prepare()
-        parameters, gradients = self._views
-        activate, activation_backward, _ = _ACTIVATIONS[self.activation]
-        dropping = self.training and self.dropout > 0
-        inputs: list[Tensor] = [self.embed(X)]
-        sums, outputs, masks = [], [], []
-        for weight, bias in parameters[:-1]:
-            z = _product(inputs[-1], weight, bias)
-            a = activate(z)
-            sums.append(z)
-            outputs.append(a)
-            if dropping:
-                masks.append(self._dropout_mask(a))
-            inputs.append(a * masks[-1] if dropping else a)
-        terms, gradient = criterion.at_logits(_product(inputs[-1], *parameters[-1]), targets)
-        for i in range(len(parameters) - 1, -1, -1):
-            into_weight, into_bias = gradients[i]
-            torch.matmul(inputs[i].mT, gradient, out=into_weight)
-            torch.sum(gradient, -2, keepdim=into_bias.ndim == 3, out=into_bias)
-            if i:
-                gradient = torch.matmul(gradient, parameters[i][0].mT)
-                if dropping:
-                    gradient *= masks[i - 1]
-                gradient = activation_backward(gradient, sums[i - 1], outputs[i - 1])
-        return terms
-
-    def layers(self, student: int | None = None) -> list[Layer]:
-        """Return the frozen layers of the student, or of one student of the stack."""
-        frozen: list[Layer] = []
-        flat = self.theta if student is None else self.theta[student]
-        for weight, bias in self.pairs(flat.detach().cpu()):
-            arrays = weight.numpy().copy(), bias.numpy().copy()
-            frozen += [Layer("linear", arrays), Layer(self.activation)]
-        return frozen[:-1]
-
-
-def _product(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return h @ weight + bias in the fewest passes for one student or a stack."""
-    if weight.ndim == 2:
-        return torch.addmm(bias, h, weight)
-    return torch.matmul(h, weight).add_(bias)
 
 
 class _Batches:
@@ -318,7 +96,7 @@ class BestEpoch(Callback):
         v = self.validation
         net.module_.eval()
         with torch.no_grad():
-            log_proba = _logits_of(net.module_(v.X)).log_softmax(-1)
+            log_proba = logits_of(net.module_(v.X)).log_softmax(-1)
         label = v.label.unsqueeze(-1).expand(*log_proba.shape[:-1], 1)
         rows = -log_proba.gather(-1, label).squeeze(-1)
         return (rows * v.weight).sum(-1) / v.weight.sum()
@@ -423,15 +201,10 @@ class StudentNet(NeuralNet):
         if isinstance(self.module_, StudentMLP):
             return {"sums": self.module_.backward_by_hand(X, targets, self.criterion_)}
         self.optimizer_.zero_grad()
-        sums = self.criterion_(_logits_of(self.module_(X)), targets)
+        sums = self.criterion_(logits_of(self.module_(X)), targets)
         loss = self.criterion_.total(sums) / len(X)
         loss.backward()
         return {"sums": LossSums(sums.soft.detach(), sums.hard.detach()), "loss": loss.detach()}
-
-
-def _logits_of(output: Any) -> Tensor:
-    """Return the logits of a module that may return (logits, hidden)."""
-    return output[0] if isinstance(output, tuple | list) else output
 
 
 def _schedule(progress: float) -> float:
@@ -503,7 +276,7 @@ def train(
         if isinstance(module, StudentMLP):
             net.fit(X, criterion.weigh(targets))
         else:
-            with _seeded_globally(seed):
+            with seeded_globally(seed):
                 net.fit(X, targets)
     module.eval()
     return net
@@ -546,155 +319,3 @@ def _no_denormals() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(already)
-
-
-_global_seed_lock = threading.RLock()
-
-
-@contextlib.contextmanager
-def _seeded_globally(seed: int) -> Iterator[None]:
-    """Seed torch's global generator and restore it; needed for modules that draw from it."""
-    with _global_seed_lock, torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed, which would seed the generators of other devices too.
-        torch.default_generator.manual_seed(seed)
-        yield
-
-
-def build_custom_module(
-    factory: Callable[[int, int], nn.Module], n_features: int, n_classes: int, seed: int
-) -> nn.Module:
-    """Call the user's factory and check what it returns."""
-    with _seeded_globally(seed):
-        module = factory(n_features, n_classes)
-    if not isinstance(module, nn.Module):
-        raise TypeError(
-            "student_module must be a callable (n_features, n_classes) -> torch.nn.Module; "
-            f"it returned a {type(module).__name__}."
-        )
-    _check_output(module, n_features, n_classes)
-    return module
-
-
-def _check_output(module: nn.Module, n_features: int, n_classes: int) -> None:
-    """Raise if the module does not map rows to one logit a class."""
-    training = module.training
-    parameter = next(module.parameters(), torch.empty(0))
-    rows = torch.zeros(2, n_features, dtype=parameter.dtype, device=parameter.device)
-    with torch.no_grad():
-        shape = tuple(_logits_of(module.eval()(rows)).shape)
-    module.train(training)
-    if shape != (2, n_classes):
-        raise ValueError(
-            f"student_module({n_features}, {n_classes}) must map rows of shape (n, {n_features}) "
-            f"to logits of shape (n, {n_classes}); two rows gave shape {shape}."
-        )
-
-
-def frozen_layers(module: nn.Module) -> list[Layer] | None:
-    """Return the module as frozen layers, or None if it holds a layer that cannot be frozen."""
-    if type(module) is StudentMLP:
-        return module.layers()
-    if type(module) is nn.Sequential:
-        layers: list[Layer] = []
-        for child in module:
-            frozen = frozen_layers(child)
-            if frozen is None:
-                return None
-            layers += frozen
-        return layers
-    return _FREEZERS[type(module)](module) if type(module) in _FREEZERS else None
-
-
-def _numpy(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().cpu().numpy().astype(np.float64)
-
-
-def _freeze_linear(module: Any) -> list[Layer]:
-    weight = _numpy(module.weight).T
-    bias = np.zeros(weight.shape[1]) if module.bias is None else _numpy(module.bias)
-    return [Layer("linear", (weight, bias))]
-
-
-def _freeze_batch_norm(module: Any) -> list[Layer] | None:
-    if module.running_mean is None:
-        return None
-    scale = 1 / np.sqrt(_numpy(module.running_var) + module.eps)
-    shift = -_numpy(module.running_mean) * scale
-    if module.affine:
-        scale, shift = scale * _numpy(module.weight), shift * _numpy(module.weight)
-        shift = shift + _numpy(module.bias)
-    return [Layer("affine", (scale, shift))]
-
-
-def _freeze_layer_norm(module: Any) -> list[Layer] | None:
-    if len(module.normalized_shape) != 1:
-        return None
-    size = module.normalized_shape[0]
-    scale = np.ones(size) if module.weight is None else _numpy(module.weight)
-    shift = np.zeros(size) if module.bias is None else _numpy(module.bias)
-    return [Layer("layer_norm", (scale, shift, np.array(module.eps)))]
-
-
-_FREEZERS: dict[type, Callable[[Any], list[Layer] | None]] = {
-    nn.Linear: _freeze_linear,
-    nn.BatchNorm1d: _freeze_batch_norm,
-    nn.LayerNorm: _freeze_layer_norm,
-    nn.Dropout: lambda module: [],
-    nn.Identity: lambda module: [],
-    nn.ReLU: lambda module: [Layer("relu")],
-    nn.Tanh: lambda module: [Layer("tanh")],
-    nn.SiLU: lambda module: [Layer("silu")],
-    nn.GELU: lambda module: [Layer("gelu")] if module.approximate == "none" else None,
-}
-
-
-class Affine(nn.Module):
-    """x * scale + shift with fixed numbers: scaling or a frozen batch norm."""
-
-    scale: Tensor
-    shift: Tensor
-
-    def __init__(self, scale: np.ndarray, shift: np.ndarray) -> None:
-        super().__init__()
-        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float64))
-        self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float64))
-
-    def forward(self, X: Tensor) -> Tensor:
-        """Scale and shift each column."""
-        return X * self.scale + self.shift
-
-
-class Standardise(Affine):
-    """(x - mean) / scale with fixed numbers."""
-
-    def forward(self, X: Tensor) -> Tensor:
-        """Standardise each column."""
-        return (X - self.shift) / self.scale
-
-
-def torch_student(student: "StudentClassifier") -> nn.Sequential:
-    """Rebuild a frozen student as a torch module in float64."""
-    modules: list[nn.Module] = []
-    if student._takes_raw and student.preprocessor_ is not None:
-        p = student.preprocessor_
-        modules.append(Standardise(p.scale_, p.mean_))
-    if student.encoding_ is not None:
-        modules.append(PiecewiseLinear(student.encoding_))
-    return nn.Sequential(*modules, *map(_torch_layer, student.layers_))
-
-
-def _torch_layer(layer: Layer) -> nn.Module:
-    arrays = [torch.as_tensor(a, dtype=torch.float64) for a in layer.arrays]
-    if layer.kind == "affine":
-        return Affine(*layer.arrays)
-    if layer.kind == "linear":
-        module: nn.Module = nn.utils.skip_init(nn.Linear, *arrays[0].shape, dtype=torch.float64)
-        state = {"weight": arrays[0].T, "bias": arrays[1]}
-    elif layer.kind == "layer_norm":
-        size = len(arrays[0])
-        module = nn.LayerNorm(size, eps=float(arrays[2]), dtype=torch.float64)
-        state = {"weight": arrays[0], "bias": arrays[1]}
-    else:
-        return _ACTIVATIONS[layer.kind][2]()
-    module.load_state_dict(state)
-    return module

@@ -317,7 +317,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         >>> bool(abs(logits.softmax(1).detach().numpy() - student.predict_proba(X)).max() < 1e-6)
         True
         """
-        from skdistill._net import torch_student
+        from skdistill._modules import torch_student
 
         return torch_student(self)
 

@@ -32,6 +32,8 @@ LEVELS = {
     "_folds": 1,
     "_labelling": 1,
     "_manifest": 1,
+    "_mlp": 1,
+    "_modules": 1,
     "_net": 1,
     "_one_row": 1,
     "_report": 1,
@@ -57,7 +59,7 @@ UPWARD = {
 }
 
 # Unpickling and predicting need none of these files.
-TORCH_AT_TOP = {"_adam", "_criterion", "_net", "distributed", "losses"}
+TORCH_AT_TOP = {"_adam", "_criterion", "_mlp", "_modules", "_net", "distributed", "losses"}
 
 HEAVY = ("torch", "skorch", "xgboost", "lightgbm", "catboost")
 

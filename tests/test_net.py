@@ -1,4 +1,4 @@
-"""Laws of the training loop: gradients, stacks, batches, and what it leaves as it was."""
+"""Laws of the training loop: stacks, batches, and what it leaves as it was."""
 
 import threading
 from dataclasses import replace
@@ -10,18 +10,22 @@ import torch
 from sklearn.utils import check_random_state
 from skorch.callbacks import Callback
 from torch import nn
+from training_zoo import (
+    ENCODING,
+    PAIRS,
+    X,
+    make_mlp,
+    stacked,
+    stacked_criterion,
+    targets_of,
+    training_set,
+)
 
 from skdistill import _net
 from skdistill._criterion import DistillationCriterion, Targets
-from skdistill._embedding import PiecewiseLinearEncoding
-from skdistill._forward import Forward
-from skdistill._net import BestEpoch, StudentMLP, TrainingSettings, train
-from skdistill._training_set import HeldOut, TrainingSet
+from skdistill._modules import build_custom_module
+from skdistill._net import BestEpoch, TrainingSettings, train
 
-ACTIVATIONS = ("relu", "tanh", "gelu", "silu")
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(50, 4))
-ENCODING = PiecewiseLinearEncoding(3).fit(X)
 SETTINGS = TrainingSettings(
     max_epochs=6,
     batch_size=16,
@@ -32,138 +36,10 @@ SETTINGS = TrainingSettings(
     dtype="float64",
     device="cpu",
 )
-PAIRS = [(1.0, 0.3), (3.0, 0.7), (3.0, 1.0), (0.5, 0.0)]
-
-
-def training_set(n=50, k=3, held=0, seed=0):
-    rng = np.random.default_rng(seed)
-    rows = rng.normal(size=(n, 4))
-    label = (rows[:, 0] > 0).astype(np.int64) + (rows[:, 1] > 1)
-    held_rows = rng.normal(size=(held, 4))
-    return TrainingSet(
-        X=rows,
-        proba=rng.dirichlet(np.ones(k), size=n),
-        label=label % k,
-        soft_weight=rng.uniform(0, 2, size=n),
-        hard_weight=rng.uniform(0, 2, size=n),
-        classes=np.arange(k),
-        preprocessor=None,
-        encoding=None,
-        held_out=HeldOut(held_rows, rng.integers(0, k, size=held), rng.uniform(1, 2, size=held))
-        if held
-        else None,
-        n_real=n,
-    )
-
-
-def targets_of(training, dtype=torch.float64):
-    names = ("proba", "soft_weight", "hard_weight")
-    floats = {name: torch.tensor(getattr(training, name), dtype=dtype) for name in names}
-    return Targets(label=torch.tensor(training.label), **floats)
-
-
-def make_mlp(k=3, n_students=None, seed=0, **params):
-    return StudentMLP(
-        4, k, **{"hidden_layer_sizes": (7, 5), **params}, n_students=n_students, seed=seed
-    ).double()
-
-
-def stacked(values):
-    return torch.tensor(values, dtype=torch.float64).view(-1, 1, 1)
-
-
-def stacked_criterion(loss="kl"):
-    temperature, alpha = zip(*PAIRS, strict=True)
-    return DistillationCriterion(stacked(temperature), stacked(alpha), loss)
 
 
 def trained(module, criterion, training, **changes):
     return train(module, criterion, training, replace(SETTINGS, **changes), seed=3)
-
-
-# Gradients
-
-
-@pytest.mark.parametrize("n_students", [None, 4], ids=["single", "stack"])
-@pytest.mark.parametrize("dropout", [0.0, 0.4])
-@pytest.mark.parametrize("encoding", [None, ENCODING], ids=["plain", "embedding"])
-@pytest.mark.parametrize("loss", ["kl", "mse"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_gradient_by_hand_is_that_of_autograd(activation, loss, encoding, dropout, n_students):
-    shape = {"activation": activation, "encoding": encoding, "dropout": dropout}
-    by_hand, by_graph = (make_mlp(n_students=n_students, **shape) for _ in range(2))
-    if n_students:
-        criterion = stacked_criterion(loss)
-        with torch.no_grad():
-            generator = torch.Generator().manual_seed(1)
-            shape = by_hand.theta.shape
-            moved = torch.randn(shape, dtype=torch.float64, generator=generator) * 0.1
-            by_hand.theta += moved
-            by_graph.theta += moved
-    else:
-        criterion = DistillationCriterion(3.0, 0.7, loss)
-    training = training_set()
-    rows, targets = torch.tensor(training.X), targets_of(training)
-    terms = by_hand.backward_by_hand(rows, criterion.weigh(targets), criterion)
-    sums = criterion(by_graph(rows), targets)
-    (criterion.total(sums).sum() / len(rows)).backward()
-    torch.testing.assert_close(by_hand.theta.grad, by_graph.theta.grad, rtol=0, atol=1e-10)
-    torch.testing.assert_close(terms.soft, sums.soft, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(terms.hard, sums.hard, rtol=1e-10, atol=1e-10)
-    # A second batch overwrites the gradient of the first.
-    by_hand.eval()
-    by_graph.eval()
-    by_hand.backward_by_hand(rows, criterion.weigh(targets), criterion)
-    by_graph.zero_grad()
-    (criterion.total(criterion(by_graph(rows), targets)).sum() / len(rows)).backward()
-    torch.testing.assert_close(by_hand.theta.grad, by_graph.theta.grad, rtol=0, atol=1e-10)
-
-
-def test_gradient_by_hand_is_that_of_finite_differences():
-    training = training_set(20)
-    rows, targets = torch.tensor(training.X), targets_of(training)
-    criterion = DistillationCriterion(2.0, 0.6)
-    module = make_mlp(hidden_layer_sizes=(3,), activation="tanh")
-    module.backward_by_hand(rows, criterion.weigh(targets), criterion)
-
-    def loss():
-        return float(criterion.total(criterion(module(rows), targets))) / len(rows)
-
-    with torch.no_grad():
-        for i in range(module.theta.numel()):
-            up, down = (self_loss(module, i, step, loss) for step in (1e-6, -1e-6))
-            assert abs((up - down) / 2e-6 - float(module.theta.grad[i])) < 1e-7
-
-
-def self_loss(module, i, step, loss):
-    module.theta[i] += step
-    value = loss()
-    module.theta[i] -= step
-    return value
-
-
-def test_without_hidden_layers_it_is_a_linear_model():
-    module = make_mlp(hidden_layer_sizes=())
-    rows = torch.tensor(X)
-    ((weight, bias),) = module.pairs(module.theta)
-    torch.testing.assert_close(module(rows), rows @ weight + bias)
-
-
-# First weights
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_first_weights_depend_on_the_seed_alone(dtype):
-    shape = {"hidden_layer_sizes": (6,), "seed": 5}
-    one = StudentMLP(4, 2, **shape).to(dtype).theta
-    stack = StudentMLP(4, 2, n_students=3, **shape).to(dtype).theta
-    assert torch.equal(stack, one.repeat(3, 1))
-    assert torch.equal(StudentMLP(4, 2, **shape).double().theta.to(dtype), one)
-    assert not torch.equal(StudentMLP(4, 2, hidden_layer_sizes=(6,), seed=6).to(dtype).theta, one)
-    assert (one.abs() <= 0.5 + 1e-6).all()
-
-
-# Training
 
 
 @pytest.mark.parametrize(
@@ -268,9 +144,6 @@ def test_the_learning_rate_rises_then_falls_to_zero():
     assert rates[-1] == pytest.approx(0)
 
 
-# Batches
-
-
 @pytest.mark.parametrize(("n", "batch_size"), [(50, 16), (50, 50), (50, 49), (7, 3), (5, 1)])
 def test_batches_cover_every_row_once_in_nearly_equal_sizes(n, batch_size):
     rows = torch.arange(n, dtype=torch.float64)[:, None]
@@ -292,9 +165,6 @@ def test_batches_cover_every_row_once_in_nearly_equal_sizes(n, batch_size):
         assert torch.equal(order.sort().values, rows[:, 0])
         epochs.append(order)
     assert torch.equal(*epochs) == (batch_size >= n)
-
-
-# The best epoch
 
 
 @pytest.mark.parametrize("patience", [1, 3])
@@ -345,9 +215,6 @@ def test_validation_takes_no_part_in_training():
         for t in (training, shuffled)
     )
     assert first.history[:, "train_loss"] == second.history[:, "train_loss"]
-
-
-# Divergence and interrupts
 
 
 def test_a_loss_that_is_not_finite_is_said():
@@ -452,9 +319,6 @@ def test_fits_in_threads_equal_fits_one_after_another():
     assert torch.get_num_threads() == threads_before
 
 
-# Hooks
-
-
 def test_the_hooks_of_skorch_are_called():
     calls = []
 
@@ -547,106 +411,9 @@ def test_modules_that_draw_from_the_global_state_are_seeded():
     thetas = []
     for noise in range(2):
         torch.manual_seed(noise)
-        module = _net.build_custom_module(
+        module = build_custom_module(
             lambda n, k: nn.Sequential(nn.Linear(n, 8), nn.Dropout(0.5), nn.Linear(8, k)), 4, 3, 7
         )
         net = trained(module, DistillationCriterion(1.0, 0.5), training)
         thetas.append(torch.cat([p.detach().flatten() for p in net.module_.parameters()]))
     assert torch.equal(*thetas)
-
-
-def test_a_factory_must_return_a_module():
-    with pytest.raises(TypeError, match=r"\(n_features, n_classes\).*returned a int"):
-        _net.build_custom_module(lambda n, k: 3, 4, 3, 0)
-
-
-# Freezing
-
-
-def run_frozen(layers, rows):
-    return Forward([], layers, np.dtype(np.float64))(rows.copy())
-
-
-LAYERS = {
-    "linear": lambda: nn.Linear(4, 3),
-    "no bias": lambda: nn.Linear(4, 3, bias=False),
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-    "silu": nn.SiLU,
-    "gelu": nn.GELU,
-    "dropout": lambda: nn.Dropout(0.5),
-    "identity": nn.Identity,
-    "batch norm": lambda: nn.BatchNorm1d(4),
-    "plain batch norm": lambda: nn.BatchNorm1d(4, affine=False),
-    "layer norm": lambda: nn.LayerNorm(4, eps=1e-3),
-    "plain layer norm": lambda: nn.LayerNorm(4, elementwise_affine=False),
-    "layer norm without bias": lambda: nn.LayerNorm(4, bias=False),
-    "nested": lambda: nn.Sequential(nn.Sequential(nn.ReLU(), nn.Tanh()), nn.Identity()),
-    "empty": nn.Sequential,
-}
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_known_layers_freeze_to_what_torch_computes(name):
-    torch.manual_seed(0)
-    width = 3 if name in ("linear", "no bias") else 4
-    module = nn.Sequential(LAYERS[name](), nn.Linear(width, 3)).double()
-    for parameter in module.parameters():
-        nn.init.normal_(parameter)
-    for _ in range(3):
-        module(torch.tensor(X))
-    module.eval()
-    layers = _net.frozen_layers(module)
-    assert layers is not None
-    expected = module(torch.tensor(X)).detach().numpy()
-    np.testing.assert_allclose(run_frozen(layers, X), expected, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("encoding", [None, ENCODING], ids=["plain", "embedding"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_our_network_freezes_to_what_torch_computes(activation, encoding):
-    module = make_mlp(activation=activation, encoding=encoding)
-    rows = X if encoding is None else encoding.encode(X)
-    layers = _net.frozen_layers(module)
-    assert [layer.kind for layer in layers] == ["linear", activation] * 2 + ["linear"]
-    expected = module(torch.tensor(X)).detach().numpy()
-    np.testing.assert_allclose(run_frozen(layers, rows), expected, rtol=0, atol=1e-12)
-    before = layers[0].arrays[0].copy()
-    with torch.no_grad():
-        module.theta.zero_()
-    np.testing.assert_array_equal(layers[0].arrays[0], before)
-
-
-class Doubling(nn.Linear):
-    def forward(self, X):
-        return 2 * super().forward(X)
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        Doubling(4, 3),
-        nn.LeakyReLU(),
-        nn.GELU(approximate="tanh"),
-        nn.BatchNorm1d(4, track_running_stats=False),
-        nn.LayerNorm((2, 4)),
-        nn.Sequential(nn.Linear(4, 3), nn.Softplus()),
-        nn.ModuleList([nn.Linear(4, 3)]),
-    ],
-    ids=lambda module: type(module).__name__,
-)
-def test_unknown_layers_do_not_freeze(module):
-    assert _net.frozen_layers(module) is None
-    assert _net.frozen_layers(nn.Sequential(module)) is None
-
-
-@pytest.mark.parametrize("n_rows", [50, 2000, 10_000])
-@pytest.mark.parametrize("n_features", [1, 20, 64, 400])
-def test_automatic_sizes_keep_their_bound(n_features, n_rows):
-    width, half = _net.auto_hidden_sizes(n_features, 3, None, n_rows)
-    assert half == width // 2
-    module = _net.StudentMLP(n_features, 3, hidden_layer_sizes=(width, half))
-    bound = min(50_000, max(20_000, 11 * n_rows))
-    assert module.theta.numel() <= bound or width == 16
-    wider = _net.StudentMLP(n_features, 3, hidden_layer_sizes=(width + 2, half + 1))
-    assert width == 128 or wider.theta.numel() > bound

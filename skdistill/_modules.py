@@ -1,0 +1,174 @@
+"""Torch modules a user brings or takes away: built, frozen to layers, rebuilt from them."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skdistill._forward import Layer
+from skdistill._mlp import ACTIVATIONS, PiecewiseLinear, StudentMLP
+
+if TYPE_CHECKING:
+    from skdistill.student import StudentClassifier
+
+__all__ = ["build_custom_module", "frozen_layers", "logits_of", "seeded_globally", "torch_student"]
+
+_global_seed_lock = threading.RLock()
+
+
+@contextlib.contextmanager
+def seeded_globally(seed: int) -> Iterator[None]:
+    """Seed torch's global generator and restore it; needed for modules that draw from it."""
+    with _global_seed_lock, torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed, which would seed the generators of other devices too.
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def build_custom_module(
+    factory: Callable[[int, int], nn.Module], n_features: int, n_classes: int, seed: int
+) -> nn.Module:
+    """Call the user's factory and check what it returns."""
+    with seeded_globally(seed):
+        module = factory(n_features, n_classes)
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            "student_module must be a callable (n_features, n_classes) -> torch.nn.Module; "
+            f"it returned a {type(module).__name__}."
+        )
+    _check_output(module, n_features, n_classes)
+    return module
+
+
+def _check_output(module: nn.Module, n_features: int, n_classes: int) -> None:
+    """Raise if the module does not map rows to one logit a class."""
+    training = module.training
+    parameter = next(module.parameters(), torch.empty(0))
+    rows = torch.zeros(2, n_features, dtype=parameter.dtype, device=parameter.device)
+    with torch.no_grad():
+        shape = tuple(logits_of(module.eval()(rows)).shape)
+    module.train(training)
+    if shape != (2, n_classes):
+        raise ValueError(
+            f"student_module({n_features}, {n_classes}) must map rows of shape (n, {n_features}) "
+            f"to logits of shape (n, {n_classes}); two rows gave shape {shape}."
+        )
+
+
+def logits_of(output: Any) -> Tensor:
+    """Return the logits of a module that may return (logits, hidden)."""
+    return output[0] if isinstance(output, tuple | list) else output
+
+
+def frozen_layers(module: nn.Module) -> list[Layer] | None:
+    """Return the module as frozen layers, or None if it holds a layer that cannot be frozen."""
+    if type(module) is StudentMLP:
+        return module.layers()
+    if type(module) is nn.Sequential:
+        layers: list[Layer] = []
+        for child in module:
+            frozen = frozen_layers(child)
+            if frozen is None:
+                return None
+            layers += frozen
+        return layers
+    return _FREEZERS[type(module)](module) if type(module) in _FREEZERS else None
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy().astype(np.float64)
+
+
+def _freeze_linear(module: Any) -> list[Layer]:
+    weight = _numpy(module.weight).T
+    bias = np.zeros(weight.shape[1]) if module.bias is None else _numpy(module.bias)
+    return [Layer("linear", (weight, bias))]
+
+
+def _freeze_batch_norm(module: Any) -> list[Layer] | None:
+    if module.running_mean is None:
+        return None
+    scale = 1 / np.sqrt(_numpy(module.running_var) + module.eps)
+    shift = -_numpy(module.running_mean) * scale
+    if module.affine:
+        scale, shift = scale * _numpy(module.weight), shift * _numpy(module.weight)
+        shift = shift + _numpy(module.bias)
+    return [Layer("affine", (scale, shift))]
+
+
+def _freeze_layer_norm(module: Any) -> list[Layer] | None:
+    if len(module.normalized_shape) != 1:
+        return None
+    size = module.normalized_shape[0]
+    scale = np.ones(size) if module.weight is None else _numpy(module.weight)
+    shift = np.zeros(size) if module.bias is None else _numpy(module.bias)
+    return [Layer("layer_norm", (scale, shift, np.array(module.eps)))]
+
+
+_FREEZERS: dict[type, Callable[[Any], list[Layer] | None]] = {
+    nn.Linear: _freeze_linear,
+    nn.BatchNorm1d: _freeze_batch_norm,
+    nn.LayerNorm: _freeze_layer_norm,
+    nn.Dropout: lambda module: [],
+    nn.Identity: lambda module: [],
+    nn.ReLU: lambda module: [Layer("relu")],
+    nn.Tanh: lambda module: [Layer("tanh")],
+    nn.SiLU: lambda module: [Layer("silu")],
+    nn.GELU: lambda module: [Layer("gelu")] if module.approximate == "none" else None,
+}
+
+
+class Affine(nn.Module):
+    """x * scale + shift with fixed numbers: scaling or a frozen batch norm."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, scale: np.ndarray, shift: np.ndarray) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float64))
+        self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float64))
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Scale and shift each column."""
+        return X * self.scale + self.shift
+
+
+class Standardise(Affine):
+    """(x - mean) / scale with fixed numbers."""
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Standardise each column."""
+        return (X - self.shift) / self.scale
+
+
+def torch_student(student: "StudentClassifier") -> nn.Sequential:
+    """Rebuild a frozen student as a torch module in float64."""
+    modules: list[nn.Module] = []
+    if student._takes_raw and student.preprocessor_ is not None:
+        p = student.preprocessor_
+        modules.append(Standardise(p.scale_, p.mean_))
+    if student.encoding_ is not None:
+        modules.append(PiecewiseLinear(student.encoding_))
+    return nn.Sequential(*modules, *map(_torch_layer, student.layers_))
+
+
+def _torch_layer(layer: Layer) -> nn.Module:
+    arrays = [torch.as_tensor(a, dtype=torch.float64) for a in layer.arrays]
+    if layer.kind == "affine":
+        return Affine(*layer.arrays)
+    if layer.kind == "linear":
+        module: nn.Module = nn.utils.skip_init(nn.Linear, *arrays[0].shape, dtype=torch.float64)
+        state = {"weight": arrays[0].T, "bias": arrays[1]}
+    elif layer.kind == "layer_norm":
+        size = len(arrays[0])
+        module = nn.LayerNorm(size, eps=float(arrays[2]), dtype=torch.float64)
+        state = {"weight": arrays[0], "bias": arrays[1]}
+    else:
+        return ACTIVATIONS[layer.kind][2]()
+    module.load_state_dict(state)
+    return module
