@@ -14,7 +14,7 @@ CallableLoss = Callable[..., Tensor]
 
 
 class Targets(NamedTuple):
-    """What the rows of a batch carry.
+    """What the rows of a batch carry; a row without a label has the label -1.
 
     ``soft_weight`` and ``hard_weight`` are scaled once over the training set so that the mean over
     all rows of ``weight * loss`` is the weighted mean over the rows that carry the term: alpha then
@@ -74,7 +74,7 @@ class DistillationCriterion(nn.Module):
         """Return the sums over the batch; differentiable."""
         soft = (targets.soft_weight * self._soft_rows(logits, targets)).sum(-1)
         log_proba = logits.log_softmax(-1)
-        label = targets.label.unsqueeze(-1).expand(*logits.shape[:-1], 1)
+        label = _columns_of_labels(targets.label, logits)
         hard = -(targets.hard_weight * log_proba.gather(-1, label).squeeze(-1)).sum(-1)
         return LossSums(soft, hard)
 
@@ -107,7 +107,7 @@ class DistillationCriterion(nn.Module):
         soft_weight, hard_weight = targets.soft_weight[:, None], targets.hard_weight[:, None]
         target = losses.temper(targets.proba, self.temperature)
         entropy = torch.special.entr(target).sum(-1, keepdim=True)
-        one_hot = nn.functional.one_hot(targets.label, target.shape[1])
+        one_hot = nn.functional.one_hot(targets.label.clamp(min=0), target.shape[1])
         columns = [target * soft_weight, one_hot * hard_weight, soft_weight, hard_weight]
         return WeighedTargets(
             torch.cat([*columns, -(self.temperature**2) * soft_weight * entropy], dim=1)
@@ -146,7 +146,7 @@ class DistillationCriterion(nn.Module):
         """Give a stack of students what `_weighed_kl_at_logits` gives one."""
         T, alpha, n = self.temperature, self.alpha, logits.shape[-2]
         log_proba = logits.log_softmax(-1)
-        label = targets.label.unsqueeze(-1).expand(*logits.shape[:-1], 1)
+        label = _columns_of_labels(targets.label, logits)
         hard = -(log_proba.gather(-1, label).squeeze(-1) * targets.hard_weight).sum(-1)
         hard_gradient = log_proba.exp_()
         hard_gradient.scatter_add_(-1, label, torch.full_like(label, -1.0, dtype=logits.dtype))
@@ -163,6 +163,11 @@ class DistillationCriterion(nn.Module):
         return LossSums(soft, hard), gradient
 
 
+def _columns_of_labels(label: Tensor, logits: Tensor) -> Tensor:
+    """Return an index that picks one logit a row; rows without a label, of weight 0, pick any."""
+    return label.clamp(min=0).unsqueeze(-1).expand(*logits.shape[:-1], 1)
+
+
 def _kl(logits: Tensor, targets: Targets, temperature: float | Tensor) -> Tensor:
     return losses.kl_divergence(logits, targets.proba, temperature=temperature)
 
@@ -171,7 +176,12 @@ def _mse(logits: Tensor, targets: Targets, temperature: float | Tensor) -> Tenso
     return losses.logit_mse(logits, targets.proba)
 
 
+def _dkd(logits: Tensor, targets: Targets, temperature: float | Tensor) -> Tensor:
+    return losses.decoupled_kl(logits, targets.proba, targets.label, temperature=temperature)
+
+
 SOFT_LOSSES: dict[str, Callable[[Tensor, Targets, float | Tensor], Tensor]] = {
     "kl": _kl,
     "mse": _mse,
+    "dkd": _dkd,
 }

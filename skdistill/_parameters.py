@@ -105,7 +105,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "temperature": _real(1e-6, 1e9, closed="both"),
     "alpha": _real(0, 1, closed="both"),
     "averaging": _choice("auto", "logits", "proba"),
-    "loss": _either(_choice("kl", "mse"), _callable),
+    "loss": _either(_choice("kl", "mse", "dkd"), _callable),
     "hidden_layer_sizes": _either(_choice("auto"), _sizes),
     "activation": _choice("relu", "tanh", "gelu", "silu"),
     "dropout": _either(_choice("auto"), _real(0, 1, closed="left")),

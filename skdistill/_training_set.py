@@ -42,8 +42,8 @@ class TrainingSet:
     """Everything a student is trained on; nothing here depends on temperature or alpha.
 
     ``soft_weight`` and ``hard_weight`` are scaled so that the mean over all rows of weight times
-    loss is the weighted mean over the rows that carry the term. The first ``n_real`` rows are those
-    of `fit`.
+    loss is the weighted mean over the rows that carry the term. Rows without a label have the label
+    -1. The first ``n_real`` rows are those of `fit`.
     """
 
     X: np.ndarray
@@ -111,7 +111,7 @@ def build_training_set(
         # An extra row counts as much as the average row of X.
         soft[n:] = train.weight.mean()
     hard = np.zeros(len(Z))
-    label = np.zeros(len(Z), dtype=np.int64)
+    label = np.full(len(Z), -1, dtype=np.int64)
     if train.code is not None:
         hard[:n], label[:n] = train.weight, train.code
     encoding = None

@@ -249,7 +249,8 @@ def decoupled_kl(
     where :math:`b = (p_y, 1 - p_y)` and :math:`\hat p` is the distribution over the classes other
     than `y`, both at temperature `T`. With :math:`\beta = 1 - q_y` a row this is
     :func:`kl_divergence`; a fixed `beta` keeps the second term alive where the teacher is sure.
-    A target with no mass outside `y` has no second term.
+    A target with no mass outside `y` has no second term. A row without a label has nothing to
+    decouple and counts with its :func:`kl_divergence`.
 
     Parameters
     ----------
@@ -258,7 +259,7 @@ def decoupled_kl(
     target_proba : Tensor of shape (n, k) or (..., n, k)
         The teacher's probabilities at temperature 1; zeros are allowed.
     y : int64 Tensor of shape (n,) or (..., n)
-        Class codes from 0 to k - 1.
+        Class codes from 0 to k - 1; -1 for a row without a label.
     temperature : float or Tensor, default=1.0
         Positive.
     beta : float, default=2.0
@@ -299,10 +300,13 @@ def decoupled_kl(
         )
     log_target = torch.log(target_proba) / temperature
     logits = student_logits / temperature
-    label = one_hot(y, n_classes).bool()
-    split = _label_split_kl(logits, log_target, label, y)
+    code = y.clamp(min=0)
+    label = one_hot(code, n_classes).bool()
+    split = _label_split_kl(logits, log_target, label, code)
     rest = _rest_kl(logits, log_target, label)
-    return (split + beta * rest) * _row_square(temperature)
+    decoupled = (split + beta * rest) * _row_square(temperature)
+    whole = kl_divergence(student_logits, target_proba, temperature=temperature)
+    return torch.where(y >= 0, decoupled, whole)
 
 
 def _label_split_kl(

@@ -41,7 +41,7 @@ def test_values_and_gradient_at_the_logits(T, alpha, weighed):
 
 
 @pytest.mark.parametrize(("T", "alpha"), SETTINGS)
-@pytest.mark.parametrize("loss", ["kl", "mse"])
+@pytest.mark.parametrize("loss", ["kl", "mse", "dkd"])
 def test_gradient_equals_autograd(T, alpha, loss):
     criterion = DistillationCriterion(T, alpha, loss)
     leaf = torch.tensor(Z, requires_grad=True)
@@ -53,7 +53,7 @@ def test_gradient_equals_autograd(T, alpha, loss):
     torch.testing.assert_close(at_logits.hard, sums.hard.detach())
 
 
-@pytest.mark.parametrize("loss", ["kl", "mse"])
+@pytest.mark.parametrize("loss", ["kl", "mse", "dkd"])
 def test_a_stack_equals_its_students(loss):
     logits = torch.tensor(np.stack([Z, 2 * Z, -Z, Z + 1]))
     T, alpha = (torch.tensor(v).view(-1, 1, 1) for v in zip(*SETTINGS, strict=True))
@@ -63,6 +63,30 @@ def test_a_stack_equals_its_students(loss):
         torch.testing.assert_close(gradient[i], its_gradient)
         torch.testing.assert_close(sums.soft[i], one.soft)
         torch.testing.assert_close(sums.hard[i], one.hard)
+
+
+@pytest.mark.parametrize("loss", ["kl", "mse", "dkd"])
+@pytest.mark.parametrize("stacked", [False, True])
+def test_a_row_without_a_label_has_no_hard_term(loss, stacked):
+    T, alpha = (torch.tensor([[[v]]]) if stacked else v for v in (2.0, 0.6))
+    logits = torch.tensor(Z[None] if stacked else Z)
+    criterion = DistillationCriterion(T, alpha, loss)
+    hidden = TARGETS._replace(
+        label=torch.tensor([-1, *LABEL[1:]]), hard_weight=torch.tensor([0, *HARD[1:]])
+    )
+    rest = TARGETS.take(torch.arange(1, N))
+    sums, gradient = criterion.at_logits(logits, criterion.weigh(hidden))
+    others = criterion.at_logits(logits[..., 1:, :], criterion.weigh(rest))[0]
+    torch.testing.assert_close(sums.hard, others.hard)
+    assert gradient.isfinite().all()
+
+
+def test_decoupling_takes_a_label():
+    hidden = TARGETS._replace(label=torch.full((N,), -1))
+    z = torch.tensor(Z)
+    kl, dkd = (DistillationCriterion(3.0, 1.0, loss).at_logits(z, hidden) for loss in ("kl", "dkd"))
+    torch.testing.assert_close(dkd[0].soft, kl[0].soft)
+    torch.testing.assert_close(dkd[1], kl[1])
 
 
 def test_batches_add_up():

@@ -200,6 +200,17 @@ def test_decoupled_kl_has_no_second_term_without_mass_outside_the_label():
     torch.testing.assert_close(*values)
 
 
+def test_decoupled_kl_of_a_row_without_a_label_is_kl():
+    rng = np.random.default_rng(5)
+    logits, target = rng.normal(size=(6, 4)), rng.dirichlet(np.ones(4), size=6)
+    y = torch.tensor([-1, 0, -1, 3, 2, -1])
+    rows = tensors(logits, target)
+    whole = losses.kl_divergence(*rows, temperature=2.0)
+    decoupled = losses.decoupled_kl(*rows, y, temperature=2.0)
+    assert torch.equal(decoupled[y < 0], whole[y < 0])
+    assert (decoupled[y >= 0] != whole[y >= 0]).all()
+
+
 def test_decoupled_kl_refuses_two_classes():
     two = torch.full((3, 2), 0.5)
     with pytest.raises(ValueError, match=r"at least 3 classes, got 2.*always 0.*loss='kl'"):

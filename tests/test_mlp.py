@@ -20,7 +20,7 @@ from skdistill._mlp import StudentMLP
 @pytest.mark.parametrize("n_students", [None, 4], ids=["single", "stack"])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("encoding", [None, ENCODING], ids=["plain", "embedding"])
-@pytest.mark.parametrize("loss", ["kl", "mse"])
+@pytest.mark.parametrize("loss", ["kl", "mse", "dkd"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_gradient_by_hand_is_that_of_autograd(activation, loss, encoding, dropout, n_students):
     shape = {"activation": activation, "encoding": encoding, "dropout": dropout}

@@ -48,7 +48,7 @@ def trained(module, criterion, training, **changes):
     ids=["plain", "dropout", "embedding", "gelu"],
 )
 @pytest.mark.parametrize("held", [0, 20], ids=["whole", "early stopping"])
-@pytest.mark.parametrize("loss", ["kl", "mse"])
+@pytest.mark.parametrize("loss", ["kl", "mse", "dkd"])
 def test_a_stack_trains_the_students_that_separate_fits_train(loss, held, shape):
     training = training_set(held=held)
     epochs = {"max_epochs": 40 if held else 6}
@@ -74,7 +74,7 @@ def test_a_stack_trains_the_students_that_separate_fits_train(loss, held, shape)
     assert len(stack.history) == max(n_epochs)
 
 
-@pytest.mark.parametrize("loss", ["kl", "mse"])
+@pytest.mark.parametrize("loss", ["kl", "mse", "dkd"])
 def test_history_is_the_mean_loss_of_each_epoch(loss):
     training = training_set()
     criterion = DistillationCriterion(3.0, 0.7, loss)
