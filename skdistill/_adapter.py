@@ -34,7 +34,7 @@ from skdistill.teachers import (
     numeric_array,
 )
 
-__all__ = ["Teacher", "as_teacher", "fit_teacher"]
+__all__ = ["PROBA_FLOOR", "Teacher", "as_teacher", "fit_teacher"]
 
 PROBA_FLOOR = 1e-7
 

@@ -3,8 +3,10 @@
 import copy
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -17,6 +19,7 @@ from sklearn.utils import Tags, check_random_state, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skdistill._control import Control, control_rows, read_control
 from skdistill._inputs import TabularEncoder
 from skdistill._labelling import Labeller
 from skdistill._parameters import check_parameters
@@ -50,13 +53,17 @@ _FITTED = (
     "student_",
     "history_",
     "n_iter_",
+    "teacher_weights_",
+    "calibration_temperature_",
     "teachers_",
     "net_",
 )
 # max_epochs="auto" makes this many steps for each row of X, within bounds.
-_STEPS_PER_ROW, _FEWEST_STEPS, _MOST_STEPS = 4, 1_000, 20_000
+_STEPS_PER_ROW, _FEWEST_STEPS, _MOST_STEPS = 5, 1_000, 20_000
+# The control stops early; with fewer the learning rate would fall while it still learns.
+_CONTROL_EPOCHS = 200
 # dropout="auto": none where all rows fit one batch, so that weights act as repeated rows there.
-_DROPOUT = {False: 0.2, True: 0.0}
+_DROPOUT = {False: 0.1, True: 0.0}
 
 
 class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
@@ -105,12 +112,32 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         The space in which teachers are averaged. "auto": logits if every teacher is a torch module
         that returns them, else probabilities. Logits of teachers that know only probabilities are
         ``log(clip(p, 1e-7, 1))``.
-    teacher_weights : array-like of shape (n_teachers,), default=None
-        Weights >= 0 of the teachers in the average; None: equal.
-    loss : {"kl", "mse"} or callable, default="kl"
-        The soft term. "mse" is the squared difference of centred logits, where `temperature` has
-        no part (Kim et al., 2021). A callable ``loss(student_logits, target_proba, y, *,
-        temperature)`` returns one value a row and includes its own T².
+    teacher_weights : array-like of shape (n_teachers,), "validation" or "confidence", default=None
+        Weights of the teachers in the average; None: equal.
+
+        - numbers >= 0: as they are.
+        - "validation": the weights whose average has the lowest log-loss on y; the best single
+          teacher is a candidate. Under cross-fitting and out of bag the answers compared are to
+          rows that the teachers did not see; fitted teachers are taken not to have seen X.
+        - "confidence": on each row with a label a teacher counts less, the less it expects that
+          label (Zhang et al., 2022); equal weights on rows without one.
+    loss : {"kl", "mse", "dkd"} or callable, default="kl"
+        The soft term, which `alpha` weighs against the cross-entropy in any case. "mse" is the
+        squared difference of centred logits, where `temperature` has no part (Kim et al., 2021).
+        "dkd" weighs the divergence within the classes other than the label's twice
+        (:func:`skdistill.losses.decoupled_kl`, Zhao et al., 2022), for three classes or more. A
+        callable ``loss(student_logits, target_proba, y, *, temperature)`` returns one value a row
+        and includes its own T²; y is -1 where a row has no label.
+    calibration : {"auto", None}, default="auto"
+        Whether confidence is set right by a temperature of its own, which costs nothing at
+        prediction. Averages of many opinions are often less sure than right, and a student
+        inherits that. Cross-fitted and out-of-bag targets get the temperature of the lowest
+        log-loss on y. With fitted teachers, whose answers to rows they saw prove nothing, a plain
+        student is trained on four fifths of the rows and calibrated on the rest, and the logits of
+        the student are divided until it is no less confident than that on the synthetic rows. The
+        same plain student is the measure by which `fit` warns of teachers that cannot help.
+        "auto" does neither without labels, with `student_module`, or where all rows fit one batch
+        (targets are calibrated there too). None: never.
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
         Widths of the student's hidden layers. "auto": (128, 64), narrowed until the student has at
         most 11 parameters for each row of X, with 20,000 allowed in any case and never more than
@@ -118,7 +145,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     activation : {"relu", "tanh", "gelu", "silu"}, default="relu"
         Activation of the hidden layers.
     dropout : "auto" or float in [0, 1), default="auto"
-        Share of hidden units left out in a training step. "auto": 0.2, and 0 where all rows fit
+        Share of hidden units left out in a training step. "auto": 0.1, and 0 where all rows fit
         one batch.
     numerical_embedding : {"auto", "piecewise_linear", None}, default="auto"
         How the network sees numbers: "piecewise_linear" as their values in quantile bins, which
@@ -144,7 +171,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Number of synthetic rows. "auto": five times the rows of X, at most 100,000 unless X has
         more rows itself.
     max_epochs : "auto" or int, default="auto"
-        Passes over all rows, synthetic ones included. "auto": four gradient steps for each row of
+        Passes over all rows, synthetic ones included. "auto": five gradient steps for each row of
         X, but at least 1,000 and at most 20,000.
     batch_size : int, default=128
         Rows of a gradient step. Batches of an epoch are of nearly equal size.
@@ -193,6 +220,11 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         with early stopping.
     n_iter_ : int
         Number of epochs run.
+    teacher_weights_ : ndarray of shape (n_teachers,) or None
+        The weights of the teachers on rows without a label; None if no teacher was asked.
+    calibration_temperature_ : float
+        By what calibration divided the logits of cross-fitted targets, or of the student; 1.0 where
+        it left them alone.
     teachers_ : list
         The teachers that answered: a prefit teacher itself, a cross-fitted one as the list of its
         fold clones. Not in a lean pickle.
@@ -218,6 +250,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
        Inference.
     .. [4] Gorishniy, Rubachev & Babenko (2022). On Embeddings for Numerical Features in Tabular
        Deep Learning.
+    .. [5] Guo, Pleiss, Sun & Weinberger (2017). On Calibration of Modern Neural Networks.
 
     Examples
     --------
@@ -245,6 +278,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         averaging: str = "auto",
         teacher_weights: Any = None,
         loss: str | Callable[..., Any] = "kl",
+        calibration: str | None = "auto",
         hidden_layer_sizes: Any = "auto",
         activation: str = "relu",
         dropout: float | str = "auto",
@@ -277,6 +311,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.averaging = averaging
         self.teacher_weights = teacher_weights
         self.loss = loss
+        self.calibration = calibration
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.dropout = dropout
@@ -352,10 +387,12 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             named = self._name_teachers(rows)
             with self._stage("labelled and prepared the rows"):
                 made = self._make_training_set(rows, named, rng, self._alpha(rows))
-            training, fitted_teachers = made
+            training, targets = made
+            seeds = rng.randint(np.iinfo(np.int32).max, size=2)
             with self._stage(f"trained the student on {len(training.X)} rows"):
-                net = self._train(training, self.temperature, self._alpha(rows), rng)
-            self._finish(training, net, fitted_teachers)
+                net = self._train(training, self.temperature, self._alpha(rows), int(seeds[0]))
+            control = self._train_control(training, targets, int(seeds[1]))
+            self._finish(training, net, targets, control)
         except BaseException:
             self._forget()
             raise
@@ -414,6 +451,19 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             "Pass y, or prefit teachers with early_stopping=False."
         )
 
+    def _check_loss(self, rows: Rows, classes: np.ndarray) -> None:
+        """Raise where the decoupled loss has nothing to decouple, before any teacher is asked."""
+        if self.loss != "dkd" or (rows.code is not None and len(classes) > 2):
+            return
+        reason = (
+            "there is no y"
+            if rows.code is None
+            else f"there are {len(classes)} classes, so beside the label's a single one is left"
+        )
+        raise ValueError(
+            f"loss='dkd' splits the divergence by the label's class, and {reason}. Use loss='kl'."
+        )
+
     def _is_prefit(self) -> bool:
         return isinstance(self.cv, str) and self.cv == "prefit"
 
@@ -433,6 +483,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 check_fitted(teacher)
         if rows.classes is None:
             rows.classes = _classes_of(named)
+        self._check_loss(rows, rows.classes)
         if rows.teacher_proba is not None:
             rows.teacher_proba = check_teacher_proba(
                 rows.teacher_proba, len(rows.weight), rows.classes
@@ -441,7 +492,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def _make_training_set(
         self, rows: Rows, named: list[Named], rng: np.random.RandomState, alpha: float
-    ) -> tuple[TrainingSet, list[Any]]:
+    ) -> tuple[TrainingSet, SoftTargets | None]:
         """Label the rows and prepare everything that does not depend on temperature or alpha."""
         seeds = rng.randint(np.iinfo(np.int32).max, size=3)
         held = np.zeros(len(rows.weight), dtype=bool)
@@ -461,7 +512,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             preprocessor=self.preprocessor,
             n_bins=self.n_bins if self._embeds(named) else None,
         )
-        return training, [] if targets is None else targets.fitted
+        return training, targets
 
     def _embeds(self, named: list[Named]) -> bool:
         """Tell whether the built-in network gets the piecewise-linear encoding."""
@@ -479,6 +530,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             cv=self.cv,
             averaging=self.averaging,
             teacher_weights=self.teacher_weights,
+            calibration=self.calibration,
             augment=self.augment,
             n_synthetic=self.n_synthetic,
             n_jobs=self.n_jobs,
@@ -493,32 +545,65 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         routed = process_routing(self, "fit", sample_weight=rows.weight)
         return ["sample_weight" in routed.get(n.name, {}).get("fit", {}) for n in named]
 
-    def _train(
-        self, training: TrainingSet, temperature: float, alpha: float, rng: np.random.RandomState
-    ) -> Any:
+    def _train(self, training: TrainingSet, temperature: float, alpha: float, seed: int) -> Any:
         """Build the network and train it; return skorch's net."""
         from skdistill import _net
         from skdistill._criterion import DistillationCriterion
 
         _check_soft_rows(training, alpha)
-        seed = int(rng.randint(np.iinfo(np.int32).max))
         module = self._build_module(training, seed)
         criterion = DistillationCriterion(float(temperature), float(alpha), self.loss)
         return _net.train(module, criterion, training, self._training_settings(training), seed=seed)
 
+    def _train_control(
+        self, training: TrainingSet, targets: SoftTargets | None, seed: int
+    ) -> Control | None:
+        """Train a plain student on some of the rows, where one is wanted; warn if it is better."""
+        from skdistill import _net
+        from skdistill._criterion import DistillationCriterion
+
+        labelled = bool(training.hard_weight.any())
+        one_batch = len(training.X) <= self.batch_size
+        unwanted = self.calibration is None or self.student_module is not None
+        if targets is None or unwanted or not labelled or one_batch:
+            return None
+        rows = control_rows(training, np.random.RandomState(seed))
+        settings = replace(
+            self._training_settings(training), max_epochs=_CONTROL_EPOCHS, callbacks=()
+        )
+        module = self._build_module(training, seed)
+        try:
+            net = _net.train(module, DistillationCriterion(1.0, 0.0), rows, settings, seed=seed)
+        except FloatingPointError:
+            return None
+        control = read_control(net.module_.layers(), rows, training)
+        shortfall = control.shortfall()
+        if shortfall is not None:
+            warnings.warn(
+                f"The teachers cannot help: {shortfall}. Compare with alpha=0.",
+                UserWarning,
+                stacklevel=3,
+            )
+        return control
+
     def _prepare_stack(
         self, X: Any, y: Any, params: dict[str, Any], *, soft: bool
-    ) -> tuple[TrainingSet, int]:
-        """Do what `fit` does before training; return the rows and the seed of the network."""
+    ) -> tuple[TrainingSet, Control | None, int]:
+        """Do what `fit` does beside training; return the rows, the control, the network's seed."""
         rows, rng = self._read(
             X, y, *(params.get(k) for k in ("sample_weight", "X_unlabeled", "teacher_proba"))
         )
         named = self._name_teachers(rows)
-        training, _ = self._make_training_set(rows, named, rng, float(soft))
-        return training, int(rng.randint(np.iinfo(np.int32).max))
+        training, targets = self._make_training_set(rows, named, rng, float(soft))
+        seeds = rng.randint(np.iinfo(np.int32).max, size=2)
+        return training, self._train_control(training, targets, int(seeds[1])), int(seeds[0])
 
     def _train_stack(
-        self, training: TrainingSet, candidates: list[dict[str, float]], seed: int
+        self,
+        training: TrainingSet,
+        control: Control | None,
+        candidates: list[dict[str, float]],
+        seed: int,
     ) -> list[Any]:
         """Train a student for each temperature and alpha at once; None where one diverged."""
         import torch
@@ -540,7 +625,10 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         students: list[Any] = [None] * len(candidates)
         for i in np.flatnonzero(converged):
             with suppress(FloatingPointError):
-                students[i] = self._freeze(training, net.module_.layers(i))
+                layers = net.module_.layers(i)
+                if control is not None:
+                    layers, _ = control.calibrate(layers, training)
+                students[i] = self._freeze(training, layers)
         return students
 
     def _training_settings(self, training: TrainingSet) -> Any:
@@ -600,16 +688,28 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             seed=seed,
         )
 
-    def _finish(self, training: TrainingSet, net: Any, fitted_teachers: list[Any]) -> None:
+    def _finish(
+        self,
+        training: TrainingSet,
+        net: Any,
+        targets: SoftTargets | None,
+        control: Control | None,
+    ) -> None:
         """Freeze the trained network into `student_` and record what training left."""
         from skdistill._modules import frozen_layers
 
         layers = frozen_layers(net.module_)
+        temperature = 1.0 if targets is None else targets.temperature
+        if control is not None and layers is not None:
+            layers, own = control.calibrate(layers, training)
+            temperature *= own
         student = self._freeze(training, layers, module=net.module_)
         records = [name for name in net.history[0] if name.endswith("_loss")]
         self.history_ = {name: np.array(net.history[:, name]) for name in records}
         self.n_iter_ = len(net.history)
-        self.teachers_ = fitted_teachers
+        self.teacher_weights_ = None if targets is None else targets.weights
+        self.calibration_temperature_ = temperature
+        self.teachers_ = [] if targets is None else targets.fitted
         self.net_ = net
         self.student_ = student
         self.classes_ = training.classes

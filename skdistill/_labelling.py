@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from skdistill._adapter import as_teacher
+from skdistill._adapter import PROBA_FLOOR, as_teacher
+from skdistill._calibration import fit_temperature
 from skdistill._folds import distinct_row_folds
+from skdistill._pooling import check_teacher_weights, pool
 from skdistill._roster import Named, is_frozen
 from skdistill._rows import Rows
 from skdistill._targets import (
     Ensemble,
     SoftTargets,
     answer_cache,
-    check_teacher_weights,
+    ask_each,
     cross_fit,
     out_of_bag,
     resolve_averaging,
@@ -43,7 +45,7 @@ class Labeller:
         Whether they are the default teacher, which is cross-fitted in any case.
     weighted : list of bool
         Which of them get the sample weights when they are fitted.
-    cv, averaging, teacher_weights, augment, n_synthetic, n_jobs, memory
+    cv, averaging, teacher_weights, calibration, augment, n_synthetic, n_jobs, memory
         The parameters of the classifier.
     """
 
@@ -54,6 +56,7 @@ class Labeller:
     cv: Any
     averaging: str
     teacher_weights: Any
+    calibration: str | None
     augment: Any
     n_synthetic: Any
     n_jobs: Any
@@ -62,6 +65,8 @@ class Labeller:
     def soft_targets(self, rows: Rows, rng: np.random.RandomState) -> SoftTargets:
         """Ask the teachers for the soft target of every row, in the way that `cv` says."""
         weights = check_teacher_weights(self.teacher_weights, len(self.named))
+        if isinstance(weights, str):
+            self._check_rule(weights, rows)
         averaging = resolve_averaging(self.averaging, self.named)
         if rows.teacher_proba is not None:
             known = np.ones(len(rows.weight), dtype=bool)
@@ -73,34 +78,81 @@ class Labeller:
         assert rows.code is not None
         assert rows.classes is not None
         _warn_about_frozen(self.named)
-        settings: dict[str, Any] = {"classes": rows.classes, "averaging": averaging}
-        settings |= {"weights": weights, "rng": rng, "weighted": self.weighted}
+        settings: dict[str, Any] = {"classes": rows.classes, "code": rows.code}
+        settings |= {"averaging": averaging, "weights": weights, "weighted": self.weighted}
+        settings["rng"] = rng
         y = rows.classes[rows.code]
         weight = None if (rows.weight == 1).all() else rows.weight
         by_name = isinstance(self.cv, str) and self.cv in ("prefit", "oob")
         if by_name and not self.default:
-            return out_of_bag(self.named, rows.X, y, weight, **settings)
-        settings |= {"n_jobs": self.n_jobs, "memory": self.memory, "code": rows.code}
+            return self._calibrated(out_of_bag(self.named, rows.X, y, weight, **settings), rows)
+        settings |= {"n_jobs": self.n_jobs, "memory": self.memory}
         # The default teacher needs folds nobody chose: such that weights act as repeated rows.
         folds = distinct_row_folds(rows.X, rows.code, rows.weight) if by_name else self.cv
         settings["cv"] = folds
-        return cross_fit(self.named, rows.X, y, weight, **settings)
+        return self._calibrated(cross_fit(self.named, rows.X, y, weight, **settings), rows)
 
-    def _given_ensemble(self, rows: Rows, weights: np.ndarray, averaging: str) -> Ensemble | None:
+    def _calibrated(self, targets: SoftTargets, rows: Rows) -> SoftTargets:
+        """Set the confidence of targets right that come from teachers that did not see the row."""
+        used = targets.known & (rows.weight > 0)
+        seen = any(is_frozen(n.estimator) for n in self.named)
+        if self.calibration is None or seen or not used.any():
+            return targets
+        assert rows.code is not None
+        log_proba = np.log(np.maximum(targets.proba[used], PROBA_FLOOR))
+        temperature = fit_temperature(log_proba, rows.code[used], rows.weight[used])
+        return targets.tempered(temperature)
+
+    def _check_rule(self, rule: str, rows: Rows) -> None:
+        """Raise where a rule has no labels or no answers to compare; warn where one is fooled."""
+        if rows.code is None:
+            raise ValueError(
+                f"teacher_weights={rule!r} compares the teachers with y, and y is None. Pass y, "
+                "or numbers."
+            )
+        if rule == "validation" and rows.teacher_proba is not None:
+            raise ValueError(
+                "teacher_weights='validation' compares each teacher's own answers with y, and "
+                "teacher_proba stands in their place. Pass numbers, or leave teacher_proba out."
+            )
+        if rule == "validation" and self.prefit and not self.default:
+            warnings.warn(
+                "The teachers are fitted already (cv='prefit'): teacher_weights='validation' "
+                "assumes that they did not see X, otherwise the one that memorised most gets the "
+                "weight. Pass cv=5 to weigh them on rows they did not see.",
+                UserWarning,
+                stacklevel=6,
+            )
+
+    def _given_ensemble(
+        self, rows: Rows, weights: np.ndarray | str, averaging: str
+    ) -> Ensemble | None:
         """Return the prefit teachers that can label extra rows beside given soft targets."""
         if self.default or not self.prefit:
             return None
+        if isinstance(weights, str):
+            # Rows without a label get equal weights.
+            weights = check_teacher_weights(None, len(self.named))
+            assert not isinstance(weights, str)
         return Ensemble([as_teacher(n, rows.classes) for n in self.named], weights, averaging)
 
-    def _ask_prefit(self, rows: Rows, weights: np.ndarray, averaging: str) -> SoftTargets:
+    def _ask_prefit(self, rows: Rows, weights: np.ndarray | str, averaging: str) -> SoftTargets:
         """Ask the teachers as they are, and look whether their answers can teach anything."""
         teachers = [as_teacher(n, rows.classes, rows.X) for n in self.named]
-        ensemble = Ensemble(teachers, weights, averaging)
-        proba = answer_cache.predict_proba(ensemble, rows.X)
+        if isinstance(weights, str):
+            assert rows.code is not None
+            answers = ask_each(teachers, rows.X, averaging)
+            pooled = pool(answers, weights, averaging, rows.code, rows.weight)
+            proba, weights = pooled.proba, pooled.weights
+            ensemble = Ensemble(teachers, weights, averaging)
+        else:
+            ensemble = Ensemble(teachers, weights, averaging)
+            proba = answer_cache.predict_proba(ensemble, rows.X)
         _warn_if_hard(proba)
         _warn_if_uninformed(proba, rows)
         known = np.ones(len(proba), dtype=bool)
-        return SoftTargets(proba, known, ensemble, [n.estimator for n in self.named])
+        asked = [n.estimator for n in self.named]
+        return SoftTargets(proba, known, ensemble, asked, weights)
 
     def extra_rows(
         self, rows: Rows, targets: SoftTargets, held: np.ndarray, rng: np.random.RandomState

@@ -1,10 +1,11 @@
-"""Soft targets: ask prefit teachers, cross-fit, take the out-of-bag votes, weigh and average."""
+"""Soft targets: ask prefit teachers, cross-fit, take the out-of-bag votes."""
 
 import threading
 import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,14 +17,16 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_memory
 
 from skdistill._adapter import Teacher, as_teacher, fit_teacher
+from skdistill._calibration import temper
 from skdistill._inputs import n_rows, take_rows
+from skdistill._pooling import pool, to_proba
 from skdistill._roster import Named, is_frozen, split_steps
 from skdistill.teachers import TorchTeacher
 
 __all__ = [
     "Ensemble",
     "SoftTargets",
-    "check_teacher_weights",
+    "ask_each",
     "cross_fit",
     "out_of_bag",
     "resolve_averaging",
@@ -47,12 +50,27 @@ class SoftTargets:
         Labels rows that `fit` did not name; None where nothing can.
     fitted : list
         For ``teachers_``: each teacher, or the list of its fold clones.
+    weights : float array of shape (n_teachers,) or None
+        For ``teacher_weights_``: the teachers' weights on rows without a label.
+    temperature : float
+        By what the targets were calibrated.
     """
 
     proba: np.ndarray
     known: np.ndarray
     ensemble: "Ensemble | None"
     fitted: list[Any] = field(default_factory=list)
+    weights: np.ndarray | None = None
+    temperature: float = 1.0
+
+    def tempered(self, temperature: float) -> "SoftTargets":
+        """Return the targets at a temperature, those of further rows included."""
+        ensemble = self.ensemble
+        if ensemble is not None:
+            ensemble = copy(ensemble)
+            ensemble.temperature = temperature
+        proba = temper(self.proba, temperature)
+        return replace(self, proba=proba, ensemble=ensemble, temperature=temperature)
 
 
 def resolve_averaging(averaging: str, named: Sequence[Named]) -> str:
@@ -64,35 +82,25 @@ def resolve_averaging(averaging: str, named: Sequence[Named]) -> str:
     return "logits" if native else "proba"
 
 
-def check_teacher_weights(teacher_weights: Any, n_teachers: int) -> np.ndarray:
-    """Return one weight for each teacher; they sum to 1."""
-    if teacher_weights is None:
-        return np.full(n_teachers, 1 / n_teachers)
-    try:
-        weights = np.asarray(teacher_weights, dtype=np.float64)
-    except (TypeError, ValueError):
-        weights = np.empty(0)
-    if weights.shape != (n_teachers,) or not np.isfinite(weights).all() or (weights < 0).any():
-        raise ValueError(
-            f"teacher_weights must be None or {n_teachers} finite numbers >= 0, one for each "
-            f"teacher; got {teacher_weights!r}."
-        )
-    if not weights.any():
-        raise ValueError("teacher_weights must hold at least one positive number; all are zero.")
-    return weights / weights.sum()
-
-
 class Ensemble:
-    """Fitted teachers that answer as one: the weighted mean of their probabilities or logits."""
+    """Fitted teachers that answer as one: the weighted mean of their probabilities or logits.
+
+    The answer is given at ``temperature``, which calibration sets.
+    """
 
     def __init__(self, teachers: Sequence[Teacher], weights: np.ndarray, averaging: str) -> None:
         self.teachers = [t for t, w in zip(teachers, weights, strict=True) if w > 0]
         self.weights = weights[weights > 0]
         self.averaging = averaging
+        self.temperature = 1.0
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the ensemble's probabilities for raw rows."""
-        return to_proba(self.mean(X), self.averaging)
+        return self.to_proba(self.mean(X))
+
+    def to_proba(self, mean: np.ndarray) -> np.ndarray:
+        """Return the probabilities that a mean answer stands for."""
+        return temper(to_proba(mean, self.averaging), self.temperature)
 
     def mean(self, X: Any) -> np.ndarray:
         """Return the weighted mean in the space of `averaging`, asking in blocks of rows."""
@@ -111,13 +119,6 @@ class Ensemble:
         return mean
 
 
-def to_proba(values: np.ndarray, space: str) -> np.ndarray:
-    """Return probabilities from a mean of probabilities or of logits."""
-    if space == "logits":
-        values = np.exp(values - values.max(axis=1, keepdims=True))
-    return values / values.sum(axis=1, keepdims=True)
-
-
 class AnswerCache:
     """Answers of prefit ensembles, so that a search over the student asks them once.
 
@@ -131,15 +132,19 @@ class AnswerCache:
         self._entries: OrderedDict[Any, tuple[list[weakref.ref[Any]], np.ndarray]] = OrderedDict()
 
     def predict_proba(self, ensemble: Ensemble, X: Any) -> np.ndarray:
-        """Return the ensemble's answer, from memory where it is confirmed."""
+        """Return the ensemble's probabilities, from memory where they are confirmed."""
+        return ensemble.to_proba(self.mean(ensemble, X))
+
+    def mean(self, ensemble: Ensemble, X: Any) -> np.ndarray:
+        """Return the ensemble's mean answer, from memory where it is confirmed."""
         key, references = self._key(ensemble, X)
         if key is None:
-            return ensemble.predict_proba(X)
+            return ensemble.mean(X)
         with self._lock:
             entry = self._entries.get(key)
         if entry is not None and self._confirmed(entry, ensemble, X):
             return entry[1]
-        answer = ensemble.predict_proba(X)
+        answer = ensemble.mean(X)
         answer.flags.writeable = False
         self._store(key, references, answer)
         return answer
@@ -167,8 +172,8 @@ class AnswerCache:
             if reference() is not _identity(teacher):
                 return False
         rows = np.unique(np.linspace(0, len(answer) - 1, self.n_confirm).astype(int))
-        again = ensemble.predict_proba(take_rows(X, rows))
-        return bool(np.allclose(again, answer[rows], rtol=0, atol=1e-5))
+        again = ensemble.mean(take_rows(X, rows))
+        return bool(np.allclose(again, answer[rows], rtol=1e-5, atol=1e-5))
 
     def _store(self, key: Any, references: list[weakref.ref[Any]], answer: np.ndarray) -> None:
         """Remember an answer; forget those of dead teachers, and the oldest beyond the bound."""
@@ -203,6 +208,11 @@ def _fingerprint(estimator: Any) -> tuple[Any, ...]:
 answer_cache = AnswerCache()
 
 
+def ask_each(teachers: Sequence[Teacher], X: Any, averaging: str) -> list[np.ndarray]:
+    """Return the answer of each teacher by itself, from memory where it is confirmed."""
+    return [answer_cache.mean(Ensemble([t], np.ones(1), averaging), X) for t in teachers]
+
+
 def cross_fit(
     named: Sequence[Named],
     X: Any,
@@ -213,7 +223,7 @@ def cross_fit(
     classes: np.ndarray,
     code: np.ndarray,
     averaging: str,
-    weights: np.ndarray,
+    weights: np.ndarray | str,
     weighted: Sequence[bool],
     rng: np.random.RandomState,
     n_jobs: int | None = None,
@@ -230,18 +240,20 @@ def cross_fit(
         raise ValueError(f"cv={cv!r} yields no splits, so no teacher could be fitted.")
     to_fit = [_seeded(n, w, rng) for n, w in zip(named, weighted, strict=True)]
     answer = check_memory(memory).cache(_ask_folds, ignore=["n_jobs"])
-    proba, known, fold_teachers = answer(
-        to_fit, X, y, sample_weight, splits, classes, averaging, weights, n_jobs=n_jobs
+    answers, fold_teachers = answer(
+        to_fit, X, y, sample_weight, splits, classes, averaging, n_jobs=n_jobs
     )
+    pooled = pool(answers, weights, averaging, code, sample_weight)
     everyone = [t for folds in fold_teachers for t in folds]
     shares = np.concatenate(
-        [np.full(len(f), w / len(f)) for f, w in zip(fold_teachers, weights, strict=True)]
+        [np.full(len(f), w / len(f)) for f, w in zip(fold_teachers, pooled.weights, strict=True)]
     )
     fitted = [
         n.estimator if is_frozen(n.estimator) else [t.estimator for t in folds]
         for n, folds in zip(named, fold_teachers, strict=True)
     ]
-    return SoftTargets(proba, known, Ensemble(everyone, shares, averaging), fitted)
+    ensemble = Ensemble(everyone, shares, averaging)
+    return SoftTargets(pooled.proba, pooled.known, ensemble, fitted, pooled.weights)
 
 
 def _splits(cv: Any, X: Any, code: np.ndarray, rng: np.random.RandomState) -> Any:
@@ -295,10 +307,9 @@ def _ask_folds(
     splits: Sequence[tuple[np.ndarray, np.ndarray]],
     classes: np.ndarray,
     averaging: str,
-    weights: np.ndarray,
     n_jobs: int | None = None,
-) -> tuple[np.ndarray, np.ndarray, list[list[Teacher]]]:
-    """Fit each teacher on each fold and average its answers on the rows held out."""
+) -> tuple[list[np.ndarray], list[list[Teacher]]]:
+    """Fit each teacher on each fold; return its mean answer to each row held out, NaN elsewhere."""
     counts = np.zeros(n_rows(X))
     for _, test in splits:
         counts[test] += 1
@@ -311,18 +322,18 @@ def _ask_folds(
         delayed(_fit_and_ask)(to_fit[i], X, y, sample_weight, split, classes, averaging)
         for i, split in jobs
     )
-    mean = np.zeros((n_rows(X), len(classes)))
+    answers = [np.zeros((n_rows(X), len(classes))) for _ in to_fit]
     fold_teachers: list[list[Teacher]] = [[] for _ in to_fit]
     for (i, split), (teacher, answer) in zip(jobs, results, strict=True):
         fold_teachers[i].append(teacher)
         if split is None:
-            mean += weights[i] * answer
+            answers[i] += answer
         else:
             test = split[1]
-            np.add.at(mean, test, weights[i] * answer / counts[test, None])
-    known = counts > 0
-    mean[~known] = 0 if averaging == "logits" else 1
-    return to_proba(mean, averaging), known, fold_teachers
+            np.add.at(answers[i], test, answer / counts[test, None])
+    for answer in answers:
+        answer[counts == 0] = np.nan
+    return answers, fold_teachers
 
 
 def _fit_and_ask(
@@ -354,8 +365,9 @@ def out_of_bag(
     sample_weight: np.ndarray | None,
     *,
     classes: np.ndarray,
+    code: np.ndarray,
     averaging: str,
-    weights: np.ndarray,
+    weights: np.ndarray | str,
     weighted: Sequence[bool],
     rng: np.random.RandomState,
 ) -> SoftTargets:
@@ -364,10 +376,8 @@ def out_of_bag(
     Rows that every member saw have no soft target from that teacher; those that no teacher can
     answer carry the hard term only.
     """
-    total = np.zeros((n_rows(X), len(classes)))
-    share = np.zeros(n_rows(X))
-    teachers = []
-    for n, weight, takes in zip(named, weights, weighted, strict=True):
+    answers, teachers = [], []
+    for n, takes in zip(named, weighted, strict=True):
         if is_frozen(n.estimator):
             teacher = as_teacher(n, classes)
             answer = teacher.ask(X, averaging)
@@ -375,16 +385,11 @@ def out_of_bag(
             to_fit = _seeded(n, takes, rng)
             teacher, answer = _fit_out_of_bag(to_fit, X, y, sample_weight, classes, averaging)
         teachers.append(teacher)
-        seen = np.isfinite(answer).all(axis=1)
-        total[seen] += weight * answer[seen]
-        share[seen] += weight
-    known = share > 0
-    total[known] /= share[known, None]
-    total[~known] = 0 if averaging == "logits" else 1
+        answers.append(answer)
+    pooled = pool(answers, weights, averaging, code, sample_weight)
+    ensemble = Ensemble(teachers, pooled.weights, averaging)
     fitted = [t.estimator for t in teachers]
-    return SoftTargets(
-        to_proba(total, averaging), known, Ensemble(teachers, weights, averaging), fitted
-    )
+    return SoftTargets(pooled.proba, pooled.known, ensemble, fitted, pooled.weights)
 
 
 def _fit_out_of_bag(

@@ -16,7 +16,7 @@ from skdistill._rows import Rows
 if TYPE_CHECKING:
     from skdistill._targets import SoftTargets
 
-__all__ = ["ExtraRows", "TrainingSet", "build_training_set", "hold_out"]
+__all__ = ["ExtraRows", "TrainingSet", "build_training_set", "hold_out", "split_rows"]
 
 
 @dataclass
@@ -30,11 +30,15 @@ class ExtraRows:
 
 @dataclass
 class HeldOut:
-    """Prepared rows with true labels on which the epochs are compared."""
+    """Prepared rows with true labels on which the epochs are compared.
+
+    ``proba`` are their soft targets, which no training uses; NaN where there is none.
+    """
 
     X: np.ndarray
     label: np.ndarray
     weight: np.ndarray
+    proba: np.ndarray
 
 
 @dataclass
@@ -43,7 +47,7 @@ class TrainingSet:
 
     ``soft_weight`` and ``hard_weight`` are scaled so that the mean over all rows of weight times
     loss is the weighted mean over the rows that carry the term. Rows without a label have the label
-    -1. The first ``n_real`` rows are those of `fit`.
+    -1. The first ``n_real`` rows are those of `fit`, the last ``n_synthetic`` are made up.
     """
 
     X: np.ndarray
@@ -56,19 +60,15 @@ class TrainingSet:
     encoding: PiecewiseLinearEncoding | None
     held_out: HeldOut | None
     n_real: int
+    n_synthetic: int
 
 
 def hold_out(rows: Rows, fraction: float, rng: np.random.RandomState) -> np.ndarray:
     """Return a mask of rows to validate on, stratified by label where every class allows it."""
     assert rows.code is not None
     used = np.flatnonzero(rows.weight > 0)
-    code = rows.code[used]
-    n_classes = len(np.unique(code))
-    n_held = max(1, round(fraction * len(used)))
-    enough = np.bincount(code)[np.unique(code)].min() >= 2
-    stratify = code if enough and n_classes <= n_held <= len(used) - n_classes else None
-    seed = int(rng.randint(np.iinfo(np.int32).max))
-    _, held = train_test_split(used, test_size=n_held, stratify=stratify, random_state=seed)
+    _, held = split_rows(rows.code[used], fraction, rng)
+    held = used[held]
     mask = np.zeros(len(rows.weight), dtype=bool)
     mask[held] = True
     missing = _has_missing(rows.X)
@@ -78,6 +78,22 @@ def hold_out(rows: Rows, fraction: float, rng: np.random.RandomState) -> np.ndar
         mask[np.flatnonzero(mask & missing)[0]] = False
         mask[train[0]] = True
     return mask
+
+
+def split_rows(
+    code: np.ndarray, fraction: float, rng: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split positions in two, stratified by label where every class allows it."""
+    _, counts = np.unique(code, return_counts=True)
+    n, n_classes = len(code), len(counts)
+    n_held = max(1, round(fraction * n))
+    enough = counts.min() >= 2
+    stratify = code if enough and n_classes <= n_held <= n - n_classes else None
+    seed = int(rng.randint(np.iinfo(np.int32).max))
+    train, held = train_test_split(
+        np.arange(n), test_size=n_held, stratify=stratify, random_state=seed
+    )
+    return train, held
 
 
 def _has_missing(X: Any) -> np.ndarray:
@@ -128,8 +144,9 @@ def build_training_set(
         classes=rows.classes,
         preprocessor=fitted,
         encoding=encoding,
-        held_out=_held_out(rows, held, fitted) if held.any() else None,
+        held_out=_held_out(rows, targets, held, fitted) if held.any() else None,
         n_real=n,
+        n_synthetic=sum(n_rows(e.X) for e in extra if not e.shapes_inputs),
     )
 
 
@@ -172,9 +189,14 @@ def _scaled(weight: np.ndarray) -> np.ndarray:
     return weight * (len(weight) / total) if total > 0 else weight
 
 
-def _held_out(rows: Rows, held: np.ndarray, fitted: Any) -> HeldOut:
+def _held_out(rows: Rows, targets: "SoftTargets | None", held: np.ndarray, fitted: Any) -> HeldOut:
     """Prepare the rows on which the epochs are compared."""
     assert rows.code is not None
+    assert rows.classes is not None
     table = take_rows(rows.X, np.flatnonzero(held))
     Z = check_matrix(table if fitted is None else fitted.transform(table), fitted)
-    return HeldOut(Z, rows.code[held], rows.weight[held])
+    proba = np.full((len(Z), len(rows.classes)), np.nan)
+    if targets is not None:
+        known = targets.known[held]
+        proba[known] = targets.proba[held][known]
+    return HeldOut(Z, rows.code[held], rows.weight[held], proba)

@@ -559,12 +559,12 @@ def _train_stack(
 ) -> list[StudentClassifier | None]:
     """Label and prepare the rows once and train a student for each candidate on them."""
     shared = clone(estimator)
-    training, seed = shared._prepare_stack(X, y, params, soft=candidates[0]["alpha"] > 0)
+    training, control, seed = shared._prepare_stack(X, y, params, soft=candidates[0]["alpha"] > 0)
     size = _students_at_once(shared, training, seed)
     students: list[StudentClassifier | None] = []
     for start in range(0, len(candidates), size):
         part = candidates[start : start + size]
-        students += shared._train_stack(training, part, seed)
+        students += shared._train_stack(training, control, part, seed)
     return students
 
 

@@ -10,11 +10,12 @@ import torch
 from quick_students import Counting, Fixed, fitted_teacher, make_data, quick
 from sklearn import config_context
 from sklearn.datasets import load_iris
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
 from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.model_selection import (
     GridSearchCV,
     KFold,
@@ -205,7 +206,96 @@ def test_cross_fitting_inside_fit_learns_nothing_from_noise():
     rng = np.random.default_rng(0)
     noise, labels = rng.normal(size=(400, 5)), rng.integers(2, size=400)
     student = quick([KNeighborsClassifier(3)], alpha=1.0, cv=3, max_epochs=60)
-    assert abs(cross_val_score(student, noise, labels, cv=5).mean() - 0.5) < 0.06
+    with pytest.warns(UserWarning, match="The teachers cannot help"):
+        scores = cross_val_score(student, noise, labels, cv=5)
+    assert abs(scores.mean() - 0.5) < 0.06
+
+
+def test_decoupling_needs_labels_and_three_classes():
+    def refuse(X):
+        raise AssertionError
+
+    asked = CallableTeacher(refuse, np.unique(Y))
+    with pytest.raises(ValueError, match=r"loss='dkd'.*there are 2 classes.*Use loss='kl'"):
+        quick([asked], loss="dkd").fit(X, Y)
+    with pytest.raises(ValueError, match=r"loss='dkd'.*there is no y"):
+        quick([CallableTeacher(refuse, [0, 1, 2])], loss="dkd").fit(X)
+    X3, y3 = make_data(labels=("a", "b", "c"))
+    student = quick([fitted_teacher(X3, y3)], loss="dkd", augment="munge").fit(X3, y3)
+    assert student.score(X3, y3) > 0.8
+
+
+@pytest.mark.parametrize("rule", ["validation", "confidence"])
+def test_teachers_are_weighed_by_a_rule(rule):
+    X3, y3 = make_data(labels=("a", "b", "c"))
+    teachers = [LogisticRegression(), DecisionTreeClassifier(max_depth=1)]
+    student = quick(teachers, cv=3, teacher_weights=rule).fit(X3, y3)
+    assert student.teacher_weights_.sum() == pytest.approx(1)
+    assert (student.teacher_weights_[0] > 0.6) == (rule == "validation")
+    equal = quick(teachers, cv=3).fit(X3, y3)
+    assert not np.array_equal(student.predict_proba(X3), equal.predict_proba(X3))
+    np.testing.assert_array_equal(equal.teacher_weights_, [0.5, 0.5])
+    with pytest.raises(ValueError, match=f"teacher_weights='{rule}' compares the teachers with y"):
+        quick([fitted_teacher(X3, y3)], teacher_weights=rule).fit(X3)
+
+
+def test_weights_learnt_from_fitted_teachers_are_warned_of():
+    teachers = [TEACHER, fitted_teacher(X[:50], Y[:50])]
+    with pytest.warns(UserWarning, match="assumes that they did not see X"):
+        quick(teachers, teacher_weights="validation").fit(X, Y)
+    with pytest.raises(ValueError, match="teacher_proba stands in their place"):
+        quick(teachers, teacher_weights="validation").fit(X, Y, teacher_proba=np.full((90, 2), 0.5))
+
+
+def test_honest_targets_are_calibrated():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(800, 4))
+    label = (rows.sum(axis=1) + rng.normal(size=800) > 0).astype(int)
+    # So much penalised that it ranks well and is never sure.
+    shy = LogisticRegression(C=3e-3)
+    for cv, teacher in ((3, shy), ("oob", BaggingClassifier(shy, 20, random_state=0))):
+        mild, sharp = (
+            quick([teacher], cv=cv, calibration=c, alpha=1.0).fit(rows, label)
+            for c in (None, "auto")
+        )
+        assert mild.calibration_temperature_ == 1
+        assert sharp.calibration_temperature_ < 0.8
+        losses = [log_loss(label, s.predict_proba(rows)) for s in (mild, sharp)]
+        assert losses[1] < losses[0] - 0.02
+
+
+def test_a_student_of_fitted_teachers_is_no_less_sure_than_a_plain_one():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(800, 4))
+    label = (rows.sum(axis=1) + rng.normal(size=800) > 0).astype(int)
+    sure = LogisticRegression().fit(rows, label)
+    shy = CallableTeacher(lambda X: 0.3 + 0.4 * sure.predict_proba(X), [0, 1])
+    mild, sharp = (
+        quick([shy], augment="munge", calibration=c).fit(rows, label) for c in (None, "auto")
+    )
+    assert mild.calibration_temperature_ == 1
+    assert 0.25 <= sharp.calibration_temperature_ < 0.8
+    z, own = (np.log(s.predict_proba(rows[:50])) for s in (mild, sharp))
+    scaled = (z[:, 1] - z[:, 0]) / sharp.calibration_temperature_
+    np.testing.assert_allclose(own[:, 1] - own[:, 0], scaled, rtol=1e-4, atol=1e-4)
+    taught_well = quick([sure], augment="munge").fit(rows, label)
+    assert taught_well.calibration_temperature_ > 0.9
+
+
+def test_teachers_that_cannot_help_are_said():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(600, 3))
+    label = (rows[:, 0] + 0.3 * rng.normal(size=600) > 0).astype(int)
+    # It saw labels that hang on another column.
+    fooled = LogisticRegression().fit(rows, (rows[:, 1] + 0.3 * rows[:, 0] > 0).astype(int))
+    with pytest.warns(UserWarning, match=r"The teachers cannot help: on 120 rows.*alpha=0") as told:
+        quick([fooled]).fit(rows, label)
+    assert told[0].filename == __file__
+    quick([fooled], calibration=None).fit(rows, label)
+    quick([fitted_teacher(rows, label)]).fit(rows, label)
+    blind = make_pipeline(FunctionTransformer(lambda X: X[:, 1:]), LogisticRegression())
+    with pytest.warns(UserWarning, match="The teachers cannot help"):
+        quick([blind], cv=3).fit(rows, label)
 
 
 # What it is given

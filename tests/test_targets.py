@@ -20,11 +20,12 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from skdistill import TorchTeacher, _targets
 from skdistill._adapter import as_teacher
+from skdistill._pooling import check_teacher_weights
 from skdistill._roster import name_teachers
 from skdistill._targets import (
     AnswerCache,
     Ensemble,
-    check_teacher_weights,
+    ask_each,
     cross_fit,
     out_of_bag,
     resolve_averaging,
@@ -40,7 +41,7 @@ def ensemble(teachers, weights=None, averaging="proba", classes=CLASSES):
     return Ensemble([as_teacher(n, classes) for n in named], weights, averaging)
 
 
-def cross(teachers, cv=3, sample_weight=None, averaging="proba", seed=0, **settings):
+def cross(teachers, cv=3, sample_weight=None, averaging="proba", seed=0, weights=None, **settings):
     named = name_teachers(teachers)
     return cross_fit(
         named,
@@ -51,14 +52,14 @@ def cross(teachers, cv=3, sample_weight=None, averaging="proba", seed=0, **setti
         classes=CLASSES,
         code=CODE,
         averaging=averaging,
-        weights=check_teacher_weights(None, len(named)),
+        weights=check_teacher_weights(weights, len(named)),
         weighted=[True] * len(named),
         rng=np.random.RandomState(seed),
         **settings,
     )
 
 
-def vote(teachers, seed=0):
+def vote(teachers, seed=0, weights=None):
     named = name_teachers(teachers)
     return out_of_bag(
         named,
@@ -66,8 +67,9 @@ def vote(teachers, seed=0):
         Y,
         None,
         classes=CLASSES,
+        code=CODE,
         averaging="proba",
-        weights=check_teacher_weights(None, len(named)),
+        weights=check_teacher_weights(weights, len(named)),
         weighted=[True] * len(named),
         rng=np.random.RandomState(seed),
     )
@@ -154,18 +156,6 @@ def test_auto_averages_logits_only_where_all_have_them():
     assert resolve_averaging("logits", name_teachers([skl])) == "logits"
 
 
-@pytest.mark.parametrize("bad", [[1.0], [1, -1], [1, np.nan], "equal", [[1, 2]], [1, 2, 3]])
-def test_bad_teacher_weights(bad):
-    with pytest.raises(ValueError, match="teacher_weights must be None or 2 finite numbers"):
-        check_teacher_weights(bad, 2)
-
-
-def test_teacher_weights_sum_to_one_and_are_not_all_zero():
-    np.testing.assert_array_equal(check_teacher_weights([3, 1], 2), [0.75, 0.25])
-    with pytest.raises(ValueError, match="at least one positive"):
-        check_teacher_weights([0, 0], 2)
-
-
 def test_cross_fitting_equals_cross_val_predict():
     cv = StratifiedKFold(4)
     targets = cross([LogisticRegression()], cv=cv)
@@ -173,6 +163,37 @@ def test_cross_fitting_equals_cross_val_predict():
     np.testing.assert_allclose(targets.proba, expected, atol=1e-12)
     assert targets.known.all()
     assert [len(folds) for folds in targets.fitted] == [4]
+
+
+@pytest.mark.parametrize("rule", ["validation", "confidence"])
+@pytest.mark.parametrize("ask", [cross, vote])
+def test_rules_weigh_answers_to_rows_that_teachers_did_not_see(ask, rule):
+    # The second forest guesses: out of bag or out of fold that shows, in sample it would not.
+    good = RandomForestClassifier(30, random_state=0)
+    blind = RandomForestClassifier(30, max_features=1, max_depth=1, random_state=0)
+    apart = [ask([teacher]).proba for teacher in (good, blind)]
+    together = ask([good, blind], weights=rule)
+    at_label = [p[np.arange(len(Y)), CODE] for p in (*apart, together.proba)]
+    loss = [-np.log(np.maximum(p, 1e-7)).mean() for p in at_label]
+    assert loss[2] < np.mean(loss[:2])
+    if rule == "validation":
+        assert loss[2] <= min(loss[:2]) + 1e-6
+        assert together.weights[0] > together.weights[1]
+        assert together.weights.sum() == pytest.approx(1)
+    else:
+        np.testing.assert_array_equal(together.weights, [0.5, 0.5])
+        confident = at_label[0] > at_label[1] + 0.05
+        assert (at_label[2][confident] > np.mean(at_label[:2], axis=0)[confident]).all()
+
+
+def test_each_teacher_is_asked_by_itself():
+    teachers = [
+        as_teacher(n, CLASSES)
+        for n in name_teachers([fitted_teacher(X, Y), GaussianNB().fit(X, Y)])
+    ]
+    answers = ask_each(teachers, X, "proba")
+    for teacher, answer in zip(teachers, answers, strict=True):
+        np.testing.assert_array_equal(answer, teacher.ask(X, "proba"))
 
 
 def test_no_row_is_answered_by_a_teacher_that_saw_it():
@@ -312,7 +333,7 @@ def test_teachers_without_out_of_bag_votes_are_refused():
 def asking(cache, teachers, X=X, **kwargs):
     """Return the answer and how many rows the teachers were asked about."""
     Counting.rows_asked = 0
-    answer = cache.predict_proba(ensemble(teachers, **kwargs), X)
+    answer = cache.mean(ensemble(teachers, **kwargs), X)
     return answer, Counting.rows_asked
 
 

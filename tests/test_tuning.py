@@ -311,9 +311,9 @@ def count_students(monkeypatch):
     sizes = []
     train = DistilledClassifier._train_stack
 
-    def counted(self, training, candidates, seed):
+    def counted(self, training, control, candidates, seed):
         sizes.append(len(candidates))
-        return train(self, training, candidates, seed)
+        return train(self, training, control, candidates, seed)
 
     monkeypatch.setattr(DistilledClassifier, "_train_stack", counted)
     return sizes

@@ -29,10 +29,16 @@ def training_set(n=50, k=3, held=0, seed=0):
         classes=np.arange(k),
         preprocessor=None,
         encoding=None,
-        held_out=HeldOut(held_rows, rng.integers(0, k, size=held), rng.uniform(1, 2, size=held))
+        held_out=HeldOut(
+            held_rows,
+            rng.integers(0, k, size=held),
+            rng.uniform(1, 2, size=held),
+            np.full((held, k), np.nan),
+        )
         if held
         else None,
         n_real=n,
+        n_synthetic=0,
     )
 
 

@@ -1,0 +1,94 @@
+"""Temperatures that set confidence right: fitted on labels, or matched to an honest student."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import log_softmax, logsumexp, softmax
+
+__all__ = ["BOUNDS", "fit_temperature", "matching_temperature", "mean_confidence", "temper"]
+
+# No set of labels is taken to ask for more than this.
+BOUNDS = (0.25, 4.0)
+
+
+def fit_temperature(
+    log_proba: np.ndarray,
+    code: np.ndarray,
+    sample_weight: np.ndarray | None = None,
+    *,
+    pseudo_count: float = 0.0,
+) -> float:
+    r"""Find the temperature at which probabilities have the lowest log-loss on labels.
+
+    .. math:: \min_T - \sum_i w_i \sum_j y_{ij} \log \mathrm{softmax}(\log p_i / T)_j
+
+    (temperature scaling; Guo, Pleiss, Sun & Weinberger, "On Calibration of Modern Neural
+    Networks", ICML 2017). Convex in :math:`1/T`, so there is one answer.
+
+    Parameters
+    ----------
+    log_proba : float array of shape (n, k)
+        Logits or log-probabilities, finite.
+    code : int array of shape (n,)
+        Labels as columns, from rows that the model did not learn.
+    sample_weight : float array of shape (n,), default=None
+        Weights of the rows.
+    pseudo_count : float, default=0.0
+        Labels of each class that are added, spread over the rows: by Laplace's rule, with 1, few
+        rows without an error do not prove a model that makes none.
+
+    Returns
+    -------
+    temperature : float
+        Above 1 where the probabilities are too sharp; within `BOUNDS`.
+    """
+    n, k = log_proba.shape
+    weight = np.ones(n) if sample_weight is None else sample_weight
+    weight = weight / weight.sum()
+    n_effective = 1 / np.square(weight).sum()
+    smoothing = pseudo_count * k / (n_effective + pseudo_count * k)
+    at_label = (1 - smoothing) * log_proba[np.arange(n), code] + smoothing * log_proba.mean(axis=1)
+
+    def slope(beta: float) -> float:
+        expected = (softmax(beta * log_proba, axis=1) * log_proba).sum(axis=1)
+        return float(weight @ (expected - at_label))
+
+    return 1 / _root(slope, 1 / BOUNDS[1], 1 / BOUNDS[0])
+
+
+def temper(proba: np.ndarray, temperature: float) -> np.ndarray:
+    """Return probabilities at a temperature, zeros included: p^(1/T), normalised."""
+    scaled = proba ** (1 / temperature)
+    return scaled / scaled.sum(axis=1, keepdims=True)
+
+
+def mean_confidence(
+    logits: np.ndarray, temperature: float = 1.0, sample_weight: np.ndarray | None = None
+) -> float:
+    """Return the mean probability of the most probable class at a temperature."""
+    z = logits / temperature
+    top = np.exp(z.max(axis=1) - logsumexp(z, axis=1))
+    return float(np.average(top, weights=sample_weight))
+
+
+def matching_temperature(logits: np.ndarray, confidence: float) -> float:
+    """Return the temperature, at most 1, that lifts the mean confidence to a given one.
+
+    Logits that are confident enough keep the temperature 1, and none falls below ``BOUNDS[0]``.
+    """
+    log_proba = log_softmax(logits, axis=1)
+
+    def lacking(beta: float) -> float:
+        return mean_confidence(log_proba, 1 / beta) - confidence
+
+    return 1 / _root(lacking, 1.0, 1 / BOUNDS[0])
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    """Return where an increasing function crosses zero, or the end that is closest to it."""
+    if function(low) >= 0:
+        return low
+    if function(high) <= 0:
+        return high
+    return float(brentq(function, low, high, xtol=1e-12, rtol=1e-12))

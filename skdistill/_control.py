@@ -1,0 +1,138 @@
+"""The control: what the student's own network learns from labels alone, on rows kept from it."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.special import log_softmax
+
+from skdistill._calibration import fit_temperature, matching_temperature, mean_confidence
+from skdistill._forward import Forward, Layer
+from skdistill._training_set import HeldOut, TrainingSet, split_rows
+
+__all__ = ["Control", "control_rows", "read_control"]
+
+# Below this many rows without a label a mean confidence says little; above the other, no more.
+_FEWEST_ROWS, _MOST_ROWS = 200, 5_000
+_HELD_SHARE = 0.2
+# Fewer held-out rows than this do not speak against teachers.
+_FEWEST_HELD = 50
+_FLOOR = 1e-7
+
+
+@dataclass(frozen=True)
+class Control:
+    """What a plain student says, whose labels on the held-out rows are news to it.
+
+    Attributes
+    ----------
+    rows : array of shape (n, n_prepared) or None
+        Synthetic rows on which confidences are compared; None where there are too few.
+    confidence : float
+        Mean confidence of the plain student there, once it is calibrated on the held-out labels.
+    log_loss, teacher_log_loss : array of shape (n_held,)
+        Of the plain student and of the soft targets, on the held-out rows that have a target. The
+        targets are taken at the temperature that suits them best.
+    weight : array of shape (n_held,)
+        Weights of the held-out rows.
+    """
+
+    rows: np.ndarray | None
+    confidence: float
+    log_loss: np.ndarray
+    teacher_log_loss: np.ndarray
+    weight: np.ndarray
+
+    def calibrate(self, layers: list[Layer], training: TrainingSet) -> tuple[list[Layer], float]:
+        """Divide a student's logits so that it is no less confident than the plain one.
+
+        A teacher that averages many opinions is often less sure than right, and its student
+        inherits that. The labels cannot show it, for the teacher knows them; the plain student
+        can, since its own confidence was checked on labels it had not seen. A student that is to
+        be better than the plain one has no reason to be less confident than it.
+        """
+        if self.rows is None:
+            return layers, 1.0
+        temperature = matching_temperature(_logits(layers, training, self.rows), self.confidence)
+        kind, arrays = layers[-1]
+        last = Layer(kind, tuple(array / temperature for array in arrays))
+        return [*layers[:-1], last], temperature
+
+    def shortfall(self) -> str | None:
+        """Say by how much the teachers are worse than the plain student, beyond two errors."""
+        if len(self.weight) < _FEWEST_HELD:
+            return None
+        weight = self.weight / self.weight.sum()
+        difference = self.teacher_log_loss - self.log_loss
+        mean = float(weight @ difference)
+        error = float(np.sqrt(np.square(weight) @ np.square(difference - mean)))
+        if mean <= 2 * error:
+            return None
+        return (
+            f"on {len(weight)} rows their log-loss is {weight @ self.teacher_log_loss:.3f}, that "
+            f"of a plain student that never saw these rows {weight @ self.log_loss:.3f}"
+        )
+
+
+def control_rows(training: TrainingSet, rng: np.random.RandomState) -> TrainingSet:
+    """Return the labelled rows alone, some of them held out: what the control is trained on."""
+    held = training.held_out
+    learnt = np.arange(training.n_real)
+    if held is None:
+        learnt, kept = split_rows(training.label[: training.n_real], _HELD_SHARE, rng)
+        known = training.soft_weight[kept, None] > 0
+        held = HeldOut(
+            training.X[kept],
+            training.label[kept],
+            training.hard_weight[kept],
+            np.where(known, training.proba[kept], np.nan),
+        )
+    return replace(
+        training,
+        X=training.X[learnt],
+        proba=training.proba[learnt],
+        label=training.label[learnt],
+        soft_weight=np.zeros(len(learnt)),
+        hard_weight=training.hard_weight[learnt] / training.hard_weight[learnt].mean(),
+        held_out=held,
+        n_real=len(learnt),
+        n_synthetic=0,
+    )
+
+
+def read_control(layers: list[Layer], control: TrainingSet, training: TrainingSet) -> Control:
+    """Ask the trained control about the rows kept from it and about the synthetic ones."""
+    held = control.held_out
+    assert held is not None
+    log_proba = log_softmax(_logits(layers, training, held.X), axis=1)
+    answered = np.flatnonzero(np.isfinite(held.proba).all(axis=1))
+    rows, confidence = None, 0.0
+    if training.n_synthetic >= _FEWEST_ROWS:
+        first = len(training.X) - training.n_synthetic
+        n = min(training.n_synthetic, _MOST_ROWS)
+        rows = training.X[np.linspace(first, len(training.X) - 1, n).astype(int)]
+        own = fit_temperature(log_proba, held.label, held.weight, pseudo_count=1.0)
+        confidence = mean_confidence(_logits(layers, training, rows), own)
+    return Control(
+        rows=rows,
+        confidence=confidence,
+        log_loss=-log_proba[answered, held.label[answered]],
+        teacher_log_loss=_log_loss_at_best(held, answered),
+        weight=held.weight[answered],
+    )
+
+
+def _log_loss_at_best(held: HeldOut, rows: np.ndarray) -> np.ndarray:
+    """Return the log-loss of soft targets at the temperature that suits them best."""
+    if not len(rows):
+        return np.zeros(0)
+    log_proba = np.log(np.maximum(held.proba[rows], _FLOOR))
+    temperature = fit_temperature(log_proba, held.label[rows], held.weight[rows])
+    return -log_softmax(log_proba / temperature, axis=1)[np.arange(len(rows)), held.label[rows]]
+
+
+def _logits(layers: list[Layer], training: TrainingSet, Z: np.ndarray) -> Any:
+    """Return the logits of frozen layers on prepared rows, in float64."""
+    if training.encoding is not None:
+        Z = training.encoding.encode(Z)
+    return Forward([], layers, np.dtype(np.float64))(np.array(Z, dtype=np.float64))

@@ -1,0 +1,221 @@
+"""Many answers to one: how teachers are weighed, and the space in which they are averaged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+
+__all__ = [
+    "RULES",
+    "Pooled",
+    "check_teacher_weights",
+    "confidence_weights",
+    "mean_answer",
+    "pool",
+    "to_proba",
+    "validation_weights",
+]
+
+# Rules that weigh teachers by the labels, in place of given numbers.
+RULES = ("validation", "confidence")
+# A label that a teacher excludes costs this much, not infinitely much.
+_FLOOR = 1e-7
+
+
+@dataclass
+class Pooled:
+    """What the teachers say together about the rows of `fit`.
+
+    Attributes
+    ----------
+    proba : float array of shape (n, k)
+        The pooled probabilities; uniform where nobody answered.
+    known : bool array of shape (n,)
+        Rows about which a teacher of positive weight said something.
+    weights : float array of shape (n_teachers,)
+        The weights for rows without a label; they sum to 1.
+    """
+
+    proba: np.ndarray
+    known: np.ndarray
+    weights: np.ndarray
+
+
+def check_teacher_weights(teacher_weights: Any, n_teachers: int) -> np.ndarray | str:
+    """Return a rule by its name, or one weight for each teacher; they sum to 1."""
+    if teacher_weights is None:
+        return np.full(n_teachers, 1 / n_teachers)
+    if isinstance(teacher_weights, str) and teacher_weights in RULES:
+        return teacher_weights
+    try:
+        weights = np.asarray(teacher_weights, dtype=np.float64)
+    except (TypeError, ValueError):
+        weights = np.empty(0)
+    if weights.shape != (n_teachers,) or not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError(
+            f"teacher_weights must be None, {' or '.join(map(repr, RULES))}, or {n_teachers} "
+            f"finite numbers >= 0, one for each teacher; got {teacher_weights!r}."
+        )
+    if not weights.any():
+        raise ValueError("teacher_weights must hold at least one positive number; all are zero.")
+    return weights / weights.sum()
+
+
+def to_proba(values: np.ndarray, space: str) -> np.ndarray:
+    """Return probabilities from a mean of probabilities or of logits."""
+    if space == "logits":
+        values = np.exp(values - values.max(axis=1, keepdims=True))
+    return values / values.sum(axis=1, keepdims=True)
+
+
+def pool(
+    answers: Sequence[np.ndarray],
+    weights: np.ndarray | str,
+    averaging: str,
+    code: np.ndarray,
+    sample_weight: np.ndarray | None = None,
+) -> Pooled:
+    """Weigh the answers by numbers or by a rule, and average them.
+
+    Parameters
+    ----------
+    answers : sequence of n_teachers float arrays of shape (n, k)
+        Probabilities or logits; a row of NaN is one that a teacher cannot answer.
+    weights : array of shape (n_teachers,) or str
+        From :func:`check_teacher_weights`.
+    averaging : {"logits", "proba"}
+        The space of the answers.
+    code : int array of shape (n,)
+        Labels as columns.
+    sample_weight : float array of shape (n,), default=None
+        Weights of the rows.
+
+    Returns
+    -------
+    pooled : Pooled
+    """
+    n_teachers = len(answers)
+    equal = np.full(n_teachers, 1 / n_teachers)
+    if not isinstance(weights, str):
+        return Pooled(*mean_answer(answers, weights, averaging), weights)
+    if weights == "confidence":
+        by_row = confidence_weights(answers, averaging, code)
+        return Pooled(*mean_answer(answers, by_row, averaging), equal)
+    learnt = validation_weights(answers, averaging, code, sample_weight)
+    return Pooled(*mean_answer(answers, learnt, averaging), learnt)
+
+
+def mean_answer(
+    answers: Sequence[np.ndarray], weights: np.ndarray, averaging: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weighted mean as probabilities, and the rows that have one.
+
+    ``weights`` holds a number for each teacher, or has shape (n_teachers, n). A teacher without an
+    answer leaves its weight to the others.
+    """
+    total = np.zeros_like(answers[0])
+    share = np.zeros(len(total))
+    for answer, weight in zip(answers, weights, strict=True):
+        own = np.where(np.isfinite(answer).all(axis=1), weight, 0.0)
+        total += np.where(own[:, None] > 0, own[:, None] * answer, 0.0)
+        share += own
+    known = share > 0
+    total[known] /= share[known, None]
+    total[~known] = 0.0 if averaging == "logits" else 1.0
+    return to_proba(total, averaging), known
+
+
+def confidence_weights(
+    answers: Sequence[np.ndarray], averaging: str, code: np.ndarray
+) -> np.ndarray:
+    r"""Weigh the teachers row by row: less, the less a teacher expects the row's label.
+
+    .. math:: w_k = \frac{1}{K - 1} \left( 1 - \frac{e^{c_k}}{\sum_j e^{c_j}} \right)
+
+    with the log-loss :math:`c_k` of teacher k on the row (Zhang, Chen & Wang, "Confidence-Aware
+    Multi-Teacher Knowledge Distillation", ICASSP 2022).
+
+    Returns
+    -------
+    weights : float array of shape (n_teachers, n)
+        Columns sum to 1.
+    """
+    if len(answers) == 1:
+        return np.ones((1, len(code)))
+    losses = np.stack([-_log_proba_of(answer, averaging, code) for answer in answers])
+    # Where a teacher has no answer any number serves: its weight goes to the others.
+    return (1 - softmax(np.nan_to_num(losses, posinf=np.inf), axis=0)) / (len(answers) - 1)
+
+
+def _log_proba_of(answer: np.ndarray, averaging: str, code: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the probability that a teacher gives each row's label."""
+    rows = np.arange(len(code))
+    if averaging == "logits":
+        return log_softmax(answer, axis=1)[rows, code]
+    return np.log(np.maximum(answer[rows, code], _FLOOR))
+
+
+def validation_weights(
+    answers: Sequence[np.ndarray],
+    averaging: str,
+    code: np.ndarray,
+    sample_weight: np.ndarray | None = None,
+) -> np.ndarray:
+    """Find the weights whose average has the lowest log-loss on the labels.
+
+    The problem is convex in both spaces. Equal weights and the best single teacher are candidates
+    in any case, so the answer is not worse than either on these rows.
+
+    Returns
+    -------
+    weights : float array of shape (n_teachers,)
+        They sum to 1.
+    """
+    n_teachers = len(answers)
+    used = np.logical_and.reduce([np.isfinite(answer).all(axis=1) for answer in answers])
+    row_weight = np.ones(len(code)) if sample_weight is None else sample_weight
+    used &= row_weight > 0
+    equal = np.full(n_teachers, 1 / n_teachers)
+    if n_teachers == 1 or not used.any():
+        return equal
+    row_weight = row_weight[used] / row_weight[used].sum()
+    loss = (_logit_pool_loss if averaging == "logits" else _proba_pool_loss)(
+        np.stack([answer[used] for answer in answers]), code[used], row_weight
+    )
+    found = minimize(
+        loss,
+        equal,
+        jac=True,
+        method="SLSQP",
+        bounds=[(0, 1)] * n_teachers,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like},
+    ).x.clip(min=0)
+    candidates = [equal, found / found.sum(), *np.eye(n_teachers)]
+    return min(candidates, key=lambda w: float(loss(w)[0]))
+
+
+def _proba_pool_loss(answers: np.ndarray, code: np.ndarray, row_weight: np.ndarray) -> Any:
+    """Return the log-loss of a mean of probabilities, and its gradient, as a function."""
+    at_label = np.maximum(answers[:, np.arange(len(code)), code], _FLOOR)
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        mixed = np.maximum(weights @ at_label, _FLOOR)
+        return -float(row_weight @ np.log(mixed)), -at_label @ (row_weight / mixed)
+
+    return loss
+
+
+def _logit_pool_loss(answers: np.ndarray, code: np.ndarray, row_weight: np.ndarray) -> Any:
+    """Return the log-loss of a mean of logits, and its gradient, as a function."""
+    rows = np.arange(len(code))
+    at_label = answers[:, rows, code]
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        log_proba = log_softmax(np.tensordot(weights, answers, axes=1), axis=1)
+        expected = np.einsum("nk,mnk->mn", np.exp(log_proba), answers)
+        return -float(row_weight @ log_proba[rows, code]), (expected - at_label) @ row_weight
+
+    return loss

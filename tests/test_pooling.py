@@ -1,0 +1,120 @@
+"""Laws of pooling: weights given, learnt on labels, or drawn row by row."""
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from skdistill._pooling import (
+    check_teacher_weights,
+    confidence_weights,
+    mean_answer,
+    pool,
+    validation_weights,
+)
+
+RNG = np.random.default_rng(0)
+N, K = 400, 3
+CODE = RNG.integers(K, size=N)
+HINT = np.eye(K)[CODE]
+LOGITS = [RNG.normal(size=(N, K)) + strength * HINT for strength in (0.5, 1.0, 2.0)]
+ANSWERS = {"logits": LOGITS, "proba": [softmax(z, axis=1) for z in LOGITS]}
+
+
+def log_loss(proba, weight=None):
+    return np.average(-np.log(proba[np.arange(N), CODE]), weights=weight)
+
+
+@pytest.mark.parametrize("bad", [[1.0], [1, -1], [1, np.nan], "equal", [[1, 2]], [1, 2, 3]])
+def test_bad_teacher_weights(bad):
+    with pytest.raises(ValueError, match="None, 'validation' or 'confidence', or 2 finite numbers"):
+        check_teacher_weights(bad, 2)
+
+
+def test_teacher_weights_sum_to_one_and_are_not_all_zero():
+    np.testing.assert_array_equal(check_teacher_weights([3, 1], 2), [0.75, 0.25])
+    np.testing.assert_array_equal(check_teacher_weights(None, 4), [0.25] * 4)
+    with pytest.raises(ValueError, match="at least one positive"):
+        check_teacher_weights([0, 0], 2)
+
+
+def test_rules_pass_by_their_name():
+    assert check_teacher_weights("validation", 2) == "validation"
+    assert check_teacher_weights("confidence", 2) == "confidence"
+
+
+@pytest.mark.parametrize("averaging", ["logits", "proba"])
+def test_learnt_weights_are_the_best_of_a_fine_grid(averaging):
+    answers = ANSWERS[averaging]
+    learnt = validation_weights(answers, averaging, CODE)
+    assert learnt.sum() == pytest.approx(1)
+    assert (learnt >= 0).all()
+    grid = [
+        np.array([a, b, 1 - a - b])
+        for a in np.linspace(0, 1, 21)
+        for b in np.linspace(0, 1 - a, 21)
+    ]
+    losses = [log_loss(mean_answer(answers, w, averaging)[0]) for w in grid]
+    assert log_loss(mean_answer(answers, learnt, averaging)[0]) <= min(losses) + 1e-9
+
+
+@pytest.mark.parametrize("averaging", ["logits", "proba"])
+def test_learnt_weights_are_no_worse_than_the_best_teacher_or_the_mean(averaging):
+    answers = [*ANSWERS[averaging], ANSWERS[averaging][0][::-1].copy()]
+    loss = log_loss(pool(answers, "validation", averaging, CODE).proba)
+    singles = [log_loss(mean_answer([a], np.ones(1), averaging)[0]) for a in answers]
+    equal = log_loss(mean_answer(answers, np.full(4, 0.25), averaging)[0])
+    assert loss <= min(*singles, equal) + 1e-12
+
+
+def test_one_teacher_among_guesses_gets_all_the_weight():
+    guess = np.full((N, K), 1 / K)
+    oracle = 0.9 * HINT + 0.1 / K
+    np.testing.assert_allclose(
+        validation_weights([guess, oracle, guess], "proba", CODE), [0, 1, 0], atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("averaging", ["logits", "proba"])
+def test_weights_of_rows_act_as_repeated_rows(averaging):
+    answers, weight = ANSWERS[averaging], RNG.integers(0, 3, size=N)
+    repeated = np.repeat(np.arange(N), weight)
+    np.testing.assert_allclose(
+        validation_weights(answers, averaging, CODE, weight.astype(float)),
+        validation_weights([a[repeated] for a in answers], averaging, CODE[repeated]),
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("averaging", ["logits", "proba"])
+def test_confidence_weights_against_numpy(averaging):
+    weights = confidence_weights(ANSWERS[averaging], averaging, CODE)
+    at_label = np.stack([p[np.arange(N), CODE] for p in ANSWERS["proba"]])
+    share = (1 / at_label) / (1 / at_label).sum(axis=0)
+    np.testing.assert_allclose(weights, (1 - share) / 2, rtol=1e-12)
+    np.testing.assert_allclose(weights.sum(axis=0), 1)
+    # The teacher that expects the label most has the largest weight.
+    np.testing.assert_array_equal(weights.argmax(axis=0), at_label.argmax(axis=0))
+
+
+@pytest.mark.parametrize("rule", ["validation", "confidence"])
+def test_one_teacher_has_the_whole_weight(rule):
+    pooled = pool(ANSWERS["proba"][:1], rule, "proba", CODE)
+    np.testing.assert_allclose(pooled.proba, ANSWERS["proba"][0])
+    np.testing.assert_array_equal(pooled.weights, [1.0])
+
+
+@pytest.mark.parametrize("weights", ["validation", "confidence", "equal"])
+@pytest.mark.parametrize("averaging", ["logits", "proba"])
+def test_a_teacher_without_an_answer_leaves_its_weight_to_the_others(weights, averaging):
+    weights = np.full(3, 1 / 3) if weights == "equal" else weights
+    answers = [a.copy() for a in ANSWERS[averaging]]
+    answers[0][:5] = np.nan
+    for a in answers:
+        a[5] = np.nan
+    pooled = pool(answers, weights, averaging, CODE)
+    assert pooled.known.sum() == N - 1
+    np.testing.assert_allclose(pooled.proba[5], 1 / K)
+    np.testing.assert_allclose(pooled.proba.sum(axis=1), 1)
+    if not isinstance(weights, str):
+        two = mean_answer(ANSWERS[averaging][1:], np.full(2, 0.5), averaging)[0]
+        np.testing.assert_allclose(pooled.proba[:5], two[:5])
