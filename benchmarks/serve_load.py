@@ -17,6 +17,7 @@ Linux, which tells what a process has loaded.
 
 import argparse
 import http.client
+import itertools
 import json
 import re
 import subprocess
@@ -54,12 +55,14 @@ class Query(NamedTuple):
     path: str = "/predict"
 
 
-class Sample(NamedTuple):
-    """One request: its kind, how long it took, and what was wrong with the answer."""
+class Answer(NamedTuple):
+    """One request: its kind, how long it took, and what came back; status 0 is nothing."""
 
     kind: str
     seconds: float
-    wrong: str
+    query: Query
+    status: int
+    content: bytes
 
 
 class Pool:
@@ -80,25 +83,25 @@ class Pool:
         cells[rng.integers(N_FEATURES)] = cell
         return Query(422, f'{{"rows": [[{", ".join(filter(None, cells))}]]}}')
 
-    def check(self, query: Query, status: int, content: bytes) -> str:
+    def check(self, answer: Answer) -> str:
         """Say what is wrong with an answer, or nothing."""
-        if status != query.status:
-            return f"status {status} and not {query.status}: {content[:80]!r}"
+        query = answer.query
+        if answer.status != query.status:
+            return f"status {answer.status} and not {query.status}: {answer.content[:80]!r}"
         if query.rows is None:
-            return "" if content else "no explanation"
-        answer, X = json.loads(content), self.X[query.rows]
-        if answer["labels"] != self.student.predict(X).tolist():
+            return "" if answer.content else "no explanation"
+        found, X = json.loads(answer.content), self.X[query.rows]
+        if found["labels"] != self.student.predict(X).tolist():
             return "wrong labels"
-        proba = np.array(answer["probabilities"])
+        proba = np.array(found["probabilities"])
         close = np.allclose(proba, self.student.predict_proba(X), rtol=0, atol=1e-12)
         return "" if close else "wrong probabilities"
 
 
-def chunks(n: int, size: int) -> Iterator[bytes]:
-    """Yield a body whose length is not announced."""
-    for _ in range(n):
-        yield b" " * size
-
+# A list is sent in chunks, so that its length is not announced.
+HUGE, CHUNKS = b" " * 20_000_000, [b" " * (1 << 16)] * 300
+# How many different questions a client asks, over and over.
+N_QUESTIONS = 200
 
 # How often each kind of request comes in the mix, and how it is made.
 MIX: dict[str, tuple[float, Callable[[Pool, np.random.Generator], Query]]] = {
@@ -117,9 +120,12 @@ MIX: dict[str, tuple[float, Callable[[Pool, np.random.Generator], Query]]] = {
     "no JSON type": (3, lambda pool, rng: pool.good(rng, 1)._replace(
         status=415, rows=None, headers={"Content-Type": "text/plain"})),
     "no such path": (2, lambda pool, rng: Query(404, "{}", path="/nothing")),
-    "huge, announced": (1, lambda pool, rng: Query(413, b" " * 20_000_000)),
-    "huge, in chunks": (1, lambda pool, rng: Query(413, chunks(300, 1 << 16))),
+    "huge, announced": (1, lambda pool, rng: Query(413, HUGE)),
+    "huge, in chunks": (1, lambda pool, rng: Query(413, CHUNKS)),
 }  # fmt: skip
+
+
+Draw = Callable[[Pool, np.random.Generator], tuple[str, Query]]
 
 
 def mixed(pool: Pool, rng: np.random.Generator) -> tuple[str, Query]:
@@ -170,49 +176,50 @@ def wait_for_port(process: subprocess.Popen[bytes], log: Path) -> int:
     raise SystemExit(f"The service did not start:\n{log.read_text()}")
 
 
-def client(port: int, pool: Pool, draw: Callable[..., Any], seed: int, deadline: float,
-           samples: list[Sample]) -> None:  # fmt: skip
+def client(
+    port: int, questions: list[tuple[str, Query]], deadline: float, answers: list[Answer]
+) -> None:
     """Ask one question after the other over one connection until time is up."""
-    rng = np.random.default_rng(seed)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    while time.monotonic() < deadline:
-        kind, query = draw(pool, rng)
+    for kind, query in itertools.cycle(questions):
+        if time.monotonic() > deadline:
+            break
         method = "GET" if query.body is None else "POST"
         start = time.perf_counter()
         try:
             connection.request(method, query.path, query.body, query.headers)
             response = connection.getresponse()
-            content = response.read()
-            seconds = time.perf_counter() - start
-            wrong = pool.check(query, response.status, content)
+            status, content = response.status, response.read()
         except (OSError, http.client.HTTPException) as error:
-            seconds, wrong = time.perf_counter() - start, repr(error)
+            status, content = 0, repr(error).encode()
             connection.close()
-        samples.append(Sample(kind, seconds, wrong))
+        answers.append(Answer(kind, time.perf_counter() - start, query, status, content))
     connection.close()
 
 
-def play(port: int, pool: Pool, draw: Callable[..., Any], seconds: float, n_clients: int
-         ) -> tuple[list[Sample], float]:  # fmt: skip
-    """Let all clients ask at once; return what happened and how long it took."""
-    samples: list[Sample] = []
+def play(
+    port: int, pool: Pool, draw: Draw, seconds: float, n_clients: int
+) -> tuple[list[Answer], float]:
+    """Let all clients ask at once; return what came back and how long it took."""
+    rngs = np.random.default_rng(0).spawn(n_clients)
+    questions = [[draw(pool, rng) for _ in range(N_QUESTIONS)] for rng in rngs]
+    answers: list[Answer] = []
     start = time.monotonic()
     threads = [
-        threading.Thread(target=client, args=(port, pool, draw, i, start + seconds, samples))
-        for i in range(n_clients)
+        threading.Thread(target=client, args=(port, asked, start + seconds, answers))
+        for asked in questions
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return samples, time.monotonic() - start
+    return answers, time.monotonic() - start
 
 
-def summary(samples: list[Sample], elapsed: float) -> dict[str, float]:
+def summary(answers: list[Answer], elapsed: float) -> dict[str, float]:
     """Return requests per second, and the median and 99th percentile in milliseconds."""
-    times = 1e3 * np.array([sample.seconds for sample in samples])
-    p50, p99 = np.percentile(times, [50, 99])
-    return {"requests": len(samples), "per second": len(samples) / elapsed, "p50": p50, "p99": p99}
+    p50, p99 = 1e3 * np.percentile([answer.seconds for answer in answers], [50, 99])
+    return {"requests": len(answers), "per second": len(answers) / elapsed, "p50": p50, "p99": p99}
 
 
 def show(name: str, facts: dict[str, float]) -> None:
@@ -229,35 +236,36 @@ def peak(process: subprocess.Popen[bytes]) -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) * MEGABYTES
 
 
-def run(seconds: float, n_clients: int) -> tuple[dict[str, dict[str, float]], list[Sample]]:
-    """Play the three rounds; return their figures and the requests that went wrong."""
+ROUNDS: dict[str, Draw] = {
+    "/health": lambda pool, rng: ("/health", Query(200, path="/health", headers={})),
+    "one row": lambda pool, rng: ("one row", pool.good(rng, 1)),
+    "the mix": mixed,
+}
+
+
+def run(seconds: float, n_clients: int) -> tuple[dict[str, dict[str, float]], list[str]]:
+    """Play the rounds; return their figures and all that went wrong."""
     student, X = make_student()
-    pool = Pool(student, X)
-    rounds: dict[str, Callable[..., Any]] = {
-        "/health": lambda pool, rng: ("/health", Query(200, path="/health", headers={})),
-        "one row": lambda pool, rng: ("one row", pool.good(rng, 1)),
-        "the mix": mixed,
-    }
-    figures, wrong = {}, []
+    pool, figures, wrong = Pool(student, X), {}, []
     with tempfile.TemporaryDirectory() as folder:
-        student.save(Path(folder) / "student.safetensors")
-        with service(Path(folder) / "student.safetensors") as (process, port):
+        path = Path(folder) / "student.safetensors"
+        student.save(path)
+        with service(path) as (process, port):
             print(f"{'':22}{'requests':>10}{'per second':>12}{'p50, ms':>10}{'p99, ms':>10}")
-            for name, draw in rounds.items():
+            for name, draw in ROUNDS.items():
                 before = peak(process)
-                samples, elapsed = play(port, pool, draw, seconds, n_clients)
-                figures[name] = summary(samples, elapsed)
+                answers, elapsed = play(port, pool, draw, seconds, n_clients)
+                figures[name] = summary(answers, elapsed)
                 show(name, figures[name])
-                wrong += [sample for sample in samples if sample.wrong]
+                wrong += [f"{a.kind}: {w}" for a in answers if (w := pool.check(a))]
             for kind in MIX:
-                of_kind = [sample for sample in samples if sample.kind == kind]
-                if of_kind:
+                if of_kind := [answer for answer in answers if answer.kind == kind]:
                     show(f"  {kind}", summary(of_kind, elapsed))
             print(f"peak memory {before:.0f} MB before the mix, {peak(process):.0f} MB after")
             has_torch = "torch" in Path(f"/proc/{process.pid}/maps").read_text()
             print(f"torch in the service: {'yes' if has_torch else 'no'}")
             if process.poll() is not None or has_torch:
-                wrong.append(Sample("service", 0.0, "it ended, or it loaded torch"))
+                wrong.append("the service ended, or loaded torch")
     return figures, wrong
 
 
@@ -275,8 +283,8 @@ def main() -> None:
     print(f"{options.clients} clients, rounds of {options.seconds:g} seconds")
     figures, wrong = run(options.seconds, options.clients)
     print(f"wrong answers and broken connections: {len(wrong)}")
-    for sample in wrong[:10]:
-        print(f"  {sample.kind}: {sample.wrong}")
+    for text in wrong[:10]:
+        print(f"  {text}")
     if options.json:
         options.json.write_text(json.dumps({"versions": versions, "rounds": figures}, indent=1))
     sys.exit(bool(wrong))
