@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import Tags, check_random_state, get_tags
@@ -470,6 +469,9 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     def _name_teachers(self, rows: Rows) -> list[Named]:
         """Name and check the teachers, make the default one, and settle the classes."""
         if self.teachers is None:
+            # Here, lest a process that only predicts load a package of trees.
+            from sklearn.ensemble import ExtraTreesClassifier
+
             # One encoder for all folds: each must take what is missing, or rare, in another.
             encoder = TabularEncoder().fit(rows.X, sample_weight=rows.weight)
             trees = ExtraTreesClassifier()

@@ -88,7 +88,7 @@ def test_eight_threads_get_the_right_answers(dtype):
     sys.setswitchinterval(1e-5)
     try:
         with ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(lambda s: student.predict_proba(X[s]), slices))
+            answers = list(pool.map(lambda s: student.predict_proba(X[s]), slices, timeout=60))
     finally:
         sys.setswitchinterval(interval)
     for part, answer in zip(slices, answers, strict=True):
