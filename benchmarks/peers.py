@@ -447,8 +447,10 @@ def _kept(task: Task, folder: str | None) -> PeerJob:
     """Run a task in a fresh process, or read what an earlier run of it stored."""
     path = None
     if folder:
-        options = joblib.hash((asdict(task), version("autogluon.tabular"), version("skdistill")))
-        path = Path(folder) / f"{task.name}.seed{task.seed}.{options[:8]}.joblib"
+        # A set's figures do not depend on which other sets were asked for.
+        options = {**asdict(task), "source": (task.source.kind, task.source.directory)}
+        token = joblib.hash((options, version("autogluon.tabular"), version("skdistill")))
+        path = Path(folder) / f"{task.name}.seed{task.seed}.{token[:8]}.joblib"
         if path.exists():
             return joblib.load(path)
     # AutoGluon keeps state in a process: loggers, seeds, changed defaults.
