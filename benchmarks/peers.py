@@ -247,6 +247,10 @@ class AutoGluon:
         clone = self.predictor.clone_for_deployment(str(path), model=model, return_clone=True)
         clone.persist([model], max_memory=None)
         self._clones.append(clone)
+        few = self.tables.X_test[:50]
+        given = clone.predict_proba(few, model=model)[list(self.classes)].to_numpy()
+        if not np.allclose(given, self.proba(few, model), atol=1e-5):
+            raise AssertionError(f"the clone of {row} answers differently")
         sizes = {"deployment": folder_bytes(path)}
         if row != TEACHER:
             sizes["model"] = folder_bytes(path / "models" / model)
