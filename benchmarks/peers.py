@@ -415,7 +415,7 @@ def print_set(name: str, result: dict[str, Any]) -> None:
     """Print the rows of one set."""
     print(f"\n{name}")
     print(
-        f"  {'row':<28}{'log-loss':>9}{'AUC':>8}{'accuracy':>9}{'fit s':>8}{'CPU s':>8}"
+        f"  {'row':<34}{'log-loss':>9}{'AUC':>8}{'accuracy':>9}{'fit s':>8}{'CPU s':>8}"
         f"{'1 row us':>10}{'p99':>9}  {'share %: log-loss/AUC/accuracy':<32}bytes"
     )
     for row, value in result["rows"].items():
@@ -423,7 +423,7 @@ def print_set(name: str, result: dict[str, Any]) -> None:
         times = [value.get(word, float("nan")) for word in ("seconds", "cpu_seconds")]
         calls = [value.get(word, float("nan")) for word in ("one_row_us", "one_row_p99_us")]
         print(
-            f"  {row:<28}{scores[0]:>9.4f}{scores[1]:>8.4f}{scores[2]:>9.4f}{times[0]:>8.1f}"
+            f"  {row:<34}{scores[0]:>9.4f}{scores[1]:>8.4f}{scores[2]:>9.4f}{times[0]:>8.1f}"
             f"{times[1]:>8.1f}{calls[0]:>10.0f}{calls[1]:>9.0f}  "
             f"{_shares(result['comparisons'].get(row)):<32}{value.get('file_bytes', '')}"
         )
