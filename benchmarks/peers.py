@@ -17,7 +17,7 @@ errors are those of quality.py. One-row times are of models held in memory, call
 
 For two classes AutoGluon's distilled students are regressions, and LightGBM's answers leave the
 range from 0 to 1. Such a student has two rows: "as answered" is cut off at 0 and 1, the row
-without these words is mapped into the range in the way that is kindest to its log-loss.
+without these words is mapped into the range in a way that is kind to its log-loss.
 """
 
 import argparse
@@ -260,8 +260,8 @@ class AutoGluon:
 def _into_range(proba: np.ndarray) -> np.ndarray:
     """Map what leaves 0 to 1 by AutoGluon's own remapping, which keeps the order of the rows.
 
-    It is called with the bound that suits the smoothed labels and AutoGluon's log-loss best; the
-    bound that AutoGluon names, 1e-7, would be far worse for it.
+    It is called with the bound of the smoothed labels, which log-loss forgives; AutoGluon's own
+    default, 1e-7, makes each sure error as costly as cutting the answers off.
     """
     from autogluon.core.utils.utils import normalize_pred_probas
 
