@@ -320,7 +320,7 @@ def _score_rows(metric: str, classes: np.ndarray, y: np.ndarray, proba: np.ndarr
 METRICS = ("log_loss", "roc_auc", "accuracy")
 
 
-def _over_seeds(jobs: Sequence[Job], metric: str, row: str) -> np.ndarray:
+def over_seeds(jobs: Sequence[Job], metric: str, row: str) -> np.ndarray:
     """Return a row's values on the test rows of all seeds."""
     return np.concatenate(
         [_score_rows(metric, job.classes, job.split.y_test, job.answers[row].proba) for job in jobs]
@@ -349,7 +349,7 @@ def compare(jobs: Sequence[Job], config: str, metric: str) -> dict[str, float | 
     Differences are oriented so that more is better.
     """
     groups = np.concatenate([job.split.test_index for job in jobs])
-    student, ensemble = (_over_seeds(jobs, metric, row) for row in (config, "ensemble"))
+    student, ensemble = (over_seeds(jobs, metric, row) for row in (config, "ensemble"))
     plain = _plain_over_seeds(jobs, metric, config)
     gap, gap_error = paired_difference(ensemble, plain, groups=groups)
     gain, gain_error = paired_difference(student, plain, groups=groups)
@@ -412,7 +412,7 @@ def summarise_set(jobs: Sequence[Job]) -> dict[str, Any]:
         if not all(row in job.answers for job in jobs):
             continue
         answers = [job.answers[row] for job in jobs]
-        scores = {metric: float(_over_seeds(jobs, metric, row).mean()) for metric in METRICS}
+        scores = {metric: float(over_seeds(jobs, metric, row).mean()) for metric in METRICS}
         rows[row] = {
             **scores,
             "log_loss": -scores["log_loss"],
