@@ -14,8 +14,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skdistill._adapter import Teacher, as_teacher, learns_codes
+from skdistill._pooling import check_teacher_weights, to_proba
 from skdistill._roster import Named, check_fitted, is_frozen, name_teachers
-from skdistill._targets import Ensemble, check_teacher_weights, resolve_averaging, to_proba
+from skdistill._targets import Ensemble, resolve_averaging
 from skdistill._torch_student import TorchStudent
 from skdistill.student import StudentClassifier
 from skdistill.teachers import TeachersLeftBehind
@@ -238,9 +239,19 @@ def find_faculty(distilled: Distilled, X: Any, teachers: Any = None) -> Faculty:
             (n.name, _adapters(n, fitted, classes, X))
             for n, fitted in zip(named, model.teachers_, strict=True)
         ]
-    weights = check_teacher_weights(getattr(model, "teacher_weights", None), len(named))
+    weights = _weights_of(model, len(named))
     averaging = resolve_averaging(getattr(model, "averaging", "auto"), named)
     return Faculty(members, weights, averaging, _in_sample(distilled, named))
+
+
+def _weights_of(model: Any, n_teachers: int) -> np.ndarray:
+    """Return the weights that `fit` settled on; for other teachers those of the parameter."""
+    learnt = getattr(model, "teacher_weights_", None)
+    if learnt is not None and len(learnt) == n_teachers:
+        return learnt
+    weights = check_teacher_weights(getattr(model, "teacher_weights", None), n_teachers)
+    # A rule has no labels to go by here.
+    return np.full(n_teachers, 1 / n_teachers) if isinstance(weights, str) else weights
 
 
 def _kept(distilled: Distilled) -> list[Named]:

@@ -40,6 +40,20 @@ def proba_by_role(student, X, teachers=None):
     return {c.name: c.proba for c in find_faculty(distilled, X, teachers).contenders(X)}
 
 
+def test_the_ensemble_has_the_weights_that_fit_learnt(data):
+    X, y = data
+    few = RandomForestClassifier(3, max_depth=1, random_state=0)
+    fitted = quick([LogisticRegression(), few], cv=3, teacher_weights="validation").fit(X, y)
+    heavy, light = fitted.teacher_weights_
+    assert heavy > light + 0.1
+    proba = proba_by_role(fitted, X)
+    by_hand = heavy * proba["logisticregression"] + light * proba["randomforestclassifier"]
+    np.testing.assert_allclose(proba["ensemble"], by_hand, atol=1e-12)
+    # Other teachers than those of fit: the rule has no labels here.
+    one = proba_by_role(fitted, X, [fitted_teacher(X, y)])
+    assert set(one) >= {"logisticregression", "ensemble"}
+
+
 def test_a_student_is_found_in_what_holds_it(data, teachers):
     X, y = data
     model = quick(teachers, max_epochs=2)

@@ -278,6 +278,8 @@ def test_the_service_stands_its_load():
     rounds = dict(re.findall(r"^ *(.+?)  +([\d,]+)  +[\d,]+ +[\d.]+ +[\d.]+$", printed, re.M))
     assert set(rounds) >= {"/health", "the mix", "one row", "2 to 200 rows"}
     assert all(int(count.replace(",", "")) > 0 for count in rounds.values())
+
+
 def test_a_report_says_whether_it_was_worth_it():
     printed = run("plot_9_was_it_worth_it.py")
     assert "2,000 held-out rows, 2 classes" in printed
