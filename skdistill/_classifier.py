@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.ensemble import ExtraTreesClassifier, VotingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import Tags, check_random_state, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdistill._inputs import TabularEncoder
@@ -234,6 +235,13 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     classes_: np.ndarray
     n_features_in_: int
     student_: "StudentClassifier | TorchStudent"
+    # scikit-learn's developer guide tells other packages to set these two for the link in the
+    # HTML representation, underscores notwithstanding.
+    _doc_link_module = "skdistill"
+    _doc_link_template = (
+        "https://skdistill.readthedocs.io/en/latest/generated/"
+        "{estimator_module}.{estimator_name}.html"
+    )
 
     def __init__(
         self,
@@ -810,6 +818,15 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         if isinstance(self.teachers, list | tuple):
             readers += [t[1] if isinstance(t, tuple) and len(t) == 2 else t for t in self.teachers]
         return readers
+
+    # The hook by which an estimator says how it is drawn, and the only one. The block is made by a
+    # public class that draws its members side by side; where anything fails, scikit-learn draws
+    # the plain block.
+    @available_if(lambda self: bool(self.teachers) and isinstance(self.teachers, list | tuple))
+    def _sk_visual_block_(self) -> Any:
+        """Draw the teachers side by side."""
+        named = name_teachers(self.teachers)
+        return VotingClassifier([(n.name, n.estimator) for n in named])._sk_visual_block_()
 
     def __copy__(self) -> Self:
         """Copy shallowly, teachers included; only pickles leave them behind."""
