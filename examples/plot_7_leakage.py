@@ -63,7 +63,7 @@ for seed in range(N_DRAWS):
 
 figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
 colours = ["#D55E00", "#E69F00", "#0072B2"]
-for row, (name, scores) in enumerate(accuracy.items()):
+for row, scores in enumerate(accuracy.values()):
     jitter = np.linspace(-0.18, 0.18, N_DRAWS)
     ax.plot(scores, row + jitter, "o", color=colours[row], alpha=0.4)
     error = np.std(scores, ddof=1) / np.sqrt(N_DRAWS)
