@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from skdistill import augment, losses, metrics, onnx, teachers
     from skdistill._artefact import BadArtefactError, UnsupportedFormatError
     from skdistill._classifier import DistilledClassifier
+    from skdistill._report import distillation_report
+    from skdistill._report_view import DistillationReport
     from skdistill._torch_student import TorchStudent
     from skdistill._tuning import DistilledClassifierCV
     from skdistill._versions import SkdistillVersionWarning
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BadArtefactError",
     "CallableTeacher",
+    "DistillationReport",
     "DistilledClassifier",
     "DistilledClassifierCV",
     "SkdistillVersionWarning",
@@ -32,6 +35,7 @@ __all__ = [
     "UnsupportedFormatError",
     "__version__",
     "augment",
+    "distillation_report",
     "losses",
     "metrics",
     "onnx",
@@ -41,6 +45,7 @@ __all__ = [
 _HOME = {
     "BadArtefactError": "_artefact",
     "CallableTeacher": "teachers",
+    "DistillationReport": "_report_view",
     "DistilledClassifier": "_classifier",
     "DistilledClassifierCV": "_tuning",
     "SkdistillVersionWarning": "_versions",
@@ -49,6 +54,7 @@ _HOME = {
     "TorchStudent": "_torch_student",
     "TorchTeacher": "teachers",
     "UnsupportedFormatError": "_artefact",
+    "distillation_report": "_report",
 }
 _SUBMODULES = ("augment", "losses", "metrics", "onnx", "teachers")
 

@@ -34,7 +34,7 @@ from skdistill.teachers import (
     numeric_array,
 )
 
-__all__ = ["Teacher", "as_teacher", "fit_teacher"]
+__all__ = ["Teacher", "as_teacher", "fit_teacher", "learns_codes"]
 
 PROBA_FLOOR = 1e-7
 
@@ -248,6 +248,22 @@ def _n_rows(X: Any) -> int:
 def _comes_from(estimator: Any, *packages: str) -> bool:
     """Say whether a class of the estimator lives in one of the packages, without importing them."""
     return any(kind.__module__.partition(".")[0] in packages for kind in type(estimator).__mro__)
+
+
+def learns_codes(estimator: Any) -> bool:
+    """Say whether a teacher that `fit_teacher` fitted knows codes 0, 1, ... in place of labels.
+
+    Parameters
+    ----------
+    estimator : object
+        A teacher; of a Pipeline the last step counts.
+
+    Returns
+    -------
+    learns_codes : bool
+        True for XGBoost and skorch.
+    """
+    return _comes_from(split_steps(estimator)[1], "skorch", "xgboost")
 
 
 def as_teacher(
