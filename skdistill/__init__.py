@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from skdistill import augment, losses, metrics, onnx, teachers
+    from skdistill._agreement_display import AgreementDisplay
     from skdistill._artefact import BadArtefactError, UnsupportedFormatError
     from skdistill._classifier import DistilledClassifier
+    from skdistill._distillation_display import DistillationDisplay
     from skdistill._report import distillation_report
     from skdistill._report_view import DistillationReport
+    from skdistill._sweep_display import SweepDisplay
     from skdistill._torch_student import TorchStudent
+    from skdistill._training_curve_display import TrainingCurveDisplay
     from skdistill._tuning import DistilledClassifierCV
     from skdistill._versions import SkdistillVersionWarning
     from skdistill.student import StudentClassifier
@@ -22,16 +26,20 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "AgreementDisplay",
     "BadArtefactError",
     "CallableTeacher",
+    "DistillationDisplay",
     "DistillationReport",
     "DistilledClassifier",
     "DistilledClassifierCV",
     "SkdistillVersionWarning",
     "StudentClassifier",
+    "SweepDisplay",
     "TeachersLeftBehind",
     "TorchStudent",
     "TorchTeacher",
+    "TrainingCurveDisplay",
     "UnsupportedFormatError",
     "__version__",
     "augment",
@@ -43,16 +51,20 @@ __all__ = [
 ]
 
 _HOME = {
+    "AgreementDisplay": "_agreement_display",
     "BadArtefactError": "_artefact",
     "CallableTeacher": "teachers",
+    "DistillationDisplay": "_distillation_display",
     "DistillationReport": "_report_view",
     "DistilledClassifier": "_classifier",
     "DistilledClassifierCV": "_tuning",
     "SkdistillVersionWarning": "_versions",
     "StudentClassifier": "student",
+    "SweepDisplay": "_sweep_display",
     "TeachersLeftBehind": "teachers",
     "TorchStudent": "_torch_student",
     "TorchTeacher": "teachers",
+    "TrainingCurveDisplay": "_training_curve_display",
     "UnsupportedFormatError": "_artefact",
     "distillation_report": "_report",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from skdistill._verdict import Comparison
 
-__all__ = ["DistillationReport", "ReportRow"]
+__all__ = ["DistillationReport", "ReportRow", "write_bytes"]
 
 _WIDTH = 96
 _NAME = 22
@@ -177,7 +178,7 @@ def _scaled(value: float | None, units: Sequence[tuple[float, str]]) -> str:
     return f"{number:.{digits}f} {unit}"
 
 
-def _bytes(value: int | None) -> str:
+def write_bytes(value: int | None) -> str:
     """Write a number of bytes."""
     return _scaled(value, [(1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B")])
 
@@ -199,7 +200,7 @@ _QUALITY: list[tuple[str, str, Callable[[Any], str]]] = [
 ]
 _COST: list[tuple[str, str, Callable[[Any], str]]] = [
     ("n_parameters", "parameters", _count),
-    ("n_bytes", "on disk", _bytes),
+    ("n_bytes", "on disk", write_bytes),
     ("latency_p50", "1 row p50", _seconds),
     ("latency_p99", "1 row p99", _seconds),
     ("rows_per_second", "rows/s", lambda value: f"{value:,.0f}"),
@@ -266,8 +267,10 @@ def _said(lines: Sequence[tuple[str, Sequence[str]]]) -> str:
 
 
 def _wrapped(text: str, first: str, other: str) -> str:
-    """Wrap a sentence to the width of the report."""
-    return textwrap.fill(text, _WIDTH, initial_indent=first, subsequent_indent=other)
+    """Wrap a sentence to the width of the report; an interval stays on one line."""
+    whole = re.sub(r"\[[^]]*\]", lambda interval: interval.group().replace(" ", "\0"), text)
+    filled = textwrap.fill(whole, _WIDTH, initial_indent=first, subsequent_indent=other)
+    return filled.replace("\0", " ")
 
 
 def _as_html(report: DistillationReport) -> str:
