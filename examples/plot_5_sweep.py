@@ -20,7 +20,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
 
-from skdistill import DistilledClassifier, DistilledClassifierCV
+from skdistill import DistilledClassifier, DistilledClassifierCV, SweepDisplay
 
 X, y = make_classification(
     n_samples=5000,
@@ -57,36 +57,23 @@ search = DistilledClassifierCV(
 # %%
 # The answer
 # ----------
-# Mean log-loss over five folds. The frame is the best pair; a star marks every pair that is within
-# one standard error of it, measured fold by fold.
+# The mean score over five folds, which is the log-loss with its sign turned.
+
+figure, ax = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
+SweepDisplay.from_estimator(search, ax=ax)
+plt.show()
+
+# %%
+# Which pairs are as good as the best one? Those whose difference from it, fold by fold, is within a
+# standard error of zero. So the map has a plateau, and its exact peak is luck.
 
 results = search.cv_results_
-temperatures, alphas = search.temperatures, search.alphas
 fold_loss = -np.stack([results[f"split{k}_test_score"] for k in range(5)])
 worse = fold_loss - fold_loss[:, [search.best_index_]]
-level = worse.mean(axis=0) <= worse.std(axis=0, ddof=1) / np.sqrt(5)
-place = [
-    (alphas.index(a), temperatures.index(t))
-    for a, t in zip(results["param_alpha"], results["param_temperature"], strict=True)
-]
-table, starred = np.empty((len(alphas), len(temperatures))), {}
-for spot, loss, star in zip(place, fold_loss.mean(axis=0), level, strict=True):
-    table[spot], starred[spot] = loss, star
-
-figure, ax = plt.subplots(figsize=(6, 4.2), layout="constrained")
-image = ax.imshow(table, cmap="cividis_r", aspect="auto")
-middle = (table.min() + table.max()) / 2
-for (row, column), star in starred.items():
-    text = f"{table[row, column]:.3f}" + ("*" if star else "")
-    colour = "white" if table[row, column] > middle else "black"
-    ax.text(column, row, text, ha="center", va="center", color=colour)
-row, column = place[search.best_index_]
-ax.add_patch(plt.Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, fill=False, ec="red", lw=2.5))
-ax.set_xticks(range(len(temperatures)), temperatures)
-ax.set_yticks(range(len(alphas)), alphas)
-ax.set(xlabel="temperature", ylabel="alpha", title="Log-loss by cross-validation (less is better)")
-figure.colorbar(image, ax=ax)
-plt.show()
+error = worse.std(axis=0, ddof=1) / np.sqrt(5)
+for params, difference, e in zip(results["params"], worse.mean(axis=0), error, strict=True):
+    if difference <= e:
+        print(f"{params}: {difference:+.4f} +- {e:.4f}")
 
 # %%
 # The row of ``alpha=0`` is the plain student, on which the temperature has no bearing. Here is what
