@@ -36,6 +36,7 @@ html_css_files = ["site.css"]
 html_theme_options = {
     "logo": {"text": "skdistill"},
     "navbar_align": "left",
+    "header_links_before_dropdown": 4,
     "navigation_with_keys": False,
     "show_prev_next": False,
     "secondary_sidebar_items": ["page-toc"],

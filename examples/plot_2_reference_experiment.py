@@ -153,17 +153,20 @@ print(
 
 figure, axes = plt.subplots(1, 2, figsize=(8.5, 3), sharey=True, layout="constrained")
 names = list(scores)[::-1]
-jitter = np.random.default_rng(0)
-for ax, column, title in zip(axes, (0, 1), ("accuracy", "log-loss (less is better)"), strict=True):
+jitter, factors = np.random.default_rng(0), (100, 1)
+for ax, column, title in zip(
+    axes, (0, 1), ("accuracy in %", "log-loss (less is better)"), strict=True
+):
     for row, name in enumerate(names):
-        values = scores[name][:, column]
+        values = scores[name][:, column] * factors[column]
         height = row + jitter.uniform(-0.2, 0.2, len(values))
         colour = ["#009E73", "#0072B2", "#D55E00"][row]
         ax.plot(values, height, "o", color=colour, alpha=0.35, markersize=5)
         ax.plot(values.mean(), row, "D", color=colour, markeredgecolor="black", markersize=9)
-    ax.axvline(ensemble[column], color="black", ls="--")
+    ax.axvline(ensemble[column] * factors[column], color="black", ls="--")
+    ax.locator_params(axis="x", nbins=6)
     ax.set(title=title, ylim=(-0.5, len(names) - 0.2))
     ax.set_yticks(range(len(names)), names)
     ax.grid(axis="x", alpha=0.3)
-axes[0].text(ensemble[0], len(names) - 0.3, "the twelve ", ha="right", va="top")
+axes[0].text(100 * ensemble[0], len(names) - 0.3, "the twelve ", ha="right", va="top")
 plt.show()

@@ -65,7 +65,7 @@ plt.show()
 
 # %%
 # Which pairs are as good as the best one? Those whose difference from it, fold by fold, is within a
-# standard error of zero. So the map has a plateau, and its exact peak is luck.
+# standard error of zero. Which of them came out first is luck.
 
 results = search.cv_results_
 fold_loss = -np.stack([results[f"split{k}_test_score"] for k in range(5)])
@@ -84,6 +84,6 @@ default = log_loss(y_test, student.fit(X_train, y_train).predict_proba(X_test))
 print(f"{search.best_params_}: {chosen:.4f};   the defaults: {default:.4f}")
 
 # %%
-# Here the height of alpha decides and the temperature hardly matters. Teachers that are fitted on
-# two thirds of the rows know less than the labels do, and the default of 0.9 listens to them too
-# much; teachers that were fitted beforehand, on all they could have, deserve a higher one.
+# Here alpha decides and the temperature hardly matters. These teachers were fitted on two thirds of
+# few rows; a student that listens to them at the default of 0.9 does worse than one that has the
+# labels alone. The defaults are meant for teachers that were fitted beforehand, and are no law.
