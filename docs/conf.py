@@ -26,6 +26,7 @@ exclude_patterns = ["_build"]
 default_role = "literal"
 
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"  # the list of a page's names is narrow
 autodoc_typehints = "none"  # numpydoc's sections say more than the annotations
 numpydoc_show_class_members = False  # autosummary's template lists them
 

@@ -150,11 +150,15 @@ class Speed:
         Median and 99th percentile of the seconds that one row takes.
     rows_per_second : float
         In blocks of many rows.
+    waited : float
+        Share of the time of single rows in which this process did not compute: it waited for the
+        processor, or for something remote.
     """
 
     p50: float
     p99: float
     rows_per_second: float
+    waited: float
 
 
 def measure_speed(
@@ -182,8 +186,11 @@ def measure_speed(
     n = n_rows(X)
     singles = [take_rows(X, np.array([i])) for i in range(min(n, 64))]
     predict_proba(singles[0])
+    computing = time.process_time()
     times = _time_calls(predict_proba, singles, seconds, _FEWEST_CALLS)
+    computing = time.process_time() - computing
     p50, p99 = np.percentile(times, [50, 99])
+    waited = max(0.0, 1 - computing / sum(times))
     size = min(n, _FIRST_BLOCK)
     while True:
         block = take_rows(X, np.arange(size))
@@ -192,7 +199,7 @@ def measure_speed(
             break
         size = min(2 * size, n, _MOST_ROWS)
     times = [first, *_time_calls(predict_proba, [block], seconds / 2 - first, 0)]
-    return Speed(float(p50), float(p99), size / float(np.median(times)))
+    return Speed(float(p50), float(p99), size / float(np.median(times)), waited)
 
 
 def _time_calls(

@@ -34,6 +34,8 @@ from skdistill.metrics import (
 __all__ = ["distillation_report"]
 
 _FEWEST_RESAMPLES = 100
+# Of the time of single rows, the share of waiting above which times are not the model's own.
+_MUCH_WAITING = 1 / 3
 
 
 def distillation_report(
@@ -123,7 +125,8 @@ def distillation_report(
 
     *Speed.* ``predict_proba`` of one row, called in turn on rows of X after one call to warm up,
     for half a second; then on blocks of at most 16,384 rows for a quarter of a second. Threads are
-    those that each model takes by itself. Other work on the machine shows in these numbers.
+    those that each model takes by itself. Other work on the machine shows in these numbers, in
+    long calls more than in short ones; a note says so where it was much.
 
     References
     ----------
@@ -165,10 +168,14 @@ def distillation_report(
     *taught, ensemble = faculty.contenders(prepared)
     ours = distilled.contender(prepared)
     contenders = [*taught, ensemble, *([] if plain is None else [plain]), ours]
+    speeds = _speeds(contenders)
     return DistillationReport(
-        rows=_rows(contenders, ensemble.proba, y, classes),
+        rows=_rows(contenders, speeds, ensemble.proba, y, classes),
         comparisons=_compare(ours, ensemble, plain, y, classes, n_bootstrap, rng),
-        notes=_notes(distilled, faculty, plain, trained=train is not None),
+        notes=(
+            *_notes(distilled, faculty, plain, trained=train is not None),
+            *_waited(contenders, speeds),
+        ),
         n_rows=len(y),
         n_classes=len(classes),
     )
@@ -217,31 +224,37 @@ def _check_labels(y: Any, n: int, classes: np.ndarray) -> np.ndarray:
     return y
 
 
-def _rows(
-    contenders: Sequence[Contender], ensemble: np.ndarray, y: np.ndarray, classes: np.ndarray
-) -> tuple[ReportRow, ...]:
-    """Return the numbers of every model."""
-    # A single teacher is its own ensemble: it is timed once.
-    speeds: dict[int, Speed] = {}
-    rows = []
+def _speeds(contenders: Sequence[Contender]) -> list[Speed]:
+    """Time every model; a single teacher is its own ensemble and is timed once."""
+    known: dict[int, Speed] = {}
     for contender in contenders:
         key = id(contender.predict_proba)
-        if key not in speeds:
-            speeds[key] = measure_speed(contender.predict_proba, contender.X)
-        speed = speeds[key]
-        rows.append(
-            ReportRow(
-                name=contender.name,
-                role=contender.role,
-                **_scores(contender.proba, ensemble, y, classes),
-                n_parameters=total(count_parameters(part) for part in contender.parts),
-                n_bytes=total(count_bytes(part) for part in contender.parts),
-                latency_p50=speed.p50,
-                latency_p99=speed.p99,
-                rows_per_second=speed.rows_per_second,
-            )
+        if key not in known:
+            known[key] = measure_speed(contender.predict_proba, contender.X)
+    return [known[id(contender.predict_proba)] for contender in contenders]
+
+
+def _rows(
+    contenders: Sequence[Contender],
+    speeds: Sequence[Speed],
+    ensemble: np.ndarray,
+    y: np.ndarray,
+    classes: np.ndarray,
+) -> tuple[ReportRow, ...]:
+    """Return the numbers of every model."""
+    return tuple(
+        ReportRow(
+            name=contender.name,
+            role=contender.role,
+            **_scores(contender.proba, ensemble, y, classes),
+            n_parameters=total(count_parameters(part) for part in contender.parts),
+            n_bytes=total(count_bytes(part) for part in contender.parts),
+            latency_p50=speed.p50,
+            latency_p99=speed.p99,
+            rows_per_second=speed.rows_per_second,
         )
-    return tuple(rows)
+        for contender, speed in zip(contenders, speeds, strict=True)
+    )
 
 
 def _scores(
@@ -325,3 +338,16 @@ def _notes(
         notes.append("The steps before the student in its Pipeline are in no row's size or time.")
     notes.append("Intervals cover the choice of held-out rows, not that of seeds.")
     return tuple(notes)
+
+
+def _waited(contenders: Sequence[Contender], speeds: Sequence[Speed]) -> list[str]:
+    """Warn of times that are not the models' own: long calls wait more often than short ones."""
+    pairs = zip(contenders, speeds, strict=True)
+    names = [c.name for c, speed in pairs if speed.waited > _MUCH_WAITING]
+    if not names:
+        return []
+    return [
+        f"Much of the time of {', '.join(names)} went into waiting, for a busy processor or for "
+        "something remote. A busy machine delays long calls more than short ones, which makes the "
+        "student's speed-up look larger: measure again on a quiet one."
+    ]

@@ -160,7 +160,7 @@ class DistillationReport:
 
 def _plain_float(digits: int) -> Callable[[float], str]:
     """Return what writes a number with so many digits behind the point."""
-    return lambda value: f"{value:.{digits}f}"
+    return lambda value: f"{value:z.{digits}f}"
 
 
 def _count(value: int | None) -> str:

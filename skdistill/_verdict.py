@@ -78,13 +78,15 @@ class Comparison:
         """The share with its interval in words, or why there is none."""
         if self.gap is None:
             return "not known: there is no plain student to compare with"
-        gap = f"{self.gap.value:+.4f} {_interval(self.gap.low, self.gap.high)}"
+        gap = f"{self.gap.value:+z.4f} {_interval(self.gap.low, self.gap.high)}"
         if self.share is None:
             reason = "is not clear of zero" if self.gap.sign >= 0 else "is negative"
             return f"no share: ensemble over plain student, {gap}, {reason}"
         assert self.share_low is not None
         assert self.share_high is not None
-        return f"{self.share:.0%} [{self.share_low:.0%}, {self.share_high:.0%}] of a gap of {gap}"
+        return (
+            f"{self.share:z.0%} [{self.share_low:z.0%}, {self.share_high:z.0%}] of a gap of {gap}"
+        )
 
     @property
     def verdict(self) -> tuple[str, ...]:
@@ -103,10 +105,7 @@ class Comparison:
         """Say what follows where the ensemble was not shown to beat the plain student."""
         shown = _say(gap)
         if gap.sign >= 0:
-            return (
-                f"the teacher is not shown to be better than the plain student, {shown}: there is "
-                "no gap to recover"
-            )
+            return f"the teacher is not shown to be better than the plain student, {shown}"
         fact = f"the teacher is no better than the plain student, {shown}"
         if self.over_plain is not None and self.over_plain.sign > 0:
             return f"{fact}: what the student gained is not the teacher's own quality"
@@ -115,12 +114,12 @@ class Comparison:
 
 def _say(difference: Difference) -> str:
     """Write a difference with its interval."""
-    return f"{difference.value:+.4f} {_interval(difference.low, difference.high)}"
+    return f"{difference.value:+z.4f} {_interval(difference.low, difference.high)}"
 
 
 def _interval(low: float, high: float) -> str:
     """Write an interval."""
-    return f"[{low:+.4f}, {high:+.4f}]"
+    return f"[{low:+z.4f}, {high:+z.4f}]"
 
 
 def compare(
@@ -157,16 +156,23 @@ def compare(
     found: dict[str, Any] = {}
     if gap.is_clear and gap.value > 0:
         found["share"] = gap_recovered(student, plain, ensemble)
-        # A resample without a gap has no share; so few occur where the gap is clear that leaving
-        # them out does not move the interval.
-        shares = (means[:, 0] - means[:, 2])[gaps > 0] / gaps[gaps > 0]
-        found["share_low"], found["share_high"] = map(float, np.percentile(shares, _LEVELS))
+        low, high = _share_interval(means[:, 0] - means[:, 2], gaps)
+        found |= {"share_low": low, "share_high": high}
     return Comparison(
         _difference(student, ensemble, means[:, 0] - means[:, 1]),
         _difference(student, plain, means[:, 0] - means[:, 2]),
         gap,
         **found,
     )
+
+
+def _share_interval(gains: np.ndarray, gaps: np.ndarray) -> tuple[float, float]:
+    """Return the interval of the share, which holds 0 or 1 where that of the difference holds 0."""
+    # The few resamples without a gap count at the end that the student's gain points to. The gap's
+    # own interval leaves zero out, so there are too few of them to reach a percentile.
+    shares = np.divide(gains, gaps, out=np.where(gains > 0, np.inf, -np.inf), where=gaps > 0)
+    low = np.percentile(shares, _LEVELS[0], method="higher")
+    return float(low), float(np.percentile(shares, _LEVELS[1], method="lower"))
 
 
 def _difference(a: np.ndarray, b: np.ndarray, resampled: np.ndarray) -> Difference:

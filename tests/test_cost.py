@@ -1,6 +1,7 @@
 """Laws of what a classifier costs."""
 
 import pickle
+import time
 
 import numpy as np
 import pytest
@@ -107,6 +108,12 @@ def test_a_slow_model_is_called_few_times():
     speed = measure_speed(lambda rows: calls.append(len(rows)), np.zeros((500, 2)), seconds=0.0)
     assert calls == [1, 1, 1, 1, 64]
     assert speed.p50 > 0
+
+
+def test_waiting_is_told_from_computing():
+    waiting = measure_speed(lambda rows: time.sleep(0.01), np.zeros((5, 2)), seconds=0.05)
+    assert 0.5 < waiting.waited <= 1
+    assert 0 <= measure_speed(np.sum, np.zeros((5, 2)), seconds=0.01).waited < 1
 
 
 def test_one_row_is_enough():

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skdistill import DistilledClassifierCV, distillation_report
-from skdistill._cost import measure_speed
+from skdistill._cost import Speed, measure_speed
 
 
 @pytest.fixture(autouse=True)
@@ -195,6 +195,15 @@ def test_notes_say_what_a_reader_must_know(binary):
     given = distillation_report(piped, X_test, y_test, baseline=baseline)
     assert any("the baseline that was passed, a MLPClassifier" in note for note in given.notes)
     assert any("steps before the student" in note for note in given.notes)
+
+
+def test_a_note_warns_of_times_spent_waiting(binary, monkeypatch):
+    _, _, X_test, y_test, _, student = binary
+    for waited, n_warnings in ((0.9, 1), (0.1, 0)):
+        speed = Speed(p50=1.0, p99=2.0, rows_per_second=3.0, waited=waited)
+        monkeypatch.setattr("skdistill._report.measure_speed", lambda *_, found=speed: found)
+        notes = distillation_report(student, X_test, y_test).notes
+        assert sum("measure again on a quiet one" in note for note in notes) == n_warnings
 
 
 def test_classes_that_are_not_held_out_are_left_out_of_the_area(multiclass):

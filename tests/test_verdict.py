@@ -95,6 +95,23 @@ def test_two_standard_errors_count_beside_the_interval():
     assert not Difference(0.2, 0.15, 0.01, 0.3).is_clear
 
 
+def test_the_share_and_the_differences_say_the_same():
+    rng = np.random.default_rng(1)
+    n_shares = 0
+    for trial in range(60):
+        found = compared(*draw(60, rng.uniform(0, 0.6, size=3), rng), seed=trial)
+        if found.share is None:
+            continue
+        n_shares += 1
+        assert np.isfinite([found.share_low, found.share_high]).all()
+        assert found.share_low <= found.share <= found.share_high
+        if abs(found.over_plain.low) > 0.01:
+            assert (found.share_low > 0) == (found.over_plain.low > 0)
+        if abs(found.over_ensemble.high) > 0.01:
+            assert (found.share_high < 1) == (found.over_ensemble.high < 0)
+    assert n_shares >= 10
+
+
 def test_without_a_plain_student_there_is_no_gap():
     student, ensemble, _ = draw(100, [0.5, 1.0, 0.0], np.random.default_rng(0))
     found = compared(student, ensemble, None)
