@@ -63,6 +63,7 @@ sphinx_gallery_conf = {
     "doc_module": ("skdistill",),
     "download_all_examples": False,
     "remove_config_comments": True,
+    "ignore_repr_types": r"Display",  # they draw; their address in memory tells nothing
     "show_memory": False,
     "show_signature": False,
     "min_reported_time": 1,
