@@ -17,6 +17,7 @@ log-loss beside the accuracy. The learning rate was chosen by looking at this te
 
 from time import perf_counter
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from sklearn.base import clone
@@ -146,3 +147,26 @@ print(
     f"a teacher has {n_teacher:,} parameters, the student {n_student:,}: "
     f"the ensemble is {12 * n_teacher / n_student:.0f}x its size"
 )
+
+# %%
+# A small mark is a seed, a large one the mean of its row.
+
+figure, axes = plt.subplots(1, 2, figsize=(8.5, 3), sharey=True, layout="constrained")
+names = list(scores)[::-1]
+jitter, factors = np.random.default_rng(0), (100, 1)
+for ax, column, title in zip(
+    axes, (0, 1), ("accuracy in %", "log-loss (less is better)"), strict=True
+):
+    for row, name in enumerate(names):
+        values = scores[name][:, column] * factors[column]
+        height = row + jitter.uniform(-0.2, 0.2, len(values))
+        colour = ["#009E73", "#0072B2", "#D55E00"][row]
+        ax.plot(values, height, "o", color=colour, alpha=0.35, markersize=5)
+        ax.plot(values.mean(), row, "D", color=colour, markeredgecolor="black", markersize=9)
+    ax.axvline(ensemble[column] * factors[column], color="black", ls="--")
+    ax.locator_params(axis="x", nbins=6)
+    ax.set(title=title, ylim=(-0.5, len(names) - 0.2))
+    ax.set_yticks(range(len(names)), names)
+    ax.grid(axis="x", alpha=0.3)
+axes[0].text(100 * ensemble[0], len(names) - 0.3, "the twelve ", ha="right", va="top")
+plt.show()

@@ -16,6 +16,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import Tags, check_random_state, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdistill._control import Control, control_rows, read_control
@@ -266,6 +267,13 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     classes_: np.ndarray
     n_features_in_: int
     student_: "StudentClassifier | TorchStudent"
+    # scikit-learn's developer guide tells other packages to set these two for the link in the
+    # HTML representation, underscores notwithstanding.
+    _doc_link_module = "skdistill"
+    _doc_link_template = (
+        "https://skdistill.readthedocs.io/en/latest/generated/"
+        "{estimator_module}.{estimator_name}.html"
+    )
 
     def __init__(
         self,
@@ -913,6 +921,18 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         if isinstance(self.teachers, list | tuple):
             readers += [t[1] if isinstance(t, tuple) and len(t) == 2 else t for t in self.teachers]
         return readers
+
+    # The hook by which an estimator says how it is drawn, and the only one. The block is made by a
+    # public class that draws its members side by side; where anything fails, scikit-learn draws
+    # the plain block.
+    @available_if(lambda self: bool(self.teachers) and isinstance(self.teachers, list | tuple))
+    def _sk_visual_block_(self) -> Any:
+        """Draw the teachers side by side."""
+        # Imported late, as above.
+        from sklearn.ensemble import VotingClassifier
+
+        named = name_teachers(self.teachers)
+        return VotingClassifier([(n.name, n.estimator) for n in named])._sk_visual_block_()
 
     def __copy__(self) -> Self:
         """Copy shallowly, teachers included; only pickles leave them behind."""
