@@ -2,6 +2,7 @@
 
 import re
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -34,8 +35,13 @@ html_theme = "pydata_sphinx_theme"
 html_title = "skdistill"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_favicon = "_static/logo.svg"
 html_theme_options = {
-    "logo": {"text": "skdistill"},
+    "logo": {
+        "text": "skdistill",
+        "image_light": "_static/logo.svg",
+        "image_dark": "_static/logo.svg",
+    },
     "navbar_align": "left",
     "header_links_before_dropdown": 4,
     "navigation_with_keys": False,
@@ -48,7 +54,11 @@ html_theme_options = {
 }
 # Pages without pages below them need no sidebar of them.
 html_sidebars = {
-    name: [] for name in ("guide", "tutorial", "comparison", "measured", "edge", "security")
+    name: []
+    for name in (
+        *("guide", "tutorial", "comparison", "measured", "edge", "security"),
+        "auto_examples/*",  # the overview has pictures, and lines of code are wide
+    )
 }
 html_show_sourcelink = False
 html_math_renderer = "mathml"
@@ -57,7 +67,8 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"/plot_",
-    "ignore_pattern": r"/(?!plot_)[^/]*\.py$",
+    "ignore_pattern": r"(^|/)(?!plot_)[^/]+\.py$",  # a script is not an example
+    "default_thumb_file": str(Path(__file__).parent / "_static" / "logo.svg"),
     "within_subsection_order": "FileNameSortKey",
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("skdistill",),
