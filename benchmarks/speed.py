@@ -96,10 +96,10 @@ def folded(student: Any) -> Network:
         weights[0] = weights[0] / scale[:, None]
         biases[0] = biases[0] - mean @ weights[0]
         return Network(weights, biases)
-    column = student.encoding_.column_
-    slope = student.encoding_.slope_ / scale[column]
-    offset = student.encoding_.offset_ - mean[column] * slope
-    return Network(weights, biases, (column, slope, offset))
+    e = student.encoding_
+    slope = e.slope_ / scale[e.column_]
+    offset = e.offset_ - mean[e.column_] * slope
+    return Network(weights, biases, (e.column_, slope, offset, e.lower_, e.upper_))
 
 
 def _train_student(X: np.ndarray, y: np.ndarray, embedding: str | None) -> DistilledClassifier:
