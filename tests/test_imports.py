@@ -16,6 +16,7 @@ ROOT = Path(skdistill.__file__).parent
 LEVELS = {
     "_adam": 0,
     "_alignment": 0,
+    "_array_adam": 0,
     "_artefact": 0,
     "_embedding": 0,
     "_forward": 0,
@@ -27,6 +28,7 @@ LEVELS = {
     "losses": 0,
     "metrics": 0,
     "_adapter": 1,
+    "_array_loss": 1,
     "_criterion": 1,
     "_display": 1,
     "_folds": 1,
@@ -40,6 +42,7 @@ LEVELS = {
     "_roster": 1,
     "_rows": 1,
     "_state": 1,
+    "_step": 1,
     "_targets": 1,
     "_torch_student": 1,
     "_training_set": 1,
@@ -59,7 +62,17 @@ UPWARD = {
 }
 
 # Unpickling and predicting need none of these files.
-TORCH_AT_TOP = {"_adam", "_criterion", "_mlp", "_modules", "_net", "distributed", "losses"}
+TORCH_AT_TOP = {
+    "_adam",
+    "_array_loss",
+    "_criterion",
+    "_mlp",
+    "_modules",
+    "_net",
+    "_step",
+    "distributed",
+    "losses",
+}
 
 HEAVY = ("torch", "skorch", "xgboost", "lightgbm", "catboost")
 
