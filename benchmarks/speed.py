@@ -612,6 +612,8 @@ def run_scaling(task: Task) -> dict[str, Any]:
     n, d, k = task["n_rows"], task["n_features"], task["n_classes"]
     X = rng.standard_normal((n, d), dtype=np.float32)
     y = (X[:, : min(d, 10)] @ rng.standard_normal((min(d, 10), k), dtype=np.float32)).argmax(axis=1)
+    # Every class is there, however rare.
+    y[:k] = np.arange(k)
     proba = soften(y, k, 0)
     student = DistilledClassifier(
         hidden_layer_sizes=HIDDEN,
