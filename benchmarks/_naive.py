@@ -34,18 +34,21 @@ Answer = Callable[[np.ndarray], Any]
 
 
 class Network(NamedTuple):
-    """The numbers of a ReLU network, ``h @ weights + biases`` a layer; clipped lines come first."""
+    """The numbers of a ReLU network, ``h @ weights + biases`` a layer; clipped lines come first.
+
+    The lines are the columns, slopes, offsets, and lower and upper ends.
+    """
 
     weights: list[np.ndarray]
     biases: list[np.ndarray]
-    encoding: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+    encoding: tuple[np.ndarray, ...] | None = None
 
     def astype(self, dtype: Any) -> "Network":
         """Return the network in another precision."""
         encoding = None
         if self.encoding is not None:
-            column, slope, offset = self.encoding
-            encoding = (column, slope.astype(dtype), offset.astype(dtype))
+            column, *lines = self.encoding
+            encoding = (column, *(line.astype(dtype) for line in lines))
         weights, biases = (
             [np.ascontiguousarray(a, dtype) for a in part] for part in (self.weights, self.biases)
         )
@@ -79,11 +82,11 @@ class BareRow:
     def __call__(self, x: np.ndarray) -> float:
         """Return the probability of the second class of a row of shape (n_features,)."""
         if self.encoding is not None:
-            column, slope, offset, out = self.encoding
+            column, slope, offset, lower, upper, out = self.encoding
             np.multiply(x[column], slope, out)
             np.add(out, offset, out)
-            np.maximum(out, self.zero, out=out)
-            x = np.minimum(out, self.one, out=out)
+            np.maximum(out, lower, out=out)
+            x = np.minimum(out, upper, out=out)
         for weight, bias, out in self.hidden:
             np.dot(x, weight, out)
             np.add(out, bias, out)
@@ -96,11 +99,11 @@ def bare_rows(network: Network, chunk: int = 4096) -> Answer:
 
     def forward(h: np.ndarray) -> np.ndarray:
         if network.encoding is not None:
-            column, slope, offset = network.encoding
+            column, slope, offset, lower, upper = network.encoding
             h = h.take(column, axis=1)
             h *= slope
             h += offset
-            np.clip(h, 0, 1, out=h)
+            np.clip(h, lower, upper, out=h)
         last = len(network.weights) - 1
         for i, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
             h = np.dot(h, weight)

@@ -96,10 +96,10 @@ def folded(student: Any) -> Network:
         weights[0] = weights[0] / scale[:, None]
         biases[0] = biases[0] - mean @ weights[0]
         return Network(weights, biases)
-    column = student.encoding_.column_
-    slope = student.encoding_.slope_ / scale[column]
-    offset = student.encoding_.offset_ - mean[column] * slope
-    return Network(weights, biases, (column, slope, offset))
+    e = student.encoding_
+    slope = e.slope_ / scale[e.column_]
+    offset = e.offset_ - mean[e.column_] * slope
+    return Network(weights, biases, (e.column_, slope, offset, e.lower_, e.upper_))
 
 
 def _train_student(X: np.ndarray, y: np.ndarray, embedding: str | None) -> DistilledClassifier:
@@ -612,6 +612,8 @@ def run_scaling(task: Task) -> dict[str, Any]:
     n, d, k = task["n_rows"], task["n_features"], task["n_classes"]
     X = rng.standard_normal((n, d), dtype=np.float32)
     y = (X[:, : min(d, 10)] @ rng.standard_normal((min(d, 10), k), dtype=np.float32)).argmax(axis=1)
+    # Every class is there, however rare.
+    y[:k] = np.arange(k)
     proba = soften(y, k, 0)
     student = DistilledClassifier(
         hidden_layer_sizes=HIDDEN,

@@ -24,6 +24,10 @@ class FlatAdam(Optimizer):
         self._count = 0
         self._moments: list[tuple[Tensor, Tensor, Tensor]] = []
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; torch's own method loads torch's compiler first, which takes seconds."""
+        self.param_groups.append({**self.defaults, **param_group})
+
     def step(self, closure: Any = None) -> Any:
         """Make one step."""
         loss = None

@@ -9,6 +9,10 @@ import numpy as np
 __all__ = ["Forward", "Layer", "log_softmax", "softmax"]
 
 _CHUNK_BYTES = 1 << 18
+# From this many rows on, an encoding is faster with the rows last.
+_MANY = 64
+# Slopes are multiplied into weights only below this and above one over it.
+_STEEP = 1e12
 # Steps that overwrite what they get.
 _IN_PLACE = ("floor", "tanh", "gelu", "silu")
 
@@ -81,6 +85,20 @@ def _encode(h: np.ndarray, column: np.ndarray, *lines: np.ndarray) -> np.ndarray
     return np.minimum(out, upper, out=out)
 
 
+def _ramp(
+    h: np.ndarray, column: np.ndarray, start: np.ndarray, lower: np.ndarray, upper: np.ndarray
+) -> np.ndarray:
+    # Many rows go through with the rows last: then copying a column is copying memory.
+    rows_last = h.ndim == 2 and len(h) >= _MANY
+    out = h.T.take(column, axis=0) if rows_last else h.take(column, axis=-1)
+    if rows_last:
+        start, lower, upper = start[:, None], lower[:, None], upper[:, None]
+    out -= start
+    np.maximum(out, lower, out=out)
+    np.minimum(out, upper, out=out)
+    return out.T if rows_last else out
+
+
 _STEPS: dict[str, Callable[..., np.ndarray]] = {
     "matmul": _matmul,
     "linear": _linear,
@@ -92,6 +110,7 @@ _STEPS: dict[str, Callable[..., np.ndarray]] = {
     "layer_norm": _layer_norm,
     "standardise": _standardise,
     "encode": _encode,
+    "ramp": _ramp,
 }
 
 
@@ -108,8 +127,9 @@ class Forward:
     def __init__(self, first: Sequence[Layer], layers: Sequence[Layer], dtype: np.dtype) -> None:
         # Weights that overflow leave no row safe, which is no reason to warn.
         with np.errstate(over="ignore"):
-            layers = [_cast(layer, dtype) for layer in _without_relu(layers, dtype)]
-            steps = [*first, *layers]
+            first, layers = _without_slopes(first, layers)
+            layers = _without_relu(layers, dtype)
+            steps = [_cast(layer, dtype) for layer in (*first, *layers)]
             self.safe_square = _safe_square(steps, dtype)
         self.steps = [(_STEPS[kind], arrays) for kind, arrays in steps]
         # These must not overwrite the caller's rows.
@@ -134,8 +154,33 @@ class Forward:
 
 
 def _cast(layer: Layer, dtype: np.dtype) -> Layer:
-    """Return the layer in one dtype."""
-    return Layer(layer.kind, tuple(np.asarray(a, dtype=dtype, order="C") for a in layer.arrays))
+    """Return the layer in one dtype; columns stay integers, and the scaling stays in float64."""
+    if layer.kind == "standardise":
+        return Layer(layer.kind, (*layer.arrays, np.empty(0, dtype)))
+    return Layer(
+        layer.kind,
+        tuple(
+            a if a.dtype.kind == "i" else np.asarray(a, dtype=dtype, order="C")
+            for a in layer.arrays
+        ),
+    )
+
+
+def _without_slopes(
+    first: Sequence[Layer], layers: Sequence[Layer]
+) -> tuple[list[Layer], list[Layer]]:
+    """Multiply the slopes of an encoding into the weights behind it, where none is extreme."""
+    first, layers = list(first), list(layers)
+    if first and first[-1].kind == "encode" and layers[0].kind == "linear":
+        column, slope, offset, lower, upper = first[-1].arrays
+        if not (slope.max() < _STEEP and slope.min() > 1 / _STEEP):
+            return first, layers
+        # clip(z * s + o, l, u) is s * clip(z - start, ...), which is a pass less and rounds less.
+        start = -offset / slope
+        first[-1] = Layer("ramp", (column, start, lower / slope, upper / slope))
+        weight, bias = layers[0].arrays
+        layers[0] = Layer("linear", (slope[:, None] * weight.astype(np.float64), bias))
+    return first, layers
 
 
 def _without_relu(layers: Sequence[Layer], dtype: np.dtype) -> list[Layer]:
@@ -186,6 +231,9 @@ def _largest(steps: Sequence[Layer], norm: float) -> float:
         elif kind == "encode":
             largest = max(largest, float(np.abs(arrays[1]).max()) * norm + sizes[2])
             norm = float(np.linalg.norm(np.maximum(-arrays[3], arrays[4])))
+        elif kind == "ramp":
+            largest = max(largest, norm + sizes[1])
+            norm = float(np.linalg.norm(np.maximum(-arrays[2], arrays[3])))
         largest = max(largest, norm)
     return largest
 

@@ -47,7 +47,8 @@ class PiecewiseLinear(nn.Module):
 
     def forward(self, X: Tensor) -> Tensor:
         """Encode each column as its values in the bins."""
-        lines = torch.addcmul(self.offset, X.index_select(1, self.column), self.slope)
+        lines = X.index_select(1, self.column)
+        torch.addcmul(self.offset, lines, self.slope, out=lines)
         return lines.clamp_(self.lower, self.upper)
 
 
@@ -164,7 +165,7 @@ class StudentMLP(nn.Module):
             if i < last:
                 h = activate(h)
                 if self.training and self.dropout:
-                    h = h * self._dropout_mask(h)
+                    h = h * self.dropout_mask(h)
         return h
 
     def prepare(self) -> tuple[list[tuple[Tensor, Tensor]], list[tuple[Tensor, Tensor]]]:
@@ -173,7 +174,7 @@ class StudentMLP(nn.Module):
         self._views = self.pairs(self.theta.data), self.pairs(self.theta.grad)
         return self._views
 
-    def _dropout_mask(self, h: Tensor) -> Tensor:
+    def dropout_mask(self, h: Tensor) -> Tensor:
         """Return the mask of a layer, one for all students of a stack."""
         return self._masks.cut(h.shape[-2], h.shape[-1], like=h)
 
@@ -193,7 +194,7 @@ class StudentMLP(nn.Module):
             sums.append(z)
             outputs.append(a)
             if dropping:
-                masks.append(self._dropout_mask(a))
+                masks.append(self.dropout_mask(a))
             inputs.append(a * masks[-1] if dropping else a)
         terms, gradient = criterion.at_logits(_product(inputs[-1], *parameters[-1]), targets)
         for i in range(len(parameters) - 1, -1, -1):

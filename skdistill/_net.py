@@ -7,15 +7,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from skdistill._adam import FlatAdam
 from skdistill._criterion import DistillationCriterion, LossSums, Targets
 from skdistill._mlp import StudentMLP
 from skdistill._modules import logits_of, seeded_globally
+from skdistill._step import CpuStep
 from skdistill._training_set import TrainingSet
 
 __all__ = ["StudentNet", "TrainingSettings", "Validation", "train"]
@@ -35,13 +38,21 @@ class _Batches:
     def __len__(self) -> int:
         return self.n_batches
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
+    def rows(self) -> Iterator[Tensor | None]:
+        """Yield the rows of each batch; None where one batch holds all."""
         if self.n_batches == 1:
-            yield self.X, self.targets
+            yield None
             return
-        order = torch.randperm(len(self.X), generator=self.generator).to(self.X.device)
-        for rows in order.tensor_split(self.n_batches):
-            yield self.X.index_select(0, rows), self.targets.take(rows)
+        order = torch.randperm(len(self.X), generator=self.generator)
+        yield from order.tensor_split(self.n_batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
+        for rows in self.rows():
+            if rows is None:
+                yield self.X, self.targets
+            else:
+                place = rows.to(self.X.device)
+                yield self.X.index_select(0, place), self.targets.take(place)
 
 
 @dataclass(frozen=True)
@@ -139,14 +150,49 @@ class StudentNet(NeuralNet):
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any) -> Any:
         """Run the epochs over batches cut from tensors."""
         generator = torch.Generator().manual_seed(self.seed)
+        step = self._cpu_step(X, y)
+        if step is None and self._by_hand:
+            y = self.criterion_.weigh(y)
         batches = _Batches(X, y, self.batch_size, generator)
         epochs = self.max_epochs if epochs is None else epochs
         self._step, self._n_steps = 0, epochs * len(batches)
         for _ in range(epochs):
             self.notify("on_epoch_begin", dataset_train=batches, dataset_valid=None)
-            self.run_single_epoch(batches, training=True, prefix="train", step_fn=self.train_step)
+            if step is None:
+                self.run_single_epoch(
+                    batches, training=True, prefix="train", step_fn=self.train_step
+                )
+            else:
+                self._run_cpu_epoch(batches, step)
             self.notify("on_epoch_end", dataset_train=batches, dataset_valid=None)
         return self
+
+    @property
+    def _by_hand(self) -> bool:
+        """Tell whether the gradient is ours and not autograd's."""
+        return isinstance(self.module_, StudentMLP)
+
+    @property
+    def _hooked(self) -> bool:
+        """Tell whether a callback may look at batches."""
+        return any(not isinstance(callback, BestEpoch) for _, callback in self.callbacks_)
+
+    def _cpu_step(self, X: Tensor, targets: Any) -> CpuStep | None:
+        """Return the step that needs neither torch's operations nor hooks, where it serves."""
+        serves = self._by_hand and not self._hooked and X.device.type == "cpu"
+        if not (serves and self.criterion_.loss == "kl"):
+            return None
+        return CpuStep(self.module_, self.criterion_, self.optimizer_, X, targets)
+
+    def _run_cpu_epoch(self, batches: _Batches, step: CpuStep) -> None:
+        """Run the batches of an epoch and record its mean losses once."""
+        self._set_training(True)
+        # Overflow is found by its value.
+        with torch.inference_mode(), np.errstate(all="ignore"):
+            for rows in batches.rows():
+                self._set_rate()
+                step(None if rows is None else rows.numpy())
+        self._record(step.sums(), len(batches.X), "train")
 
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
@@ -164,7 +210,11 @@ class StudentNet(NeuralNet):
             n_rows += len(batch[0])
             if self.callbacks_:
                 self.notify("on_batch_end", batch=batch, training=training, **step)
-        means = LossSums(soft / n_rows, hard / n_rows)
+        self._record(LossSums(soft, hard), n_rows, prefix)
+
+    def _record(self, sums: LossSums, n_rows: int, prefix: str) -> None:
+        """Record the mean losses of an epoch; raise where a single student diverged."""
+        means = LossSums(sums.soft / n_rows, sums.hard / n_rows)
         total = self.criterion_.total(means).tolist()
         terms = {"loss": total, "soft_loss": means.soft.tolist(), "hard_loss": means.hard.tolist()}
         for name, value in terms.items():
@@ -178,11 +228,8 @@ class StudentNet(NeuralNet):
 
     def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Make one step of the optimiser at the scheduled learning rate."""
-        rate = self.lr * _schedule(self._step / self._n_steps)
-        for group in self.optimizer_.param_groups:
-            group["lr"] = rate
-        self._step += 1
-        if isinstance(self.module_, StudentMLP) and not self.callbacks_:
+        self._set_rate()
+        if self._by_hand and not self._hooked:
             with self.criterion_.gradients_off():
                 step = self.train_step_single(batch)
                 self.optimizer_.update()
@@ -195,10 +242,17 @@ class StudentNet(NeuralNet):
         self.optimizer_.step()
         return step
 
+    def _set_rate(self) -> None:
+        """Set the learning rate of the next step."""
+        rate = self.lr * _schedule(self._step / self._n_steps)
+        for group in self.optimizer_.param_groups:
+            group["lr"] = rate
+        self._step += 1
+
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Compute losses and gradients: by hand for our MLP, by autograd for any other module."""
         X, targets = batch
-        if isinstance(self.module_, StudentMLP):
+        if self._by_hand:
             return {"sums": self.module_.backward_by_hand(X, targets, self.criterion_)}
         self.optimizer_.zero_grad()
         sums = self.criterion_(logits_of(self.module_(X)), targets)
@@ -274,7 +328,7 @@ def train(
     work = 6.0 * min(settings.batch_size, len(X)) * sum(p.numel() for p in module.parameters())
     with _one_thread(work < _WORTH_A_THREAD), _no_denormals():
         if isinstance(module, StudentMLP):
-            net.fit(X, criterion.weigh(targets))
+            net.fit(X, targets)
         else:
             with seeded_globally(seed):
                 net.fit(X, targets)
@@ -283,16 +337,17 @@ def train(
 
 
 class _ThreadLimit:
-    """Count of the trainings that asked for one torch thread, and the setting to restore."""
+    """Count of the trainings that asked for one thread, and the settings to restore."""
 
     lock = threading.Lock()
     users = 0
     before = 1
+    blas: Any = None
 
 
 @contextlib.contextmanager
 def _one_thread(wanted: bool) -> Iterator[None]:
-    """Let torch use one thread, and restore the setting when the last user leaves."""
+    """Let torch and NumPy use one thread, and restore the setting when the last user leaves."""
     if not wanted:
         yield
         return
@@ -300,6 +355,7 @@ def _one_thread(wanted: bool) -> Iterator[None]:
         if _ThreadLimit.users == 0:
             _ThreadLimit.before = torch.get_num_threads()
             torch.set_num_threads(1)
+            _ThreadLimit.blas = threadpool_limits(1, user_api="blas")
         _ThreadLimit.users += 1
     try:
         yield
@@ -307,6 +363,7 @@ def _one_thread(wanted: bool) -> Iterator[None]:
         with _ThreadLimit.lock:
             _ThreadLimit.users -= 1
             if _ThreadLimit.users == 0:
+                _ThreadLimit.blas.restore_original_limits()
                 torch.set_num_threads(_ThreadLimit.before)
 
 

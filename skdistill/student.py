@@ -39,12 +39,9 @@ _FAR = 1e6
 _DTYPES: tuple[np.dtype[Any], ...] = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def _encode_step(
-    encoding: PiecewiseLinearEncoding, slope: np.ndarray, offset: np.ndarray, dtype: np.dtype[Any]
-) -> Layer:
-    """Return the embedding as a step in one dtype."""
-    lines = (slope, offset, encoding.lower_, encoding.upper_)
-    return Layer("encode", (encoding.column_, *(line.astype(dtype) for line in lines)))
+def _encode_step(encoding: PiecewiseLinearEncoding, slope: np.ndarray, offset: np.ndarray) -> Layer:
+    """Return the embedding as a step."""
+    return Layer("encode", (encoding.column_, slope, offset, encoding.lower_, encoding.upper_))
 
 
 class StudentClassifier(ClassifierMixin, BaseEstimator):
@@ -136,17 +133,17 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         self._takes_raw = self.preprocessor_ is None or (
             type(self.preprocessor_) is TabularEncoder and self.preprocessor_.is_affine_
         )
-        self._prepared = {d: Forward(self._encoding_steps(d), self.layers_, d) for d in _DTYPES}
+        self._prepared = {d: Forward(self._encoding_steps(), self.layers_, d) for d in _DTYPES}
         self._raw: dict[Any, Forward] = {}
         if self._takes_raw and not hasattr(self, "feature_names_in_"):
             self._raw = {d: self._fold(d) for d in _DTYPES}
 
-    def _encoding_steps(self, dtype: np.dtype) -> list[Layer]:
+    def _encoding_steps(self) -> list[Layer]:
         """Return the embedding of prepared rows as a step."""
         if self.encoding_ is None:
             return []
         e = self.encoding_
-        return [_encode_step(e, e.slope_, e.offset_, dtype)]
+        return [_encode_step(e, e.slope_, e.offset_)]
 
     def _fold(self, dtype: np.dtype) -> Forward:
         """Return the forward from raw rows, with the scaling folded in where it loses no digits."""
@@ -157,13 +154,13 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         folds &= scale > 1 / _FOLDABLE_SCALE
         first = self.layers_[0]
         if not folds.all() or (self.encoding_ is None and first.kind != "linear"):
-            standardise = Layer("standardise", (mean, scale, np.empty(0, dtype)))
-            return Forward([standardise, *self._encoding_steps(dtype)], self.layers_, dtype)
+            standardise = Layer("standardise", (mean, scale))
+            return Forward([standardise, *self._encoding_steps()], self.layers_, dtype)
         if self.encoding_ is not None:
             e = self.encoding_
             slope = e.slope_ / scale[e.column_]
             offset = e.offset_ - mean[e.column_] * slope
-            return Forward([_encode_step(e, slope, offset, dtype)], self.layers_, dtype)
+            return Forward([_encode_step(e, slope, offset)], self.layers_, dtype)
         weight = first.arrays[0].astype(np.float64) / scale[:, None]
         bias = first.arrays[1].astype(np.float64) - mean @ weight
         return Forward([], [Layer("linear", (weight, bias)), *self.layers_[1:]], dtype)

@@ -16,6 +16,7 @@ ROOT = Path(skdistill.__file__).parent
 LEVELS = {
     "_adam": 0,
     "_alignment": 0,
+    "_array_adam": 0,
     "_artefact": 0,
     "_calibration": 0,
     "_embedding": 0,
@@ -34,6 +35,7 @@ LEVELS = {
     "_agreement_display": 1,
     "_contenders": 1,
     "_cost": 1,
+    "_array_loss": 1,
     "_criterion": 1,
     "_distillation_display": 1,
     "_folds": 1,
@@ -49,6 +51,7 @@ LEVELS = {
     "_rows": 1,
     "_state": 1,
     "_sweep_display": 1,
+    "_step": 1,
     "_targets": 1,
     "_torch_student": 1,
     "_training_curve_display": 1,
@@ -70,7 +73,17 @@ UPWARD = {
 }
 
 # Unpickling and predicting need none of these files.
-TORCH_AT_TOP = {"_adam", "_criterion", "_mlp", "_modules", "_net", "distributed", "losses"}
+TORCH_AT_TOP = {
+    "_adam",
+    "_array_loss",
+    "_criterion",
+    "_mlp",
+    "_modules",
+    "_net",
+    "_step",
+    "distributed",
+    "losses",
+}
 
 HEAVY = ("torch", "skorch", "xgboost", "lightgbm", "catboost")
 

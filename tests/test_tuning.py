@@ -334,7 +334,7 @@ def test_a_split_stack_gives_the_same_scores(monkeypatch, params):
     student = small([LogisticRegression()], cv=2, batch_size=20, n_iter_no_change=2, **params)
     whole = search_of(student).fit(X, Y)
     sizes.clear()
-    monkeypatch.setattr(_tuning, "_STACK_BYTES", 1)
+    monkeypatch.setitem(_tuning._STACK_BYTES, "cpu", 1)
     assert_same_search(search_of(student).fit(X, Y), whole)
     assert set(sizes) == {1}
 

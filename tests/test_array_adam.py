@@ -1,0 +1,41 @@
+"""Laws of Adam on an array."""
+
+import numpy as np
+import pytest
+import torch
+
+from skdistill import _array_adam
+from skdistill._array_adam import ArrayAdam
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_it_makes_the_steps_of_torch(weight_decay, monkeypatch):
+    monkeypatch.setattr(_array_adam, "_PART", 7)
+    rng = np.random.default_rng(0)
+    theta, gradient = rng.normal(size=(3, 5)), np.empty((3, 5))
+    twin = torch.nn.Parameter(torch.tensor(theta))
+    settings = {"lr": 0.1, "weight_decay": weight_decay}
+    ours, theirs = ArrayAdam(theta, gradient, settings), torch.optim.Adam([twin], **settings)
+    for step in range(20):
+        settings["lr"] = theirs.param_groups[0]["lr"] = 0.1 / (1 + step)
+        gradient[:] = rng.normal(size=(3, 5))
+        twin.grad = torch.tensor(gradient)
+        ours.update()
+        theirs.step()
+    np.testing.assert_allclose(theta, twin.detach().numpy(), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_number_goes_the_same_way_wherever_it_stands(dtype, monkeypatch):
+    monkeypatch.setattr(_array_adam, "_PART", 11)
+    rng = np.random.default_rng(0)
+    alone, stack = np.ones(13, dtype), np.ones((5, 13), dtype)
+    gradients = np.empty(13, dtype), np.empty((5, 13), dtype)
+    settings = {"lr": 0.1, "weight_decay": 0.01}
+    adams = [ArrayAdam(*pair, settings) for pair in zip((alone, stack), gradients, strict=True)]
+    for _ in range(50):
+        gradients[0][:] = rng.normal(size=13)
+        gradients[1][:] = gradients[0]
+        for adam in adams:
+            adam.update()
+    assert (stack == alone).all()

@@ -1,0 +1,56 @@
+"""Laws of the loss on arrays: it is the criterion's, value and gradient."""
+
+import numpy as np
+import pytest
+import torch
+from training_zoo import stacked, targets_of, training_set
+
+from skdistill._array_loss import ArrayLoss
+from skdistill._criterion import DistillationCriterion
+
+GRIDS = {
+    "one": ([3.0], [0.7]),
+    "T=1": ([1.0], [0.9]),
+    "soft only": ([2.0], [1.0]),
+    "hard only": ([2.0], [0.0]),
+    "several temperatures": ([1.0, 4.0, 0.5, 4.0], [0.3, 1.0, 0.7, 0.0]),
+    "one temperature": ([2.0, 2.0], [0.3, 1.0]),
+}
+
+
+@pytest.mark.parametrize("k", [2, 3, 12])
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+def test_values_and_gradient_are_those_of_the_criterion(grid, k):
+    training = training_set(40, k=k)
+    # Rows with a class, and with all classes but one, ruled out.
+    training.proba[:3, 0] = 0
+    training.proba[3:6] = np.eye(k)[1]
+    training.proba /= training.proba.sum(axis=1, keepdims=True)
+    targets = targets_of(training)
+    criterion = DistillationCriterion(*(stacked(values) for values in grid))
+    logits = torch.randn((len(grid[0]), 40, k), dtype=torch.float64, requires_grad=True)
+    sums = criterion(logits, targets)
+    (criterion.total(sums).sum() / 40).backward()
+    loss = ArrayLoss(criterion, targets)
+    gradient = loss.into_gradient(logits.detach().numpy(), loss.columns)
+    np.testing.assert_allclose(gradient, logits.grad.numpy(), rtol=0, atol=1e-14)
+    for ours, theirs in zip(loss.sums(), sums, strict=True):
+        np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-12, atol=1e-12)
+
+
+def test_sums_add_up_over_batches_and_begin_anew():
+    targets = targets_of(training_set(40))
+    criterion = DistillationCriterion(2.0, 0.5)
+    loss = ArrayLoss(criterion, targets)
+    logits = np.random.default_rng(0).normal(size=(1, 40, 3))
+    loss.into_gradient(logits, loss.columns)
+    whole = loss.sums()
+    for rows in (slice(0, 13), slice(13, 40)):
+        loss.into_gradient(logits[:, rows], loss.columns[rows])
+    np.testing.assert_allclose(loss.sums(), whole, rtol=1e-12)
+
+
+def test_large_logits_do_not_overflow():
+    loss = ArrayLoss(DistillationCriterion(2.0, 0.5), targets_of(training_set(4)))
+    logits = np.array([[[1e300, 0, -1e300]] * 4])
+    assert np.isfinite(loss.into_gradient(logits, loss.columns)).all()
