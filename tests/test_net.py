@@ -11,6 +11,7 @@ import skorch
 import torch
 from sklearn.utils import check_random_state
 from skorch.callbacks import Callback
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 from training_zoo import (
     ENCODING,
@@ -310,14 +311,22 @@ def test_small_students_take_one_thread():
     class Look(Callback):
         def on_batch_begin(self, net, **kwargs):
             seen.append(torch.get_num_threads())
+            seen.extend(blas_threads())
 
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        trained(make_mlp(), DistillationCriterion(1.0, 0.5), training_set(), callbacks=[Look()])
+        with threadpool_limits(2, user_api="blas"):
+            before = blas_threads()
+            trained(make_mlp(), DistillationCriterion(1.0, 0.5), training_set(), callbacks=[Look()])
+            assert blas_threads() == before
     finally:
         torch.set_num_threads(threads)
     assert set(seen) == {1}
+
+
+def blas_threads():
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
 
 def test_fits_in_threads_equal_fits_one_after_another():
