@@ -177,7 +177,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Rows of a gradient step. Batches of an epoch are of nearly equal size.
     learning_rate_init : float, default=0.002
         Adam's learning rate after a short warm-up; it then falls to zero as half a cosine.
-    weight_decay : float, default=0.0
+    weight_decay : float, default=3e-5
         L2 penalty, added to the gradient.
     early_stopping : bool, default=False
         Whether to hold out rows, watch the log-loss on their labels, stop when it no longer falls
@@ -298,7 +298,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         max_epochs: int | str = "auto",
         batch_size: int = 128,
         learning_rate_init: float = 2e-3,
-        weight_decay: float = 0.0,
+        weight_decay: float = 3e-5,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
