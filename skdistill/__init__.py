@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skdistill import augment, losses, metrics, onnx, teachers
+    from skdistill import augment, distributed, losses, metrics, onnx, teachers
     from skdistill._artefact import BadArtefactError, UnsupportedFormatError
     from skdistill._classifier import DistilledClassifier
     from skdistill._torch_student import TorchStudent
@@ -32,6 +32,7 @@ __all__ = [
     "UnsupportedFormatError",
     "__version__",
     "augment",
+    "distributed",
     "losses",
     "metrics",
     "onnx",
@@ -50,7 +51,7 @@ _HOME = {
     "TorchTeacher": "teachers",
     "UnsupportedFormatError": "_artefact",
 }
-_SUBMODULES = ("augment", "losses", "metrics", "onnx", "teachers")
+_SUBMODULES = ("augment", "distributed", "losses", "metrics", "onnx", "teachers")
 
 
 def __getattr__(name: str) -> Any:

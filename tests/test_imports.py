@@ -27,6 +27,7 @@ LEVELS = {
     "losses": 0,
     "metrics": 0,
     "_adapter": 1,
+    "_bundle": 1,
     "_criterion": 1,
     "_display": 1,
     "_folds": 1,
@@ -36,10 +37,13 @@ LEVELS = {
     "_modules": 1,
     "_net": 1,
     "_one_row": 1,
+    "_parquet": 1,
     "_report": 1,
     "_roster": 1,
     "_rows": 1,
     "_state": 1,
+    "_storage": 1,
+    "_stream": 1,
     "_targets": 1,
     "_torch_student": 1,
     "_training_set": 1,
@@ -59,7 +63,7 @@ UPWARD = {
 }
 
 # Unpickling and predicting need none of these files.
-TORCH_AT_TOP = {"_adam", "_criterion", "_mlp", "_modules", "_net", "distributed", "losses"}
+TORCH_AT_TOP = {"_adam", "_criterion", "_mlp", "_modules", "_net", "losses"}
 
 HEAVY = ("torch", "skorch", "xgboost", "lightgbm", "catboost")
 
