@@ -22,7 +22,17 @@ class FlatAdam(Optimizer):
     def __init__(self, params: Any, lr: float = 1e-3, weight_decay: float = 0.0) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
         self._count = 0
-        self._moments: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._moments: list[tuple[Tensor, ...]] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what copies hold: torch's optimisers leave attributes of their own out."""
+        own = {"_count": self._count, "_moments": self._moments}
+        return {**super().__getstate__(), **own}
+
+    def take_moments(self, other: "FlatAdam") -> None:
+        """Go on where another optimiser of the same parameters stands."""
+        self._count = other._count
+        self._moments = [tuple(t.clone() for t in moments) for moments in other._moments]
 
     def step(self, closure: Any = None) -> Any:
         """Make one step."""

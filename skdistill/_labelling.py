@@ -86,6 +86,14 @@ class Labeller:
         settings["cv"] = folds
         return cross_fit(self.named, rows.X, y, weight, **settings)
 
+    def prefit_ensemble(self, classes: np.ndarray) -> Ensemble | None:
+        """Return the teachers as they are, able to label rows; None where `fit` would fit them."""
+        if self.default or not self.prefit:
+            return None
+        weights = check_teacher_weights(self.teacher_weights, len(self.named))
+        averaging = resolve_averaging(self.averaging, self.named)
+        return Ensemble([as_teacher(n, classes) for n in self.named], weights, averaging)
+
     def _given_ensemble(self, rows: Rows, weights: np.ndarray, averaging: str) -> Ensemble | None:
         """Return the prefit teachers that can label extra rows beside given soft targets."""
         if self.default or not self.prefit:
@@ -115,17 +123,17 @@ class Labeller:
                 )
             proba = answer_cache.predict_proba(targets.ensemble, rows.X_unlabeled)
             extra.append(ExtraRows(rows.X_unlabeled, proba, shapes_inputs=True))
-        augmenter = self._augmenter(targets)
+        augmenter = self.augmenter(targets)
         if augmenter is not None:
             assert targets.ensemble is not None
             train = rows.take(np.flatnonzero((rows.weight > 0) & ~held))
-            n = self._count_synthetic(len(train.weight))
+            n = self.count_synthetic(len(train.weight))
             X = augmenter(train.X, n, sample_weight=train.weight, random_state=rng)
             proba = answer_cache.predict_proba(targets.ensemble, X)
             extra.append(ExtraRows(X, proba, shapes_inputs=False))
         return extra
 
-    def _augmenter(self, targets: SoftTargets) -> Callable[..., Any] | None:
+    def augmenter(self, targets: SoftTargets) -> Callable[..., Any] | None:
         """Return what makes synthetic rows, if any are wanted."""
         if self.augment is None or self.n_synthetic == 0:
             return None
@@ -139,7 +147,7 @@ class Labeller:
             )
         return AUGMENTERS[self.augment] if isinstance(self.augment, str) else self.augment
 
-    def _count_synthetic(self, n: int) -> int:
+    def count_synthetic(self, n: int) -> int:
         """Return how many synthetic rows are made for n rows."""
         if not isinstance(self.n_synthetic, str):
             return int(self.n_synthetic)
@@ -173,7 +181,7 @@ def _warn_if_hard(proba: np.ndarray) -> None:
 
 def _warn_if_uninformed(proba: np.ndarray, rows: Rows) -> None:
     """Warn when prefit teachers agree with y no better than always naming the largest class."""
-    if rows.code is None:
+    if rows.code is None or rows.code.min() == rows.code.max():
         return
     weight = rows.weight / rows.weight.sum()
     agreement = float(weight @ (proba.argmax(axis=1) == rows.code))

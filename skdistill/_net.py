@@ -3,7 +3,7 @@
 import contextlib
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from skdistill._adam import FlatAdam
 from skdistill._criterion import DistillationCriterion, LossSums, Targets
 from skdistill._mlp import StudentMLP
 from skdistill._modules import logits_of, seeded_globally
+from skdistill._stream import TrainingStream
 from skdistill._training_set import TrainingSet
 
 __all__ = ["StudentNet", "TrainingSettings", "Validation", "train"]
@@ -35,6 +36,10 @@ class _Batches:
     def __len__(self) -> int:
         return self.n_batches
 
+    def n_steps(self, epochs: int) -> int:
+        """Return the number of batches of all epochs."""
+        return epochs * self.n_batches
+
     def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
         if self.n_batches == 1:
             yield self.X, self.targets
@@ -42,6 +47,25 @@ class _Batches:
         order = torch.randperm(len(self.X), generator=self.generator).to(self.X.device)
         for rows in order.tensor_split(self.n_batches):
             yield self.X.index_select(0, rows), self.targets.take(rows)
+
+
+class _StreamedBatches:
+    """Batches cut from a few shards of a stream after another; each iteration is an epoch."""
+
+    def __init__(self, stream: TrainingStream, net: "StudentNet", generator: torch.Generator):
+        self.stream, self.net, self.generator = stream, net, generator
+        self.epoch = 0
+
+    def n_steps(self, epochs: int) -> int:
+        """Return the number of batches of all epochs."""
+        sizes = [self.stream.count(g) for e in range(epochs) for g in self.stream.plan(e)]
+        return sum(-(-size // self.net.batch_size) for size in sizes)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
+        for group in self.stream.plan(self.epoch):
+            X, targets = _tensors(self.stream.load(group, self.epoch), self.net)
+            yield from _Batches(X, targets, self.net.batch_size, self.generator)
+        self.epoch += 1
 
 
 @dataclass(frozen=True)
@@ -118,9 +142,17 @@ class StudentNet(NeuralNet):
     hooks of skorch's callbacks are called as usual; those of batches only when there are callbacks.
     """
 
-    def __init__(self, module: Any, *args: Any, seed: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        module: Any,
+        *args: Any,
+        seed: int = 0,
+        schedule: Callable[[float], float] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(module, *args, **kwargs)
         self.seed = seed
+        self.schedule = schedule
 
     @property
     def _default_callbacks(self) -> list[Any]:
@@ -137,11 +169,15 @@ class StudentNet(NeuralNet):
         return self
 
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any) -> Any:
-        """Run the epochs over batches cut from tensors."""
+        """Run the epochs over batches cut from tensors, or from a stream."""
         generator = torch.Generator().manual_seed(self.seed)
-        batches = _Batches(X, y, self.batch_size, generator)
+        batches: Any
+        if isinstance(X, TrainingStream):
+            batches = _StreamedBatches(X, self, generator)
+        else:
+            batches = _Batches(X, y, self.batch_size, generator)
         epochs = self.max_epochs if epochs is None else epochs
-        self._step, self._n_steps = 0, epochs * len(batches)
+        self._step, self._n_steps = 0, batches.n_steps(epochs)
         for _ in range(epochs):
             self.notify("on_epoch_begin", dataset_train=batches, dataset_valid=None)
             self.run_single_epoch(batches, training=True, prefix="train", step_fn=self.train_step)
@@ -178,7 +214,8 @@ class StudentNet(NeuralNet):
 
     def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Make one step of the optimiser at the scheduled learning rate."""
-        rate = self.lr * _schedule(self._step / self._n_steps)
+        progress = self._step / self._n_steps
+        rate = self.lr * (_schedule if self.schedule is None else self.schedule)(progress)
         for group in self.optimizer_.param_groups:
             group["lr"] = rate
         self._step += 1
@@ -207,6 +244,11 @@ class StudentNet(NeuralNet):
         return {"sums": LossSums(sums.soft.detach(), sums.hard.detach()), "loss": loss.detach()}
 
 
+def _constant(progress: float) -> float:
+    """Return the factor on the learning rate where the number of steps is not known."""
+    return 1.0
+
+
 def _schedule(progress: float) -> float:
     """Return the factor on the learning rate: a short warm-up, then half a cosine to zero."""
     if progress < _WARM_UP:
@@ -231,20 +273,19 @@ class TrainingSettings:
 def train(
     module: nn.Module,
     criterion: DistillationCriterion,
-    training: TrainingSet,
+    training: TrainingSet | TrainingStream,
     settings: TrainingSettings,
     *,
     seed: int = 0,
+    constant_rate: bool = False,
+    after: StudentNet | None = None,
 ) -> StudentNet:
-    """Train the module on the rows and return the net that holds it."""
+    """Train the module on the rows and return the net that holds it.
+
+    ``constant_rate`` is for training that goes on in later calls; ``after`` is the net of the call
+    before, whose optimiser's state is taken over.
+    """
     place = {"dtype": getattr(torch, settings.dtype), "device": torch.device(settings.device)}
-    X = torch.as_tensor(training.X, **place)
-    targets = Targets(
-        proba=torch.as_tensor(training.proba, **place),
-        label=torch.as_tensor(training.label, device=settings.device),
-        soft_weight=torch.as_tensor(training.soft_weight, **place),
-        hard_weight=torch.as_tensor(training.hard_weight, **place),
-    )
     callbacks = list(settings.callbacks)
     if training.held_out is not None:
         held = training.held_out
@@ -264,22 +305,55 @@ def train(
         optimizer__weight_decay=settings.weight_decay,
         lr=settings.learning_rate_init,
         max_epochs=settings.max_epochs,
-        batch_size=min(settings.batch_size, len(X)),
+        batch_size=min(settings.batch_size, training.n_rows),
         train_split=None,
         callbacks=callbacks,
         device=settings.device,
         verbose=0,
         seed=seed,
+        schedule=_constant if constant_rate else None,
     )
-    work = 6.0 * min(settings.batch_size, len(X)) * sum(p.numel() for p in module.parameters())
+    net.initialize()
+    if after is not None:
+        _take_moments(net.optimizer_, after.optimizer_, settings.weight_decay)
+    work = 6.0 * net.batch_size * sum(p.numel() for p in module.parameters())
     with _one_thread(work < _WORTH_A_THREAD), _no_denormals():
+        X: Any = training
+        targets = None
+        if isinstance(training, TrainingSet):
+            X, targets = _tensors(training, net)
         if isinstance(module, StudentMLP):
-            net.fit(X, criterion.weigh(targets))
+            net.partial_fit(X, targets)
         else:
             with seeded_globally(seed):
-                net.fit(X, targets)
+                net.partial_fit(X, targets)
     module.eval()
     return net
+
+
+def _take_moments(optimizer: Any, other: Any, weight_decay: float) -> None:
+    """Go on with another optimiser's running means of the gradient."""
+    if isinstance(optimizer, FlatAdam):
+        optimizer.take_moments(other)
+        return
+    optimizer.load_state_dict(other.state_dict())
+    for group in optimizer.param_groups:
+        group["weight_decay"] = weight_decay
+
+
+def _tensors(training: TrainingSet, net: StudentNet) -> tuple[Tensor, Any]:
+    """Return rows and targets where the net is, and weighed where it takes them so."""
+    parameter = next(net.module_.parameters())
+    place = {"dtype": parameter.dtype, "device": parameter.device}
+    targets = Targets(
+        proba=torch.as_tensor(training.proba, **place),
+        label=torch.as_tensor(training.label, device=parameter.device),
+        soft_weight=torch.as_tensor(training.soft_weight, **place),
+        hard_weight=torch.as_tensor(training.hard_weight, **place),
+    )
+    X = torch.as_tensor(training.X, **place)
+    is_own = isinstance(net.module_, StudentMLP)
+    return X, net.criterion_.weigh(targets) if is_own else targets
 
 
 class _ThreadLimit:

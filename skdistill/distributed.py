@@ -119,6 +119,7 @@ def label_parquet(
     >>> from pathlib import Path
     >>> from sklearn.datasets import load_iris
     >>> from sklearn.linear_model import LogisticRegression
+    >>> from skdistill import DistilledClassifier
     >>> from skdistill.distributed import TeacherBundle, label_parquet
     >>> X, y = load_iris(return_X_y=True, as_frame=True)
     >>> teacher = LogisticRegression(max_iter=1000).fit(X, y)
@@ -129,9 +130,9 @@ def label_parquet(
     ...         [teacher], f"{folder}/teachers", classes=[0, 1, 2], feature_names=list(X.columns)
     ...     )
     ...     targets = label_parquet(f"{folder}/*.parquet", bundle, f"{folder}/soft")
-    ...     rows, proba, _ = targets[0]
-    >>> proba.shape
-    (50, 3)
+    ...     student = DistilledClassifier(random_state=0).fit_stream(targets)
+    >>> student.score(X, y) > 0.9
+    True
     """
     _check(bundle, batch_rows, on_bad_partition)
     columns = list(bundle.feature_names if columns is None else columns)

@@ -31,6 +31,7 @@ LEVELS = {
     "_criterion": 1,
     "_display": 1,
     "_folds": 1,
+    "_incremental": 1,
     "_labelling": 1,
     "_manifest": 1,
     "_mlp": 1,
