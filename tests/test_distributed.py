@@ -6,6 +6,7 @@ import threading
 import time
 
 import fsspec
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,8 +20,12 @@ from cluster_teachers import (
     teacher_of,
     write_files,
 )
+from quick_students import make_data, quick
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 
-from skdistill import BadArtefactError
+from skdistill import BadArtefactError, DistilledClassifierCV
 from skdistill.distributed import LabellingError, TeacherBundle, label_parquet
 
 dask = pytest.importorskip("dask")
@@ -301,6 +306,31 @@ def test_a_rerun_after_the_cluster_went_down_finishes_the_rest(
     assert content_of(soft) == content
     whole = {name: t for name, t in finished.items() if name.endswith(".parquet")}
     assert whole.items() <= times(soft).items()
+
+
+@pytest.mark.distributed
+def test_grid_searches_on_a_cluster_score_as_here(client):
+    X, y = make_data(120)
+    grid = {"temperature": [1.0, 4.0], "alpha": [0.5, 1.0]}
+    params = {"max_epochs": 5, "dtype": "float64"}
+    search = GridSearchCV(quick([LogisticRegression()], cv=2, **params), grid, cv=2)
+    here = clone(search).fit(X, y)
+    with joblib.parallel_config(backend="dask"):
+        there = clone(search).fit(X, y)
+    name = "mean_test_score"
+    np.testing.assert_array_equal(here.cv_results_[name], there.cv_results_[name])
+
+
+@pytest.mark.distributed
+def test_the_stacked_search_on_a_cluster_scores_as_here(client):
+    X, y = make_data(120)
+    student = quick([LogisticRegression()], cv=2, max_epochs=5, dtype="float64")
+    search = DistilledClassifierCV(student, temperatures=(1, 4), alphas=(0, 1), cv=2, n_jobs=2)
+    here = clone(search).set_params(n_jobs=None).fit(X, y)
+    with joblib.parallel_config(backend="dask"):
+        there = search.fit(X, y)
+    name = "mean_test_score"
+    np.testing.assert_allclose(here.cv_results_[name], there.cv_results_[name], rtol=1e-9)
 
 
 def test_bundles_are_part_of_the_module():
