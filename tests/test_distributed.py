@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 
@@ -26,7 +29,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 from skdistill import BadArtefactError, DistilledClassifierCV
-from skdistill.distributed import LabellingError, TeacherBundle, label_parquet
+from skdistill.distributed import LabelledParquet, LabellingError, label_parquet
 
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
@@ -333,5 +336,30 @@ def test_the_stacked_search_on_a_cluster_scores_as_here(client):
     np.testing.assert_allclose(here.cv_results_[name], there.cv_results_[name], rtol=1e-9)
 
 
-def test_bundles_are_part_of_the_module():
-    assert TeacherBundle.__module__ == "skdistill._bundle"
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_ray_writes_what_dask_writes(tmp_path):
+    pytest.importorskip("ray")
+    write_files(tmp_path / "rows", n_files=3)
+    bundle = save_bundle(tmp_path / "teachers")
+    expected = label_parquet(tmp_path / "rows", bundle, tmp_path / "soft").with_label("y")
+    code = f"""
+        import ray
+        from skdistill.distributed import TeacherBundle
+
+        ray.init(num_cpus=2, include_dashboard=False)
+        labeller = TeacherBundle.load({str(tmp_path / "teachers")!r}).labeller()
+        rows = ray.data.read_parquet({str(tmp_path / "rows")!r})
+        rows.map_batches(labeller, batch_format="pandas", batch_size=None).write_parquet(
+            {str(tmp_path / "labelled")!r}
+        )
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    subprocess.run(command, check=True, timeout=300, capture_output=True)
+    found = LabelledParquet(tmp_path / "labelled", bundle=bundle, label="y")
+
+    def sorted_rows(shards):
+        rows = np.concatenate([np.column_stack([X, proba]) for X, proba, _ in shards])
+        return rows[np.lexsort(rows.T)]
+
+    np.testing.assert_array_equal(sorted_rows(found), sorted_rows(expected))
