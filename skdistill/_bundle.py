@@ -51,7 +51,7 @@ class TeacherBundle:
     digest : str
         SHA-256 of the manifest, and by it of every file.
     classes : ndarray of shape (n_classes,)
-        The labels of the columns of soft targets.
+        The labels of the columns of soft targets, sorted.
     feature_names : list of str
         The columns of a table that the teachers are asked about, in their order.
     teacher_names : list of str
@@ -98,7 +98,7 @@ class TeacherBundle:
         path : str or path-like
             A folder: a local path, or an fsspec URL such as "s3://bucket/teachers".
         classes : array-like of shape (n_classes,)
-            The labels, in the order in which soft targets have their columns.
+            The labels. Soft targets have their columns in sorted order.
         feature_names : list of str
             The columns of a table that the teachers are asked about, in the order in which they
             were fitted.
@@ -257,7 +257,7 @@ class TeacherBundle:
 
 
 def _checked_classes(classes: Any) -> np.ndarray:
-    """Return the labels as an array that JSON can hold."""
+    """Return the labels as a sorted array that JSON can hold."""
     array = np.asarray(classes)
     if array.dtype.kind == "O" and all(isinstance(label, str) for label in array.tolist()):
         array = array.astype(str)
@@ -266,7 +266,9 @@ def _checked_classes(classes: Any) -> np.ndarray:
             f"classes must be a list of at least two strings, integers, booleans or floats; got "
             f"{classes!r}."
         )
-    return array
+    if len(np.unique(array)) < len(array):
+        raise ValueError(f"classes must hold each label once; got {classes!r}.")
+    return np.sort(array)
 
 
 def _check_columns(teacher: Teacher, names: list[str]) -> None:

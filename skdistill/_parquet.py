@@ -271,8 +271,8 @@ class LabelledParquet:
             The columns that the student sees.
         proba : ndarray of shape (n, n_classes), float64
             Soft targets; rows sum to 1.
-        y : ndarray of shape (n,), object, or None
-            True labels, None where a row has none; None without `label`.
+        y : ndarray of shape (n,), or None
+            True labels, None or NaN where a row has none; None without `label`.
 
         Raises
         ------
@@ -311,7 +311,7 @@ class LabelledParquet:
         X = table.select(self.columns).to_pandas()
         y = None
         if self.label is not None:
-            y = np.array(table.column(self.label).to_pylist(), dtype=object)
+            y = table.column(self.label).to_pandas().to_numpy()
         return X, proba / proba.sum(axis=1, keepdims=True), y
 
     def _read_targets(self, target: str, belongs_to: dict[str, Any]) -> Any:

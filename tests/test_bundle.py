@@ -172,7 +172,7 @@ def test_a_newer_format_is_refused(tmp_path):
 
 
 def test_no_bundle_is_a_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="No teacher bundle"):
+    with pytest.raises(FileNotFoundError, match="no teacher bundle"):
         TeacherBundle.load(tmp_path)
 
 
@@ -185,6 +185,14 @@ def test_labels_keep_their_type(tmp_path, classes):
     loaded = TeacherBundle.load(tmp_path).classes
     assert loaded.dtype == np.asarray(classes).dtype
     assert loaded.tolist() == classes
+
+
+def test_classes_are_sorted_whatever_their_order(tmp_path):
+    good = {"teachers": make_teachers(), "feature_names": COLUMNS}
+    one = TeacherBundle.save(path=tmp_path / "one", classes=CLASSES, **good)
+    other = TeacherBundle.save(path=tmp_path / "two", classes=CLASSES[::-1], **good)
+    assert one.digest == other.digest
+    assert other.classes.tolist() == sorted(CLASSES)
 
 
 def test_what_cannot_be_a_bundle_is_refused(tmp_path):
@@ -200,6 +208,8 @@ def test_what_cannot_be_a_bundle_is_refused(tmp_path):
         TeacherBundle.save(teachers[1:], tmp_path, classes=CLASSES, feature_names=["a", "b"])
     with pytest.raises(ValueError, match="do not match"):
         TeacherBundle.save(teachers, tmp_path, classes=["a", "b"], feature_names=COLUMNS)
+    with pytest.raises(ValueError, match="each label once"):
+        TeacherBundle.save(teachers, tmp_path, classes=["no", "no"], feature_names=COLUMNS)
     with pytest.raises(TypeError, match="classes must be a list"):
         TeacherBundle.save(teachers, tmp_path, classes=[("a",), ("b",)], feature_names=COLUMNS)
     with pytest.raises(ValueError, match=r"cannot be pickled: .*importable by name"):

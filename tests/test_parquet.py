@@ -9,6 +9,7 @@ import pytest
 from cluster_teachers import CLASSES, COLUMNS, save_bundle, write_files
 
 from skdistill._parquet import LabelledParquet
+from skdistill._stream import Shard
 from skdistill.distributed import label_parquet
 
 
@@ -60,6 +61,17 @@ def test_the_student_may_see_other_columns_than_the_teachers(labelled, tmp_path)
     X, proba, _ = fewer[0]
     assert list(X.columns) == ["c", "y"]
     np.testing.assert_array_equal(proba, shards[0][1])
+
+
+def test_labels_may_be_missing_in_some_rows(labelled, tmp_path):
+    paths, bundle, _ = labelled
+    for label in ("y", "code"):
+        frame = pd.read_parquet(paths[0]).assign(code=1)
+        frame["code"] = frame["code"].astype("Int64")
+        frame.loc[frame.index[::2], ["y", "code"]] = None
+        frame.to_parquet(paths[0])
+        shards = label_parquet(tmp_path / "rows", bundle, tmp_path / "soft").with_label(label)
+        np.testing.assert_array_equal(Shard(*shards[0]).labelled, np.arange(40) % 2 == 1)
 
 
 def test_missing_targets_are_counted(labelled, tmp_path):
