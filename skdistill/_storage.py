@@ -43,7 +43,8 @@ def find_files(source: Any, suffix: str) -> tuple[Any, list[str], list[str]]:
     ----------
     source : str, path-like or list of them
         Local paths or fsspec URLs of one file system. A folder stands for all files below it that
-        end in `suffix`.
+        end in `suffix`; names that begin with a dot or an underscore are left out, as engines keep
+        unfinished files there.
     suffix : str
         For example ".parquet".
 
@@ -68,9 +69,9 @@ def find_files(source: Any, suffix: str) -> tuple[Any, list[str], list[str]]:
     for one in sources:
         fs, place = open_place(one)
         if any(sign in place for sign in "*?["):
-            paths = fs.glob(place)
+            paths = [p for p in fs.glob(place) if not _hidden(p.rpartition("/")[2], "")]
         elif fs.isdir(place):
-            paths = [p for p in fs.find(place) if p.endswith(suffix)]
+            paths = [p for p in fs.find(place) if p.endswith(suffix) and not _hidden(p, place)]
             folders.append(place)
         else:
             paths = [place] if fs.exists(place) else []
@@ -80,6 +81,11 @@ def find_files(source: Any, suffix: str) -> tuple[Any, list[str], list[str]]:
     paths = sorted(found)
     root = folders[0] if len(sources) == 1 and folders else _common_folder(paths)
     return fs, paths, [p[len(root) :].lstrip("/") for p in paths]
+
+
+def _hidden(path: str, folder: str) -> bool:
+    """Tell whether a file, or a folder on the way to it, has a name that engines keep."""
+    return any(name[:1] in ("_", ".") for name in path[len(folder) :].split("/"))
 
 
 def _common_folder(paths: list[str]) -> str:

@@ -120,7 +120,8 @@ def test_writers_and_cleaners_side_by_side_leave_one_whole_file(tmp_path):
 
 
 def test_files_are_found_by_folder_glob_path_and_list(tmp_path):
-    for name in ("a/1.parquet", "a/b/2.parquet", "3.parquet", "a/4.txt"):
+    hidden = ("_temporary/0/5.parquet", ".6.parquet")
+    for name in ("a/1.parquet", "a/b/2.parquet", "3.parquet", "a/4.txt", *hidden):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
