@@ -55,6 +55,7 @@ class _StreamedBatches:
     def __init__(self, stream: TrainingStream, net: "StudentNet", generator: torch.Generator):
         self.stream, self.net, self.generator = stream, net, generator
         self.epoch = 0
+        self._kept: tuple[Tensor, Any] | None = None
 
     def n_steps(self, epochs: int) -> int:
         """Return the number of batches of all epochs."""
@@ -63,9 +64,18 @@ class _StreamedBatches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
         for group in self.stream.plan(self.epoch):
-            X, targets = _tensors(self.stream.load(group, self.epoch), self.net)
+            X, targets = self._read(group)
             yield from _Batches(X, targets, self.net.batch_size, self.generator)
         self.epoch += 1
+
+    def _read(self, group: Any) -> tuple[Tensor, Any]:
+        """Read a group of shards; once, if it is the only one and the same in every epoch."""
+        if self._kept is not None:
+            return self._kept
+        tensors = _tensors(self.stream.load(group, self.epoch), self.net)
+        if self.stream.is_one_group:
+            self._kept = tensors
+        return tensors
 
 
 @dataclass(frozen=True)

@@ -285,6 +285,11 @@ class TrainingStream:
         n = int(self.sizes[group].sum())
         return n if self.synthetic is None else n + int(self.synthetic.sizes[group].sum())
 
+    @property
+    def is_one_group(self) -> bool:
+        """Whether every epoch has the same rows in memory."""
+        return len(self.numbers) <= BUFFER_SHARDS and self.synthetic is None
+
     def plan(self, epoch: int) -> list[np.ndarray]:
         """Return the shards of an epoch in seeded order, in groups that are shuffled together."""
         order = np.random.default_rng([self.seed, epoch]).permutation(self.numbers)

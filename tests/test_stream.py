@@ -87,6 +87,22 @@ def test_epochs_come_in_seeded_order_and_each_reads_every_row_once():
     assert not np.array_equal(weights_of(first)[0], weights_of(train(1))[0])
 
 
+def test_few_shards_are_read_once_and_give_the_same_student(monkeypatch):
+    shards = cut(3, X, PROBA, Y)
+    reads = []
+
+    class Counted(list):
+        def __getitem__(self, number):
+            reads.append(number)
+            return super().__getitem__(number)
+
+    once = quick(max_epochs=5, batch_size=64).fit_stream(Counted(shards))
+    assert sorted(reads) == [0, 0, 1, 1, 2, 2]
+    monkeypatch.setattr(_stream.TrainingStream, "is_one_group", False)
+    assert_same_student(once, quick(max_epochs=5, batch_size=64).fit_stream(Counted(shards)))
+    assert len(reads) == 6 + 3 + 15
+
+
 def test_rows_are_shuffled_across_shards_and_cover_every_row():
     shards = Shards(cut(6, X, PROBA, Y))
     stream = _stream.open_stream(
