@@ -9,14 +9,15 @@ row with `label_parquet` on a cluster of worker processes, and trains a student 
 Reports rows per second by the clock, and of processor time, which other work on the machine hardly
 changes: that is the rate of a core. Beside them stand the peak memory of each process that trains,
 log-loss and accuracy on held-out rows beside those of a student trained in memory on a sample of
-the same rows, and what a billion rows would cost at these rates. Files that are there already are
-not made again.
+the same rows, and what a billion rows would cost at these rates. Files of rows that are there already
+are not made again.
 """
 
 import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -89,6 +90,8 @@ def timed(function: Callable[[], Any]) -> tuple[float, float]:
 
 def label(folder: Path, bundle: TeacherBundle, n_rows: int, n_workers: int) -> dict[str, float]:
     """Label every file on a cluster; then a few in this process, for the rate of one core."""
+    # Answers of an earlier run would be skipped, and the rate too good.
+    shutil.rmtree(folder / "soft", ignore_errors=True)
     settings = {"distributed.deploy.lost-worker-timeout": "120s"}
     with (
         dask.config.set(settings),
