@@ -9,8 +9,8 @@ row with `label_parquet` on a cluster of worker processes, and trains a student 
 Reports rows per second by the clock, and of processor time, which other work on the machine hardly
 changes: that is the rate of a core. Beside them stand the peak memory of each process that trains,
 log-loss and accuracy on held-out rows beside those of a student trained in memory on a sample of
-the same rows, and what a billion rows would cost at these rates. Files of rows that are there already
-are not made again.
+the same rows, and what a billion rows would cost at these rates. Files of rows that are there
+already are not made again.
 """
 
 import argparse
