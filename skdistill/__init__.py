@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skdistill import augment, losses, metrics, onnx, teachers
+    from skdistill import augment, distributed, losses, metrics, onnx, teachers
     from skdistill._agreement_display import AgreementDisplay
     from skdistill._artefact import BadArtefactError, UnsupportedFormatError
     from skdistill._classifier import DistilledClassifier
@@ -44,6 +44,7 @@ __all__ = [
     "__version__",
     "augment",
     "distillation_report",
+    "distributed",
     "losses",
     "metrics",
     "onnx",
@@ -68,7 +69,7 @@ _HOME = {
     "UnsupportedFormatError": "_artefact",
     "distillation_report": "_report",
 }
-_SUBMODULES = ("augment", "losses", "metrics", "onnx", "teachers")
+_SUBMODULES = ("augment", "distributed", "losses", "metrics", "onnx", "teachers")
 
 
 def __getattr__(name: str) -> Any:

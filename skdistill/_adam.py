@@ -21,8 +21,33 @@ class FlatAdam(Optimizer):
 
     def __init__(self, params: Any, lr: float = 1e-3, weight_decay: float = 0.0) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
-        self._count = 0
-        self._moments: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.count = 0
+        self._moments: list[tuple[Tensor, ...]] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what copies hold: torch's optimisers leave attributes of their own out."""
+        own = {"count": self.count, "_moments": self._moments}
+        return {**super().__getstate__(), **own}
+
+    def moments(self) -> list[tuple[Tensor, ...]]:
+        """Return the running mean of each gradient and of its square, and room for one more.
+
+        They are kept without their factors 1 - beta, as :class:`ArrayAdam` keeps them.
+        """
+        if not self._moments:
+            self._moments = [
+                (torch.zeros_like(p.data), torch.zeros_like(p.data), torch.empty_like(p.data))
+                for p in self._parameters()
+            ]
+        return self._moments
+
+    def take_moments(self, other: "FlatAdam") -> None:
+        """Go on where another optimiser of the same parameters stands."""
+        self.count = other.count
+        self._moments = [tuple(t.clone() for t in moments) for moments in other.moments()]
+
+    def _parameters(self) -> list[Tensor]:
+        return [p for group in self.param_groups for p in group["params"]]
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; torch's own method loads torch's compiler first, which takes seconds."""
@@ -40,21 +65,16 @@ class FlatAdam(Optimizer):
 
     def update(self) -> None:
         """Make one step; call it where gradients are off."""
-        parameters = [p for group in self.param_groups for p in group["params"]]
-        if not self._moments:
-            self._moments = [
-                (torch.zeros_like(p.data), torch.zeros_like(p.data), torch.empty_like(p.data))
-                for p in parameters
-            ]
-        self._count += 1
+        self.count += 1
         settings = self.param_groups[0]
-        first = 1 - self.beta1**self._count
-        second = math.sqrt(1 - self.beta2**self._count)
-        for p, (mean, square, scale) in zip(parameters, self._moments, strict=True):
+        second = math.sqrt((1 - self.beta2**self.count) / (1 - self.beta2))
+        size = settings["lr"] * second * (1 - self.beta1) / (1 - self.beta1**self.count)
+        for p, (mean, square, scale) in zip(self._parameters(), self.moments(), strict=True):
             gradient = p.grad
+            assert gradient is not None
             if settings["weight_decay"]:
                 gradient = gradient.add(p.data, alpha=settings["weight_decay"])
-            mean.lerp_(gradient, 1 - self.beta1)
-            square.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
+            torch.add(gradient, mean, alpha=self.beta1, out=mean)
+            square.mul_(self.beta2).addcmul_(gradient, gradient)
             torch.sqrt(square, out=scale).add_(self.epsilon * second)
-            p.data.addcdiv_(mean, scale, value=-settings["lr"] * second / first)
+            p.data.addcdiv_(mean, scale, value=-size)

@@ -23,6 +23,11 @@ class ArrayAdam:
         The numbers, which are updated in place, and where their gradient is found.
     settings : dict
         With "lr" and "weight_decay" at each step.
+    moments : pair of float arrays of that shape, contiguous, default=None
+        Running means of the gradient and of its square, both without their factors 1 - beta, which
+        are updated in place; None: zeros.
+    count : int, default=0
+        The number of steps that the moments stand for.
     """
 
     def __init__(
@@ -32,9 +37,12 @@ class ArrayAdam:
         settings: dict[str, Any],
         betas: tuple[float, float] = (0.9, 0.999),
         epsilon: float = 1e-8,
+        moments: tuple[np.ndarray, np.ndarray] | None = None,
+        count: int = 0,
     ) -> None:
-        self._settings, self._betas, self._epsilon, self._count = settings, betas, epsilon, 0
-        flat = [theta.reshape(-1), gradient.reshape(-1), *np.zeros((2, theta.size), theta.dtype)]
+        self._settings, self._betas, self._epsilon, self.count = settings, betas, epsilon, count
+        mean, square = np.zeros((2, theta.size), theta.dtype) if moments is None else moments
+        flat = [array.reshape(-1) for array in (theta, gradient, mean, square)]
         starts = range(0, theta.size, _PART)
         buffers = np.empty((2, min(_PART, theta.size)), theta.dtype)
         self._parts = [
@@ -44,11 +52,11 @@ class ArrayAdam:
 
     def update(self) -> None:
         """Make one step."""
-        self._count += 1
+        self.count += 1
         (beta1, beta2), decay = self._betas, self._settings["weight_decay"]
-        second = math.sqrt((1 - beta2**self._count) / (1 - beta2))
-        # The moments are kept without their factors 1 - beta, which are multiplied in here.
-        size = self._settings["lr"] * second * (1 - beta1) / (1 - beta1**self._count)
+        second = math.sqrt((1 - beta2**self.count) / (1 - beta2))
+        # The factors 1 - beta of the moments are multiplied in here.
+        size = self._settings["lr"] * second * (1 - beta1) / (1 - beta1**self.count)
         epsilon = self._epsilon * second
         for theta, gradient, mean, square, scale, step in self._parts:
             if decay:

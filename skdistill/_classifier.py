@@ -20,10 +20,17 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdistill._control import Control, control_rows, read_control
+from skdistill._incremental import (
+    check_batch_classes,
+    first_classes,
+    label_batch,
+    trainable_module,
+)
 from skdistill._inputs import TabularEncoder
 from skdistill._labelling import Labeller
 from skdistill._parameters import check_parameters
 from skdistill._pickling import LeftBehind, deep_copy, shallow_copy
+from skdistill._pooling import weights_without_labels
 from skdistill._roster import (
     Named,
     check_fitted,
@@ -33,8 +40,15 @@ from skdistill._roster import (
     name_teachers,
 )
 from skdistill._rows import Rows, check_teacher_proba, read_rows
+from skdistill._stream import Shards, TrainingStream, open_stream
 from skdistill._targets import SoftTargets
-from skdistill._training_set import ExtraRows, TrainingSet, build_training_set, hold_out
+from skdistill._training_set import (
+    ExtraRows,
+    Prepared,
+    TrainingSet,
+    build_training_set,
+    hold_out,
+)
 from skdistill._versions import check_stamp, stamp
 from skdistill.teachers import TeachersLeftBehind
 
@@ -46,6 +60,9 @@ __all__ = ["DistilledClassifier"]
 
 # What a lean pickle leaves behind besides the teachers; each of these only shapes training.
 _TRAINING_ONLY = ("loss", "student_module", "callbacks", "augment", "cv", "memory")
+# Those that training needs no more once there is a network and soft targets are given.
+_FOR_A_START = ("cv", "memory", "student_module")
+_OF_TEACHERS = ("teacher_weights_", "teachers_", "_ensemble")
 _FITTED = (
     "classes_",
     "n_features_in_",
@@ -53,10 +70,9 @@ _FITTED = (
     "student_",
     "history_",
     "n_iter_",
-    "teacher_weights_",
     "calibration_temperature_",
-    "teachers_",
     "net_",
+    *_OF_TEACHERS,
 )
 # max_epochs="auto" makes this many steps for each row of X, within bounds.
 _STEPS_PER_ROW, _FEWEST_STEPS, _MOST_STEPS = 5, 1_000, 20_000
@@ -224,7 +240,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         The weights of the teachers on rows without a label; None if no teacher was asked.
     calibration_temperature_ : float
         By what calibration divided the logits of cross-fitted targets, or of the student; 1.0 where
-        it left them alone.
+        it left them alone, as `fit_stream` does. After `partial_fit` that of the targets alone.
     teachers_ : list
         The teachers that answered: a prefit teacher itself, a cross-fitted one as the list of its
         fold clones. Not in a lean pickle.
@@ -266,6 +282,8 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     classes_: np.ndarray
     n_features_in_: int
+    history_: dict[str, np.ndarray]
+    n_iter_: int
     student_: "StudentClassifier | TorchStudent"
     # scikit-learn's developer guide tells other packages to set these two for the link in the
     # HTML representation, underscores notwithstanding.
@@ -394,16 +412,285 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             named = self._name_teachers(rows)
             with self._stage("labelled and prepared the rows"):
                 made = self._make_training_set(rows, named, rng, self._alpha(rows))
-            training, targets = made
+            training, soft_targets = made
             seeds = rng.randint(np.iinfo(np.int32).max, size=2)
             with self._stage(f"trained the student on {len(training.X)} rows"):
                 net = self._train(training, self.temperature, self._alpha(rows), int(seeds[0]))
-            control = self._train_control(training, targets, int(seeds[1]))
-            self._finish(training, net, targets, control)
+            control = self._train_control(training, soft_targets, int(seeds[1]))
+            self._finish(training, net, soft_targets, control)
         except BaseException:
             self._forget()
             raise
         return self
+
+    def fit_stream(
+        self, targets: Any, *, max_epochs: int | None = None, label: str | None = None
+    ) -> Self:
+        """Distil from shards that are read one after another: memory for a few of them.
+
+        One pass before training looks at every shard: it counts rows, samples those from which
+        scales, categories and bins are learned, and finds damage before hours are spent. Then
+        every epoch reads the shards in seeded order; the rows of four shards are shuffled
+        together. With one shard of at most 50,000 rows the student is the one that
+        ``fit(X, y, teacher_proba=proba)`` gives with ``calibration=None`` and no synthetic rows.
+
+        Parameters
+        ----------
+        targets : LabelledParquet or sequence of shards
+            What :func:`skdistill.distributed.label_parquet` returns, or a sequence (with ``len``
+            and item access) of tuples ``(X, teacher_proba)`` or ``(X, teacher_proba, y)``, of
+            shapes (n, n_features), (n, n_classes) and (n,). A label may be None or NaN: the row
+            then carries the soft term only. The columns of ``teacher_proba`` follow the classes
+            that the files name, or else the teachers' classes, or else the sorted labels.
+        max_epochs : int, default=None
+            Passes over the shards; None: the constructor's.
+        label : str, default=None
+            The column of the files that holds true labels. None: the student learns from the soft
+            targets alone, and `alpha` is taken as 1.
+
+        Returns
+        -------
+        self : DistilledClassifier
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or a shard is not usable; the message names it.
+        FloatingPointError
+            If the training loss stops being finite.
+
+        Notes
+        -----
+        Synthetic rows are made only if `augment` asks for them, "munge" or a callable, with
+        prefit teachers: each epoch makes new ones shard by shard and asks the teachers about them.
+        With ``early_stopping=True`` one shard, drawn by `random_state`, is held out; the epochs
+        are compared on its labels. The student is not calibrated.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from skdistill import DistilledClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> teacher = LogisticRegression(max_iter=1000).fit(X, y)
+        >>> shards = [(X[i::3], teacher.predict_proba(X[i::3]), y[i::3]) for i in range(3)]
+        >>> student = DistilledClassifier([teacher], random_state=0).fit_stream(shards)
+        >>> student.score(X, y) > 0.9
+        True
+        """
+        if max_epochs is not None and (not isinstance(max_epochs, int) or max_epochs < 1):
+            raise ValueError(f"max_epochs must be None or an integer >= 1; got {max_epochs!r}.")
+        self._forget()
+        try:
+            rng = self._check_settings()
+            with self._stage("surveyed the shards"):
+                stream = self._open_stream(Shards(targets, label), rng)
+            self._check_loss(stream.hard_weight > 0, len(stream.classes))
+            alpha = self.alpha if stream.hard_weight else 1.0
+            with self._stage(f"trained the student on {stream.n_rows} rows an epoch"):
+                net = self._train(stream, self.temperature, alpha, _seed(rng), max_epochs)
+            self._finish(stream.sample, net, None)
+        except BaseException:
+            self._forget()
+            raise
+        return self
+
+    def _open_stream(self, shards: Shards, rng: np.random.RandomState) -> TrainingStream:
+        """Survey the shards and record the column names."""
+        seeds = rng.randint(np.iinfo(np.int32).max, size=3)
+        named = []
+        if self.teachers is not None:
+            named = name_teachers(self.teachers, reserved=self._get_param_names())
+            weights_without_labels(self.teacher_weights, len(named))
+        labeller = None
+        if self.augment not in (None, "auto") and self.n_synthetic != 0:
+            labeller = self._labeller(None, named)
+        stream = open_stream(
+            shards,
+            classes=_classes_of(named)
+            if any(known_classes(n.estimator) is not None for n in named)
+            else None,
+            hold_out=self.early_stopping,
+            preprocessor=self.preprocessor,
+            n_bins=self.n_bins if self._embeds(named) else None,
+            labeller=labeller,
+            seed=int(seeds[0]),
+        )
+        validate_data(self, shards.first, skip_check_array=True)
+        return stream
+
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        classes: Any = None,
+        teacher_proba: Any = None,
+        sample_weight: Any = None,
+    ) -> Self:
+        """Train on one more batch of rows, in one pass and at a constant learning rate.
+
+        The first call decides what stays: the classes, the preprocessing and bins, the shape and
+        precision of the network and, where `fit` would fit teachers, these: they are cross-fitted
+        on the first batch, and the mean of the fold teachers labels later ones. So make the first
+        batch a large one. After `fit` or `fit_stream` training goes on from the student's weights.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Raw rows.
+        y : array-like of shape (n_samples,), default=None
+            Labels; a batch may lack some classes. None: the batch carries the soft term only.
+        classes : array-like of shape (n_classes,), default=None
+            All labels. Needed in the first call, unless prefit teachers know them.
+        teacher_proba : array-like of shape (n_samples, n_classes), default=None
+            Soft targets obtained elsewhere, in the order of the sorted classes. Needed after
+            unpickling, where the teachers were left behind.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights, >= 0.
+
+        Returns
+        -------
+        self : DistilledClassifier
+            The classifier.
+
+        Raises
+        ------
+        ValueError
+            If the classes are missing or others than before, X has other columns, no teacher can
+            label the batch, or ``early_stopping=True``, which needs epochs to compare.
+        FloatingPointError
+            If the training loss stops being finite; the student stays as it was.
+
+        Notes
+        -----
+        Synthetic rows are made for each batch only if `augment` asks for them, "munge" or a
+        callable. A rule of `teacher_weights` compares the teachers on the first batch; later ones
+        are labelled with the ``teacher_weights_`` found there. `calibration` sets the targets of
+        teachers that the first batch fits; the student is calibrated by `fit` alone.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from skdistill import DistilledClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> teacher = LogisticRegression(max_iter=1000).fit(X, y)
+        >>> student = DistilledClassifier([teacher], random_state=0)
+        >>> for _ in range(100):
+        ...     for i in range(3):
+        ...         student = student.partial_fit(X[i::3], y[i::3])
+        >>> student.score(X, y) > 0.9
+        True
+        """
+        if self.early_stopping:
+            raise ValueError(
+                "partial_fit does not support early_stopping=True: it sees a batch at a time and "
+                "has no epochs to compare. Pass early_stopping=False."
+            )
+        if self.__sklearn_is_fitted__():
+            return self._partial_fit_more(X, y, classes, teacher_proba, sample_weight)
+        self._forget()
+        try:
+            rng = self._check_settings()
+            known = first_classes(self.teachers if self._is_prefit() else None, classes)
+            if y is None:
+                self._check_without_labels(teacher_proba)
+            rows = read_rows(X, y, sample_weight, None, teacher_proba, classes=known)
+            rows.classes = known
+            validate_data(self, rows.X, skip_check_array=True)
+            named = self._name_teachers(rows)
+            training, soft_targets = self._batch(rows, named, rng, None)
+            alpha = self._alpha(rows)
+            net = self._train(training, self.temperature, alpha, _seed(rng), passes=True)
+            self._finish(training, net, soft_targets)
+        except BaseException:
+            self._forget()
+            raise
+        return self
+
+    def _partial_fit_more(
+        self, X: Any, y: Any, classes: Any, teacher_proba: Any, sample_weight: Any
+    ) -> Self:
+        """Go on from the student's weights."""
+        rng = self._check_settings(teachers_needed=teacher_proba is None and self.alpha > 0)
+        check_batch_classes(classes, self.classes_)
+        rows = read_rows(X, y, sample_weight, None, teacher_proba, classes=self.classes_)
+        rows.classes = self.classes_
+        self._check_loss(rows.code is not None, len(rows.classes))
+        validate_data(self, rows.X, skip_check_array=True, reset=False)
+        if teacher_proba is not None:
+            rows.teacher_proba = check_teacher_proba(teacher_proba, len(rows.weight), self.classes_)
+        student = self.student_
+        like = Prepared(student.preprocessor_, getattr(student, "encoding_", None))
+        training, soft_targets = self._batch(rows, [], rng, like)
+        _check_soft_rows(training, self._alpha(rows))
+        net = self._trained_further(training, self._alpha(rows), rng)
+        history, n_iter = self.history_, self.n_iter_
+        kept = {k: v for k, v in self.__dict__.items() if k in _OF_TEACHERS}
+        self._finish(training, net, soft_targets)
+        if soft_targets is None:
+            # A batch that asks no teacher forgets none.
+            self.__dict__.update(kept)
+        self.history_ = {k: np.append(history.get(k, []), v) for k, v in self.history_.items()}
+        self.n_iter_ += n_iter
+        return self
+
+    def _batch(
+        self,
+        rows: Rows,
+        named: list[Named],
+        rng: np.random.RandomState,
+        like: Prepared | None,
+    ) -> tuple[TrainingSet, SoftTargets | None]:
+        """Label and prepare a batch of `partial_fit`; the first one decides how."""
+        seeds = rng.randint(np.iinfo(np.int32).max, size=3)
+        held = np.zeros(len(rows.weight), dtype=bool)
+        targets: SoftTargets | None = None
+        extra: list[ExtraRows] = []
+        if self._alpha(rows) > 0:
+            labeller = self._labeller(rows, named)
+            if like is None:
+                targets = labeller.soft_targets(rows, np.random.RandomState(seeds[1]))
+            else:
+                ensemble = self._kept_ensemble(labeller)
+                fitted = getattr(self, "teachers_", [])
+                targets = label_batch(rows, ensemble, fitted, self.teacher_weights_)
+            if self.augment != "auto":
+                extra = labeller.extra_rows(rows, targets, held, np.random.RandomState(seeds[2]))
+        n_bins = self.n_bins if self._embeds(named) else None
+        training = build_training_set(
+            rows, targets, extra, held, preprocessor=self.preprocessor, n_bins=n_bins, like=like
+        )
+        return training, targets
+
+    def _kept_ensemble(self, labeller: Labeller) -> Any:
+        """Return the teachers that label later batches: the fold teachers, or the prefit ones."""
+        kept = self.__dict__.get("_ensemble")
+        if kept is not None or isinstance(self.teachers, TeachersLeftBehind | None):
+            return kept
+        if not self._is_prefit():
+            return None
+        named = name_teachers(self.teachers, reserved=self._get_param_names())
+        return replace(labeller, named=named).prefit_ensemble(self.classes_)
+
+    def _trained_further(
+        self, training: TrainingSet, alpha: float, rng: np.random.RandomState
+    ) -> Any:
+        """Train a copy of the net, so that the student stays what it is if training fails."""
+        from skdistill._criterion import DistillationCriterion
+
+        seed = _seed(rng)
+        criterion = DistillationCriterion(float(self.temperature), float(alpha), self.loss)
+        before = self.__dict__.get("net_")
+        if before is None:
+            one_batch = training.n_rows <= self.batch_size
+            dropout = _DROPOUT[one_batch] if isinstance(self.dropout, str) else self.dropout
+            module = trainable_module(self.student_, dropout, seed)
+        else:
+            module = copy.deepcopy(before.module_)
+        return self._train_module(module, criterion, training, seed, passes=True, after=before)
 
     def _forget(self) -> None:
         """Delete every fitted attribute, so that a failed fit leaves nothing that looks fitted."""
@@ -427,13 +714,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self, X: Any, y: Any, sample_weight: Any, X_unlabeled: Any, teacher_proba: Any
     ) -> tuple[Rows, np.random.RandomState]:
         """Check the parameters and what `fit` was given, and record the column names."""
-        if isinstance(self.teachers, TeachersLeftBehind):
-            raise ValueError(self.teachers.refusal())
-        for name in _TRAINING_ONLY:
-            if isinstance(getattr(self, name), LeftBehind):
-                raise ValueError(getattr(self, name).refusal())
-        check_parameters(self)
-        rng = check_random_state(self.random_state)
+        rng = self._check_settings()
         if y is None:
             self._check_without_labels(teacher_proba)
         rows = read_rows(X, y, sample_weight, X_unlabeled, teacher_proba)
@@ -442,6 +723,17 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             # What the student cannot read is refused here and not after hours of fitting teachers.
             TabularEncoder().fit(rows.X, sample_weight=rows.weight)
         return rows, rng
+
+    def _check_settings(self, *, teachers_needed: bool = True) -> np.random.RandomState:
+        """Check the parameters, and that none that is needed was left behind by pickling."""
+        if teachers_needed and isinstance(self.teachers, TeachersLeftBehind):
+            raise ValueError(self.teachers.refusal())
+        skip = () if teachers_needed else _FOR_A_START
+        for name in _TRAINING_ONLY:
+            if name not in skip and isinstance(getattr(self, name), LeftBehind):
+                raise ValueError(getattr(self, name).refusal())
+        check_parameters(self, skip=skip)
+        return check_random_state(self.random_state)
 
     def _check_without_labels(self, teacher_proba: Any) -> None:
         """Raise where nothing but labels could teach."""
@@ -458,14 +750,14 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             "Pass y, or prefit teachers with early_stopping=False."
         )
 
-    def _check_loss(self, rows: Rows, classes: np.ndarray) -> None:
+    def _check_loss(self, labelled: bool, n_classes: int) -> None:
         """Raise where the decoupled loss has nothing to decouple, before any teacher is asked."""
-        if self.loss != "dkd" or (rows.code is not None and len(classes) > 2):
+        if self.loss != "dkd" or (labelled and n_classes > 2):
             return
         reason = (
-            "there is no y"
-            if rows.code is None
-            else f"there are {len(classes)} classes, so beside the label's a single one is left"
+            f"there are {n_classes} classes, so beside the label's a single one is left"
+            if labelled
+            else "there is no y"
         )
         raise ValueError(
             f"loss='dkd' splits the divergence by the label's class, and {reason}. Use loss='kl'."
@@ -493,7 +785,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 check_fitted(teacher)
         if rows.classes is None:
             rows.classes = _classes_of(named)
-        self._check_loss(rows, rows.classes)
+        self._check_loss(rows.code is not None, len(rows.classes))
         if rows.teacher_proba is not None:
             rows.teacher_proba = check_teacher_proba(
                 rows.teacher_proba, len(rows.weight), rows.classes
@@ -528,15 +820,17 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """Tell whether the built-in network gets the piecewise-linear encoding."""
         if self.numerical_embedding is None or self.student_module is not None:
             return False
-        return self.numerical_embedding != "auto" or not all(is_smooth(n.estimator) for n in named)
+        if self.numerical_embedding != "auto" or not named:
+            return True
+        return not all(is_smooth(n.estimator) for n in named)
 
-    def _labeller(self, rows: Rows, named: list[Named]) -> Labeller:
+    def _labeller(self, rows: Rows | None, named: list[Named]) -> Labeller:
         """Return the teachers with what the parameters say about asking them."""
         return Labeller(
             named=named,
             prefit=self._is_prefit(),
             default=self.teachers is None,
-            weighted=self._weighted(named, rows),
+            weighted=[] if rows is None else self._weighted(named, rows),
             cv=self.cv,
             averaging=self.averaging,
             teacher_weights=self.teacher_weights,
@@ -555,15 +849,53 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         routed = process_routing(self, "fit", sample_weight=rows.weight)
         return ["sample_weight" in routed.get(n.name, {}).get("fit", {}) for n in named]
 
-    def _train(self, training: TrainingSet, temperature: float, alpha: float, seed: int) -> Any:
+    def _train(
+        self,
+        training: TrainingSet | TrainingStream,
+        temperature: float,
+        alpha: float,
+        seed: int,
+        max_epochs: int | None = None,
+        *,
+        passes: bool = False,
+    ) -> Any:
         """Build the network and train it; return skorch's net."""
-        from skdistill import _net
         from skdistill._criterion import DistillationCriterion
 
         _check_soft_rows(training, alpha)
         module = self._build_module(training, seed)
         criterion = DistillationCriterion(float(temperature), float(alpha), self.loss)
-        return _net.train(module, criterion, training, self._training_settings(training), seed=seed)
+        return self._train_module(module, criterion, training, seed, max_epochs, passes=passes)
+
+    def _train_module(
+        self,
+        module: Any,
+        criterion: Any,
+        training: TrainingSet | TrainingStream,
+        seed: int,
+        max_epochs: int | None = None,
+        *,
+        passes: bool = False,
+        after: Any = None,
+    ) -> Any:
+        """Train a network; with `passes` in one pass at a constant rate, as more may follow."""
+        from skdistill import _net
+
+        settings = self._training_settings(training)
+        if passes or max_epochs is not None:
+            settings = replace(settings, max_epochs=1 if passes else max_epochs)
+        if after is not None:
+            dtype = str(next(after.module_.parameters()).dtype).removeprefix("torch.")
+            settings = replace(settings, dtype=dtype)
+        return _net.train(
+            module,
+            criterion,
+            training,
+            settings,
+            seed=seed,
+            constant_rate=passes,
+            after=after,
+        )
 
     def _train_control(
         self, training: TrainingSet, targets: SoftTargets | None, seed: int
@@ -641,11 +973,11 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 students[i] = self._freeze(training, layers)
         return students
 
-    def _training_settings(self, training: TrainingSet) -> Any:
+    def _training_settings(self, training: TrainingSet | TrainingStream) -> Any:
         """Return the words of scikit-learn for the loop over the rows."""
         from skdistill import _net
 
-        n = len(training.X)
+        n = training.n_rows
         return _net.TrainingSettings(
             max_epochs=self._count_epochs(n, training.n_real),
             batch_size=self.batch_size,
@@ -673,12 +1005,14 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         n_steps = min(max(_STEPS_PER_ROW * n_real, _FEWEST_STEPS), _MOST_STEPS)
         return math.ceil(n_steps / n_batches)
 
-    def _build_module(self, training: TrainingSet, seed: int, n_students: Any = None) -> Any:
+    def _build_module(
+        self, training: TrainingSet | TrainingStream, seed: int, n_students: Any = None
+    ) -> Any:
         """Build the student's network, or a stack of them."""
         from skdistill import _mlp
         from skdistill._modules import build_custom_module
 
-        n_features, n_classes = training.X.shape[1], len(training.classes)
+        n_features, n_classes = training.n_features, len(training.classes)
         if self.student_module is not None:
             return build_custom_module(self.student_module, n_features, n_classes, seed)
         sizes = self.hidden_layer_sizes
@@ -686,7 +1020,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             sizes = _mlp.auto_hidden_sizes(
                 n_features, n_classes, training.encoding, training.n_real
             )
-        one_batch = len(training.X) <= self.batch_size
+        one_batch = training.n_rows <= self.batch_size
         return _mlp.StudentMLP(
             n_features,
             n_classes,
@@ -702,24 +1036,27 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self,
         training: TrainingSet,
         net: Any,
-        targets: SoftTargets | None,
-        control: Control | None,
+        soft_targets: SoftTargets | None,
+        control: Control | None = None,
     ) -> None:
         """Freeze the trained network into `student_` and record what training left."""
         from skdistill._modules import frozen_layers
 
         layers = frozen_layers(net.module_)
-        temperature = 1.0 if targets is None else targets.temperature
+        temperature = 1.0 if soft_targets is None else soft_targets.temperature
         if control is not None and layers is not None:
             layers, own = control.calibrate(layers, training)
             temperature *= own
+            # Training that goes on starts from the student, in this process as after unpickling.
+            net.module_.set_weights([layer.arrays for layer in layers[::2]])
         student = self._freeze(training, layers, module=net.module_)
         records = [name for name in net.history[0] if name.endswith("_loss")]
         self.history_ = {name: np.array(net.history[:, name]) for name in records}
         self.n_iter_ = len(net.history)
-        self.teacher_weights_ = None if targets is None else targets.weights
+        self.teacher_weights_ = None if soft_targets is None else soft_targets.weights
         self.calibration_temperature_ = temperature
-        self.teachers_ = [] if targets is None else targets.fitted
+        self.teachers_ = [] if soft_targets is None else soft_targets.fitted
+        self._ensemble = None if soft_targets is None else soft_targets.ensemble
         self.net_ = net
         self.student_ = student
         self.classes_ = training.classes
@@ -956,6 +1293,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         if "student_" not in state or self.keep_teachers:
             return state
         state.pop("teachers_", None)
+        state.pop("_ensemble", None)
         if state["teachers"] is not None:
             state["teachers"] = TeachersLeftBehind.from_teachers(state["teachers"])
         for name in _TRAINING_ONLY:
@@ -970,13 +1308,18 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.__dict__.update(state)
 
 
-def _check_soft_rows(training: TrainingSet, alpha: float) -> None:
+def _check_soft_rows(training: TrainingSet | TrainingStream, alpha: float) -> None:
     """Raise if the soft term is asked for and no row carries it."""
     if alpha > 0 and not training.soft_weight.any():
         raise ValueError(
             f"alpha={alpha} asks for soft targets, and no row with a positive weight has one: the "
             "test rows of cv hold none of them. Pass splits that hold out such rows, or alpha=0."
         )
+
+
+def _seed(rng: np.random.RandomState) -> int:
+    """Draw the seed of a network."""
+    return int(rng.randint(np.iinfo(np.int32).max))
 
 
 def _classes_of(named: list[Named]) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from skdistill._adapter import PROBA_FLOOR, as_teacher
 from skdistill._calibration import fit_temperature
 from skdistill._folds import distinct_row_folds
-from skdistill._pooling import check_teacher_weights, pool
+from skdistill._pooling import check_teacher_weights, pool, weights_without_labels
 from skdistill._roster import Named, is_frozen
 from skdistill._rows import Rows
 from skdistill._targets import (
@@ -92,6 +92,14 @@ class Labeller:
         settings["cv"] = folds
         return self._calibrated(cross_fit(self.named, rows.X, y, weight, **settings), rows)
 
+    def prefit_ensemble(self, classes: np.ndarray) -> Ensemble | None:
+        """Return the teachers as they are, able to label rows; None where `fit` would fit them."""
+        if self.default or not self.prefit:
+            return None
+        weights = weights_without_labels(self.teacher_weights, len(self.named))
+        averaging = resolve_averaging(self.averaging, self.named)
+        return Ensemble([as_teacher(n, classes) for n in self.named], weights, averaging)
+
     def _calibrated(self, targets: SoftTargets, rows: Rows) -> SoftTargets:
         """Set the confidence of targets right that come from teachers that did not see the row."""
         used = targets.known & (rows.weight > 0)
@@ -131,9 +139,7 @@ class Labeller:
         if self.default or not self.prefit:
             return None
         if isinstance(weights, str):
-            # Rows without a label get equal weights.
-            weights = check_teacher_weights(None, len(self.named))
-            assert not isinstance(weights, str)
+            weights = weights_without_labels(weights, len(self.named))
         return Ensemble([as_teacher(n, rows.classes) for n in self.named], weights, averaging)
 
     def _ask_prefit(self, rows: Rows, weights: np.ndarray | str, averaging: str) -> SoftTargets:
@@ -167,17 +173,17 @@ class Labeller:
                 )
             proba = answer_cache.predict_proba(targets.ensemble, rows.X_unlabeled)
             extra.append(ExtraRows(rows.X_unlabeled, proba, shapes_inputs=True))
-        augmenter = self._augmenter(targets)
+        augmenter = self.augmenter(targets)
         if augmenter is not None:
             assert targets.ensemble is not None
             train = rows.take(np.flatnonzero((rows.weight > 0) & ~held))
-            n = self._count_synthetic(len(train.weight))
+            n = self.count_synthetic(len(train.weight))
             X = augmenter(train.X, n, sample_weight=train.weight, random_state=rng)
             proba = answer_cache.predict_proba(targets.ensemble, X)
             extra.append(ExtraRows(X, proba, shapes_inputs=False))
         return extra
 
-    def _augmenter(self, targets: SoftTargets) -> Callable[..., Any] | None:
+    def augmenter(self, targets: SoftTargets) -> Callable[..., Any] | None:
         """Return what makes synthetic rows, if any are wanted."""
         if self.augment is None or self.n_synthetic == 0:
             return None
@@ -191,7 +197,7 @@ class Labeller:
             )
         return AUGMENTERS[self.augment] if isinstance(self.augment, str) else self.augment
 
-    def _count_synthetic(self, n: int) -> int:
+    def count_synthetic(self, n: int) -> int:
         """Return how many synthetic rows are made for n rows."""
         if not isinstance(self.n_synthetic, str):
             return int(self.n_synthetic)
@@ -225,7 +231,7 @@ def _warn_if_hard(proba: np.ndarray) -> None:
 
 def _warn_if_uninformed(proba: np.ndarray, rows: Rows) -> None:
     """Warn when prefit teachers agree with y no better than always naming the largest class."""
-    if rows.code is None:
+    if rows.code is None or rows.code.min() == rows.code.max():
         return
     weight = rows.weight / rows.weight.sum()
     agreement = float(weight @ (proba.argmax(axis=1) == rows.code))

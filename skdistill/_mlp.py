@@ -208,6 +208,13 @@ class StudentMLP(nn.Module):
                 gradient = activation_backward(gradient, sums[i - 1], outputs[i - 1])
         return terms
 
+    @torch.no_grad()
+    def set_weights(self, weights: Sequence[tuple[Any, Any]]) -> None:
+        """Take the weights and biases of one frozen student."""
+        for (weight, bias), arrays in zip(self.pairs(self.theta), weights, strict=True):
+            weight.copy_(torch.as_tensor(arrays[0]))
+            bias.copy_(torch.as_tensor(arrays[1]))
+
     def layers(self, student: int | None = None) -> list[Layer]:
         """Return the frozen layers of the student, or of one student of the stack."""
         frozen: list[Layer] = []

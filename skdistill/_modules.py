@@ -15,7 +15,14 @@ from skdistill._mlp import ACTIVATIONS, PiecewiseLinear, StudentMLP
 if TYPE_CHECKING:
     from skdistill.student import StudentClassifier
 
-__all__ = ["build_custom_module", "frozen_layers", "logits_of", "seeded_globally", "torch_student"]
+__all__ = [
+    "build_custom_module",
+    "frozen_layers",
+    "logits_of",
+    "seeded_globally",
+    "torch_layer",
+    "torch_student",
+]
 
 _global_seed_lock = threading.RLock()
 
@@ -154,10 +161,11 @@ def torch_student(student: "StudentClassifier") -> nn.Sequential:
         modules.append(Standardise(p.scale_, p.mean_))
     if student.encoding_ is not None:
         modules.append(PiecewiseLinear(student.encoding_))
-    return nn.Sequential(*modules, *map(_torch_layer, student.layers_))
+    return nn.Sequential(*modules, *map(torch_layer, student.layers_))
 
 
-def _torch_layer(layer: Layer) -> nn.Module:
+def torch_layer(layer: Layer) -> nn.Module:
+    """Return a frozen layer as a torch module in float64."""
     arrays = [torch.as_tensor(a, dtype=torch.float64) for a in layer.arrays]
     if layer.kind == "affine":
         return Affine(*layer.arrays)

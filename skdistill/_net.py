@@ -3,7 +3,7 @@
 import contextlib
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from skdistill._criterion import DistillationCriterion, LossSums, Targets
 from skdistill._mlp import StudentMLP
 from skdistill._modules import logits_of, seeded_globally
 from skdistill._step import CpuStep
+from skdistill._stream import TrainingStream
 from skdistill._training_set import TrainingSet
 
 __all__ = ["StudentNet", "TrainingSettings", "Validation", "train"]
@@ -38,6 +39,14 @@ class _Batches:
     def __len__(self) -> int:
         return self.n_batches
 
+    def n_steps(self, epochs: int) -> int:
+        """Return the number of batches of all epochs."""
+        return epochs * self.n_batches
+
+    def parts(self) -> Iterator["_Batches"]:
+        """Yield what is in memory at once: here everything."""
+        yield self
+
     def rows(self) -> Iterator[Tensor | None]:
         """Yield the rows of each batch; None where one batch holds all."""
         if self.n_batches == 1:
@@ -53,6 +62,46 @@ class _Batches:
             else:
                 place = rows.to(self.X.device)
                 yield self.X.index_select(0, place), self.targets.take(place)
+
+
+class _StreamedBatches:
+    """Batches cut from a few shards of a stream after another; each iteration is an epoch."""
+
+    def __init__(
+        self,
+        stream: TrainingStream,
+        read: Callable[[TrainingSet], tuple[Tensor, Any]],
+        batch_size: int,
+        generator: torch.Generator,
+    ):
+        self.stream, self.read = stream, read
+        self.batch_size, self.generator = batch_size, generator
+        self.epoch = 0
+        self._kept: tuple[Tensor, Any] | None = None
+
+    def n_steps(self, epochs: int) -> int:
+        """Return the number of batches of all epochs."""
+        sizes = [self.stream.count(g) for e in range(epochs) for g in self.stream.plan(e)]
+        return sum(-(-size // self.batch_size) for size in sizes)
+
+    def parts(self) -> Iterator[_Batches]:
+        """Yield the batches of each group of shards, which are in memory at once."""
+        for group in self.stream.plan(self.epoch):
+            yield _Batches(*self._read(group), self.batch_size, self.generator)
+        self.epoch += 1
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
+        for part in self.parts():
+            yield from part
+
+    def _read(self, group: Any) -> tuple[Tensor, Any]:
+        """Read a group of shards; once, if it is the only one and the same in every epoch."""
+        if self._kept is not None:
+            return self._kept
+        tensors = self.read(self.stream.load(group, self.epoch))
+        if self.stream.is_one_group:
+            self._kept = tensors
+        return tensors
 
 
 @dataclass(frozen=True)
@@ -129,9 +178,17 @@ class StudentNet(NeuralNet):
     hooks of skorch's callbacks are called as usual; those of batches only when there are callbacks.
     """
 
-    def __init__(self, module: Any, *args: Any, seed: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        module: Any,
+        *args: Any,
+        seed: int = 0,
+        schedule: Callable[[float], float] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(module, *args, **kwargs)
         self.seed = seed
+        self.schedule = schedule
 
     @property
     def _default_callbacks(self) -> list[Any]:
@@ -148,14 +205,11 @@ class StudentNet(NeuralNet):
         return self
 
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any) -> Any:
-        """Run the epochs over batches cut from tensors."""
-        generator = torch.Generator().manual_seed(self.seed)
-        step = self._cpu_step(X, y)
-        if step is None and self._by_hand:
-            y = self.criterion_.weigh(y)
-        batches = _Batches(X, y, self.batch_size, generator)
+        """Run the epochs over batches cut from tensors, or from a stream."""
+        step = self._cpu_step()
+        batches = self._cut(X, y, weigh=step is None and self._by_hand)
         epochs = self.max_epochs if epochs is None else epochs
-        self._step, self._n_steps = 0, epochs * len(batches)
+        self._step, self._n_steps = 0, batches.n_steps(epochs)
         for _ in range(epochs):
             self.notify("on_epoch_begin", dataset_train=batches, dataset_valid=None)
             if step is None:
@@ -167,6 +221,19 @@ class StudentNet(NeuralNet):
             self.notify("on_epoch_end", dataset_train=batches, dataset_valid=None)
         return self
 
+    def _cut(self, X: Any, targets: Any, weigh: bool) -> Any:
+        """Return the batches of tensors, or of a stream; targets are weighed once if asked for."""
+        generator = torch.Generator().manual_seed(self.seed)
+        if not isinstance(X, TrainingStream):
+            targets = self.criterion_.weigh(targets) if weigh else targets
+            return _Batches(X, targets, self.batch_size, generator)
+
+        def read(training: TrainingSet) -> tuple[Tensor, Any]:
+            rows, own = _tensors(training, self)
+            return rows, self.criterion_.weigh(own) if weigh else own
+
+        return _StreamedBatches(X, read, self.batch_size, generator)
+
     @property
     def _by_hand(self) -> bool:
         """Tell whether the gradient is ours and not autograd's."""
@@ -177,22 +244,30 @@ class StudentNet(NeuralNet):
         """Tell whether a callback may look at batches."""
         return any(not isinstance(callback, BestEpoch) for _, callback in self.callbacks_)
 
-    def _cpu_step(self, X: Tensor, targets: Any) -> CpuStep | None:
+    def _cpu_step(self) -> CpuStep | None:
         """Return the step that needs neither torch's operations nor hooks, where it serves."""
-        serves = self._by_hand and not self._hooked and X.device.type == "cpu"
+        serves = self._by_hand and not self._hooked and self.module_.theta.device.type == "cpu"
         if not (serves and self.criterion_.loss == "kl"):
             return None
-        return CpuStep(self.module_, self.criterion_, self.optimizer_, X, targets)
+        return CpuStep(self.module_, self.criterion_, self.optimizer_)
 
-    def _run_cpu_epoch(self, batches: _Batches, step: CpuStep) -> None:
+    def _run_cpu_epoch(self, batches: Any, step: CpuStep) -> None:
         """Run the batches of an epoch and record its mean losses once."""
         self._set_training(True)
-        # Overflow is found by its value.
-        with torch.inference_mode(), np.errstate(all="ignore"):
-            for rows in batches.rows():
-                self._set_rate()
-                step(None if rows is None else rows.numpy())
-        self._record(step.sums(), len(batches.X), "train")
+        soft: Any = 0.0
+        hard: Any = 0.0
+        n_rows = 0
+        for part in batches.parts():
+            step.load(part.X, part.targets)
+            # Overflow is found by its value.
+            with torch.inference_mode(), np.errstate(all="ignore"):
+                for rows in part.rows():
+                    self._set_rate()
+                    step(None if rows is None else rows.numpy())
+            sums = step.sums()
+            soft, hard = soft + sums.soft, hard + sums.hard
+            n_rows += len(part.X)
+        self._record(LossSums(soft, hard), n_rows, "train")
 
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
@@ -244,7 +319,8 @@ class StudentNet(NeuralNet):
 
     def _set_rate(self) -> None:
         """Set the learning rate of the next step."""
-        rate = self.lr * _schedule(self._step / self._n_steps)
+        schedule = _schedule if self.schedule is None else self.schedule
+        rate = self.lr * schedule(self._step / self._n_steps)
         for group in self.optimizer_.param_groups:
             group["lr"] = rate
         self._step += 1
@@ -259,6 +335,11 @@ class StudentNet(NeuralNet):
         loss = self.criterion_.total(sums) / len(X)
         loss.backward()
         return {"sums": LossSums(sums.soft.detach(), sums.hard.detach()), "loss": loss.detach()}
+
+
+def _constant(progress: float) -> float:
+    """Return the factor on the learning rate where the number of steps is not known."""
+    return 1.0
 
 
 def _schedule(progress: float) -> float:
@@ -285,20 +366,19 @@ class TrainingSettings:
 def train(
     module: nn.Module,
     criterion: DistillationCriterion,
-    training: TrainingSet,
+    training: TrainingSet | TrainingStream,
     settings: TrainingSettings,
     *,
     seed: int = 0,
+    constant_rate: bool = False,
+    after: StudentNet | None = None,
 ) -> StudentNet:
-    """Train the module on the rows and return the net that holds it."""
+    """Train the module on the rows and return the net that holds it.
+
+    ``constant_rate`` is for training that goes on in later calls; ``after`` is the net of the call
+    before, whose optimiser's state is taken over.
+    """
     place = {"dtype": getattr(torch, settings.dtype), "device": torch.device(settings.device)}
-    X = torch.as_tensor(training.X, **place)
-    targets = Targets(
-        proba=torch.as_tensor(training.proba, **place),
-        label=torch.as_tensor(training.label, device=settings.device),
-        soft_weight=torch.as_tensor(training.soft_weight, **place),
-        hard_weight=torch.as_tensor(training.hard_weight, **place),
-    )
     callbacks = list(settings.callbacks)
     if training.held_out is not None:
         held = training.held_out
@@ -318,22 +398,53 @@ def train(
         optimizer__weight_decay=settings.weight_decay,
         lr=settings.learning_rate_init,
         max_epochs=settings.max_epochs,
-        batch_size=min(settings.batch_size, len(X)),
+        batch_size=min(settings.batch_size, training.n_rows),
         train_split=None,
         callbacks=callbacks,
         device=settings.device,
         verbose=0,
         seed=seed,
+        schedule=_constant if constant_rate else None,
     )
-    work = 6.0 * min(settings.batch_size, len(X)) * sum(p.numel() for p in module.parameters())
+    net.initialize()
+    if after is not None:
+        _take_moments(net.optimizer_, after.optimizer_, settings.weight_decay)
+    work = 6.0 * net.batch_size * sum(p.numel() for p in module.parameters())
     with _one_thread(work < _WORTH_A_THREAD), _no_denormals():
+        X: Any = training
+        targets = None
+        if isinstance(training, TrainingSet):
+            X, targets = _tensors(training, net)
         if isinstance(module, StudentMLP):
-            net.fit(X, targets)
+            net.partial_fit(X, targets)
         else:
             with seeded_globally(seed):
-                net.fit(X, targets)
+                net.partial_fit(X, targets)
     module.eval()
     return net
+
+
+def _take_moments(optimizer: Any, other: Any, weight_decay: float) -> None:
+    """Go on with another optimiser's running means of the gradient."""
+    if isinstance(optimizer, FlatAdam):
+        optimizer.take_moments(other)
+        return
+    optimizer.load_state_dict(other.state_dict())
+    for group in optimizer.param_groups:
+        group["weight_decay"] = weight_decay
+
+
+def _tensors(training: TrainingSet, net: StudentNet) -> tuple[Tensor, Targets]:
+    """Return rows and targets where the net is."""
+    parameter = next(net.module_.parameters())
+    place = {"dtype": parameter.dtype, "device": parameter.device}
+    targets = Targets(
+        proba=torch.as_tensor(training.proba, **place),
+        label=torch.as_tensor(training.label, device=parameter.device),
+        soft_weight=torch.as_tensor(training.soft_weight, **place),
+        hard_weight=torch.as_tensor(training.hard_weight, **place),
+    )
+    return torch.as_tensor(training.X, **place), targets
 
 
 class _ThreadLimit:

@@ -17,6 +17,7 @@ __all__ = [
     "pool",
     "to_proba",
     "validation_weights",
+    "weights_without_labels",
 ]
 
 # Rules that weigh teachers by the labels, in place of given numbers.
@@ -62,6 +63,24 @@ def check_teacher_weights(teacher_weights: Any, n_teachers: int) -> np.ndarray |
     if not weights.any():
         raise ValueError("teacher_weights must hold at least one positive number; all are zero.")
     return weights / weights.sum()
+
+
+def weights_without_labels(teacher_weights: Any, n_teachers: int) -> np.ndarray:
+    """Return one weight for each teacher where no answer can be compared with a label.
+
+    What "confidence" says of rows without a label is to weigh all alike; what "validation" says
+    has to be learnt first.
+    """
+    weights = check_teacher_weights(teacher_weights, n_teachers)
+    if not isinstance(weights, str):
+        return weights
+    if weights == "validation":
+        raise ValueError(
+            "teacher_weights='validation' compares each teacher's own answers with labels, in fit "
+            "or in the first batch of partial_fit; here the teachers label new rows alone. Pass "
+            "numbers, such as the teacher_weights_ of an earlier fit, or None."
+        )
+    return np.full(n_teachers, 1 / n_teachers)
 
 
 def to_proba(values: np.ndarray, space: str) -> np.ndarray:

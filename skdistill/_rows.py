@@ -11,7 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from skdistill._inputs import as_table, n_rows, take_rows
 
-__all__ = ["Rows", "check_teacher_proba", "read_rows"]
+__all__ = ["Rows", "check_teacher_proba", "encode_among", "read_rows"]
 
 
 @dataclass
@@ -59,14 +59,22 @@ def read_rows(
     sample_weight: Any = None,
     X_unlabeled: Any = None,
     teacher_proba: Any = None,
+    *,
+    classes: np.ndarray | None = None,
 ) -> Rows:
-    """Check what `fit` was given and encode the labels."""
+    """Check what `fit` was given and encode the labels.
+
+    With `classes` the labels are positions among these, of which a batch may lack some.
+    """
     X = as_table(X)
     n = n_rows(X)
     weight = _check_weight(sample_weight, n)
-    code, classes = None, None
-    if y is not None:
+    code = None
+    if y is not None and classes is None:
         code, classes = _encode_labels(y, n, weight)
+    elif y is not None:
+        assert classes is not None
+        code = encode_among(_check_labels(y, n), classes)
     if X_unlabeled is not None:
         X_unlabeled = _check_unlabeled(X_unlabeled, X)
     return Rows(X, code, classes, weight, X_unlabeled, teacher_proba)
@@ -98,14 +106,7 @@ def _check_weight(sample_weight: Any, n: int) -> np.ndarray:
 
 def _encode_labels(y: Any, n: int, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the labels as codes, and the sorted labels."""
-    y = column_or_1d(y, warn=True)
-    assert_all_finite(y, input_name="y")
-    check_classification_targets(y)
-    if len(y) != n:
-        raise ValueError(
-            f"Found input variables with inconsistent numbers of samples: X has {n}, y has "
-            f"{len(y)}."
-        )
+    y = _check_labels(y, n)
     classes, code = np.unique(y, return_inverse=True)
     used = np.unique(code[weight > 0])
     if len(used) < 2:
@@ -115,6 +116,30 @@ def _encode_labels(y: Any, n: int, weight: np.ndarray) -> tuple[np.ndarray, np.n
             f"{where}: {classes[used[0]]!r}."
         )
     return code, classes
+
+
+def _check_labels(y: Any, n: int) -> np.ndarray:
+    """Return the labels as an array of one for each row."""
+    y = column_or_1d(y, warn=True)
+    assert_all_finite(y, input_name="y")
+    check_classification_targets(y)
+    if len(y) != n:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: X has {n}, y has "
+            f"{len(y)}."
+        )
+    return y
+
+
+def encode_among(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return labels as positions among the classes, or raise where one is none of them."""
+    position = {label: i for i, label in enumerate(classes.tolist())}
+    unknown = [label for label in dict.fromkeys(y.tolist()) if label not in position]
+    if unknown:
+        raise ValueError(
+            f"y holds labels that are not in classes {classes.tolist()}: {unknown[:10]}."
+        )
+    return np.array([position[label] for label in y.tolist()], dtype=np.int64)
 
 
 def _check_unlabeled(X_unlabeled: Any, X: Any) -> Any:

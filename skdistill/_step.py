@@ -87,11 +87,7 @@ class CpuStep:
     criterion : DistillationCriterion
         Whose loss is "kl".
     optimizer : FlatAdam
-        Its settings are used, such as the learning rate of the moment.
-    X : Tensor of shape (n, n_features)
-        The rows.
-    targets : Targets
-        What they carry.
+        Its settings are used, such as the learning rate of the moment, and its moments go on.
     """
 
     def __init__(
@@ -99,15 +95,13 @@ class CpuStep:
         module: StudentMLP,
         criterion: DistillationCriterion,
         optimizer: FlatAdam,
-        X: Tensor,
-        targets: Targets,
     ) -> None:
-        self.module = module
+        self.module, self._criterion, self._optimizer = module, criterion, optimizer
         self._layers = [
             _Layer(*(_stacked(tensor) for pair in pairs for tensor in pair))
             for pairs in zip(*module.prepare(), strict=True)
         ]
-        theta = module.theta
+        theta, (mean, square, _) = module.theta, optimizer.moments()[0]
         assert theta.grad is not None
         self._adam = ArrayAdam(
             theta.detach().numpy(),
@@ -115,9 +109,22 @@ class CpuStep:
             optimizer.param_groups[0],
             (optimizer.beta1, optimizer.beta2),
             optimizer.epsilon,
+            (mean.numpy(), square.numpy()),
+            optimizer.count,
         )
-        self._X, self._loss = X.numpy(), ArrayLoss(criterion, targets)
+        self._loaded: Tensor | None = None
+
+    def load(self, X: Tensor, targets: Targets) -> None:
+        """Take the rows, of shape (n, n_features), of the steps to come, and what they carry.
+
+        Rows that are loaded already cost nothing.
+        """
+        if X is self._loaded:
+            return
+        self._loaded, self._X = X, X.numpy()
+        self._loss = ArrayLoss(self._criterion, targets)
         self._whole: Array | None = None
+        # Other rows may be cut into batches of other lengths.
         self._hidden: dict[int, list[_Hidden]] = {}
 
     def __call__(self, rows: Array | None) -> None:
@@ -130,9 +137,10 @@ class CpuStep:
             h = self._embed(self._X.take(rows, axis=0))
             self._backward(h, self._loss.columns.take(rows, axis=0))
         self._adam.update()
+        self._optimizer.count = self._adam.count
 
     def sums(self) -> LossSums:
-        """Return the sums of the losses over the epoch, and begin to sum anew."""
+        """Return the sums of the losses over one pass of these rows, and begin to sum anew."""
         soft, hard = self._loss.sums()
         if self.module.theta.ndim == 1:
             soft, hard = soft[0], hard[0]

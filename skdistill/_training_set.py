@@ -16,7 +16,16 @@ from skdistill._rows import Rows
 if TYPE_CHECKING:
     from skdistill._targets import SoftTargets
 
-__all__ = ["ExtraRows", "TrainingSet", "build_training_set", "hold_out", "split_rows"]
+__all__ = [
+    "ExtraRows",
+    "HeldOut",
+    "Prepared",
+    "TrainingSet",
+    "apply_preprocessor",
+    "build_training_set",
+    "hold_out",
+    "split_rows",
+]
 
 
 @dataclass
@@ -42,6 +51,14 @@ class HeldOut:
 
 
 @dataclass
+class Prepared:
+    """How rows were prepared for a student, which holds for all rows after them."""
+
+    preprocessor: Any
+    encoding: PiecewiseLinearEncoding | None
+
+
+@dataclass
 class TrainingSet:
     """Everything a student is trained on; nothing here depends on temperature or alpha.
 
@@ -61,6 +78,16 @@ class TrainingSet:
     held_out: HeldOut | None
     n_real: int
     n_synthetic: int
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows of an epoch."""
+        return len(self.X)
+
+    @property
+    def n_features(self) -> int:
+        """Number of prepared columns."""
+        return int(self.X.shape[1])
 
 
 def hold_out(rows: Rows, fraction: float, rng: np.random.RandomState) -> np.ndarray:
@@ -113,12 +140,22 @@ def build_training_set(
     *,
     preprocessor: Any,
     n_bins: int | None,
+    like: "Prepared | None" = None,
 ) -> TrainingSet:
-    """Prepare all rows for the student and weigh them."""
+    """Prepare all rows for the student and weigh them.
+
+    With `like` they are prepared as other rows were before, and nothing is fitted.
+    """
     assert rows.classes is not None
     used = (rows.weight > 0) & ~held
     train = rows.take(np.flatnonzero(used))
-    fitted, Z = _prepare(preprocessor, train, extra)
+    if like is None:
+        fitted, Z = _prepare(preprocessor, train, extra)
+    else:
+        fitted = like.preprocessor
+        Z = np.concatenate(
+            [apply_preprocessor(fitted, t) for t in [train.X, *(e.X for e in extra)]]
+        )
     n, n_extra = len(train.weight), len(Z) - len(train.weight)
     proba = _stack_proba(targets, extra, used, len(rows.classes))
     soft = np.zeros(len(Z))
@@ -130,8 +167,8 @@ def build_training_set(
     label = np.full(len(Z), -1, dtype=np.int64)
     if train.code is not None:
         hard[:n], label[:n] = train.weight, train.code
-    encoding = None
-    if n_bins is not None:
+    encoding = None if like is None else like.encoding
+    if n_bins is not None and like is None:
         shaping = n + sum(n_rows(e.X) for e in extra if e.shapes_inputs)
         weight = np.concatenate([train.weight, np.full(n_extra, train.weight.mean())])
         encoding = PiecewiseLinearEncoding(n_bins).fit(Z[:shaping], weight[:shaping])
@@ -174,6 +211,11 @@ def _prepare(preprocessor: Any, train: Rows, extra: Sequence[ExtraRows]) -> tupl
     return fitted, np.concatenate([check_matrix(fitted.transform(t), fitted) for t in tables])
 
 
+def apply_preprocessor(fitted: Any, table: Any) -> np.ndarray:
+    """Return a table as the student sees it."""
+    return check_matrix(table if fitted is None else fitted.transform(table), fitted)
+
+
 def _stack_proba(
     targets: "SoftTargets | None", extra: Sequence[ExtraRows], used: np.ndarray, n_classes: int
 ) -> np.ndarray:
@@ -193,8 +235,7 @@ def _held_out(rows: Rows, targets: "SoftTargets | None", held: np.ndarray, fitte
     """Prepare the rows on which the epochs are compared."""
     assert rows.code is not None
     assert rows.classes is not None
-    table = take_rows(rows.X, np.flatnonzero(held))
-    Z = check_matrix(table if fitted is None else fitted.transform(table), fitted)
+    Z = apply_preprocessor(fitted, take_rows(rows.X, np.flatnonzero(held)))
     proba = np.full((len(Z), len(rows.classes)), np.nan)
     if targets is not None:
         known = targets.known[held]

@@ -39,3 +39,21 @@ def test_a_number_goes_the_same_way_wherever_it_stands(dtype, monkeypatch):
         for adam in adams:
             adam.update()
     assert (stack == alone).all()
+
+
+def test_moments_go_on_in_the_memory_that_is_given():
+    rng = np.random.default_rng(0)
+    settings = {"lr": 0.1, "weight_decay": 0.01}
+    once, twice = np.ones(13), np.ones(13)
+    gradient = np.empty(13)
+    moments = np.zeros(13), np.zeros(13)
+    whole = ArrayAdam(once, gradient, settings)
+    part = ArrayAdam(twice, gradient, settings, moments=moments)
+    for step in range(10):
+        gradient[:] = rng.normal(size=13)
+        if step == 4:
+            part = ArrayAdam(twice, gradient, settings, moments=moments, count=part.count)
+        whole.update()
+        part.update()
+    np.testing.assert_array_equal(twice, once)
+    assert part.count == 10
