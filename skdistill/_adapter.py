@@ -25,6 +25,7 @@ from skdistill._alignment import (
     columns_by_label,
     take_columns,
 )
+from skdistill._pooling import PROBA_FLOOR
 from skdistill._roster import WAY_TO_FIT, Named, known_classes, split_steps
 from skdistill.teachers import (
     CallableTeacher,
@@ -34,9 +35,7 @@ from skdistill.teachers import (
     numeric_array,
 )
 
-__all__ = ["PROBA_FLOOR", "Teacher", "as_teacher", "fit_teacher", "learns_codes"]
-
-PROBA_FLOOR = 1e-7
+__all__ = ["Teacher", "as_teacher", "fit_teacher", "learns_codes"]
 
 
 class Teacher:

@@ -6,7 +6,14 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import log_softmax, logsumexp, softmax
 
-__all__ = ["BOUNDS", "fit_temperature", "matching_temperature", "mean_confidence", "temper"]
+__all__ = [
+    "BOUNDS",
+    "fit_temperature",
+    "matching_temperature",
+    "mean_confidence",
+    "sharpening_temperature",
+    "temper",
+]
 
 # No set of labels is taken to ask for more than this.
 BOUNDS = (0.25, 4.0)
@@ -55,6 +62,44 @@ def fit_temperature(
         return float(weight @ (expected - at_label))
 
     return 1 / _root(slope, 1 / BOUNDS[1], 1 / BOUNDS[0])
+
+
+def sharpening_temperature(
+    proba: np.ndarray, code: np.ndarray, sample_weight: np.ndarray | None = None
+) -> float:
+    r"""Find the temperature, at most 1, at which probabilities have the lowest Brier score.
+
+    .. math:: \min_{T \le 1} \sum_i w_i \sum_j (p_{ij}^{1/T} / Z_i - y_{ij})^2
+
+    A label that got probability 0 costs the Brier score at most 2, whatever the temperature; the
+    log-loss would be ruled by the constant that stands for 0. Votes of few members scatter, which
+    makes them look too sharp, but a student averages over its neighbours: so nothing is softened.
+
+    Parameters
+    ----------
+    proba : float array of shape (n, k)
+        Rows sum to 1; zeros are allowed.
+    code : int array of shape (n,)
+        Labels as columns, from rows that the model did not learn.
+    sample_weight : float array of shape (n,), default=None
+        Weights of the rows.
+
+    Returns
+    -------
+    temperature : float
+        From ``BOUNDS[0]`` to 1.
+    """
+    n, k = proba.shape
+    weight = np.ones(n) if sample_weight is None else sample_weight
+    weight, label = weight / weight.sum(), np.eye(k)[code]
+    log_proba = np.log(proba, where=proba > 0, out=np.zeros_like(proba))
+
+    def slope(beta: float) -> float:
+        tempered = temper(proba, 1 / beta)
+        spread = log_proba - (tempered * log_proba).sum(axis=1, keepdims=True)
+        return float(weight @ ((tempered - label) * tempered * spread).sum(axis=1))
+
+    return 1 / _root(slope, 1.0, 1 / BOUNDS[0])
 
 
 def temper(proba: np.ndarray, temperature: float) -> np.ndarray:

@@ -75,7 +75,7 @@ _FITTED = (
     *_OF_TEACHERS,
 )
 # max_epochs="auto" makes this many steps for each row of X, within bounds.
-_STEPS_PER_ROW, _FEWEST_STEPS, _MOST_STEPS = 8, 1_000, 20_000
+_STEPS_PER_ROW, _FEWEST_STEPS, _MOST_STEPS = 7, 1_000, 20_000
 # The control stops early; with fewer the learning rate would fall while it still learns.
 _CONTROL_EPOCHS = 200
 # dropout="auto": none where all rows fit one batch, so that weights act as repeated rows there.
@@ -145,13 +145,14 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         callable ``loss(student_logits, target_proba, y, *, temperature)`` returns one value a row
         and includes its own T²; y is -1 where a row has no label.
     calibration : {"auto", None}, default="auto"
-        Whether confidence is set right by a temperature of its own, which costs nothing at
-        prediction. Averages of many opinions are often less sure than right, and a student
-        inherits that. Cross-fitted and out-of-bag targets get the temperature of the lowest
-        log-loss on y. With fitted teachers, whose answers to rows they saw prove nothing, a plain
-        student is trained on four fifths of the rows and calibrated on the rest, and the logits of
-        the student are divided until it is no less confident than that on the synthetic rows. The
-        same plain student is the measure by which `fit` warns of teachers that cannot help.
+        Whether confidence is set right by a temperature of its own, at most 1, which costs nothing
+        at prediction. Averages of many opinions are often less sure than right, and a student
+        inherits that. Cross-fitted and out-of-bag targets get the temperature of the lowest Brier
+        score on y. With fitted teachers, whose answers to rows they saw prove nothing, a plain
+        student is trained on four fifths of the rows (no more steps, stopped early) and
+        calibrated on the rest, and the logits of the student are divided until it is no less
+        confident than that on the synthetic rows. The same plain student is the measure by which
+        `fit` warns of teachers that are worse than it; their student is left alone.
         "auto" does neither without labels, with `student_module`, or where all rows fit one batch
         (targets are calibrated there too). None: never.
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
@@ -187,7 +188,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Number of synthetic rows. "auto": five times the rows of X, at most 100,000 unless X has
         more rows itself.
     max_epochs : "auto" or int, default="auto"
-        Passes over all rows, synthetic ones included. "auto": eight gradient steps for each row of
+        Passes over all rows, synthetic ones included. "auto": seven gradient steps for each row of
         X, but at least 1,000 and at most 20,000.
     batch_size : int, default=128
         Rows of a gradient step. Batches of an epoch are of nearly equal size.
@@ -245,7 +246,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         The teachers that answered: a prefit teacher itself, a cross-fitted one as the list of its
         fold clones. Not in a lean pickle.
     net_ : StudentNet
-        The trained skorch net. Never pickled.
+        The trained skorch net, its logits before calibration. Never pickled.
 
     See Also
     --------
@@ -417,6 +418,14 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             with self._stage(f"trained the student on {len(training.X)} rows"):
                 net = self._train(training, self.temperature, self._alpha(rows), int(seeds[0]))
             control = self._train_control(training, soft_targets, int(seeds[1]))
+            shortfall = None if control is None else control.shortfall()
+            if shortfall is not None:
+                warnings.warn(
+                    f"The teachers are worse than a plain student. {shortfall} Lower alpha, or "
+                    "compare with alpha=0, early_stopping=True.",
+                    UserWarning,
+                    stacklevel=2,
+                )
             self._finish(training, net, soft_targets, control)
         except BaseException:
             self._forget()
@@ -900,7 +909,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     def _train_control(
         self, training: TrainingSet, targets: SoftTargets | None, seed: int
     ) -> Control | None:
-        """Train a plain student on some of the rows, where one is wanted; warn if it is better."""
+        """Train a plain student on some of the rows, where one is wanted."""
         from skdistill import _net
         from skdistill._criterion import DistillationCriterion
 
@@ -910,23 +919,19 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         if targets is None or unwanted or not labelled or one_batch:
             return None
         rows = control_rows(training, np.random.RandomState(seed))
-        settings = replace(
-            self._training_settings(training), max_epochs=_CONTROL_EPOCHS, callbacks=()
-        )
+        settings = self._training_settings(training)
+        batches = [math.ceil(len(t.X) / self.batch_size) for t in (training, rows)]
+        # As many steps as the student makes, at most.
+        epochs = min(_CONTROL_EPOCHS, math.ceil(settings.max_epochs * batches[0] / batches[1]))
+        settings = replace(settings, max_epochs=epochs, callbacks=())
         module = self._build_module(training, seed)
         try:
-            net = _net.train(module, DistillationCriterion(1.0, 0.0), rows, settings, seed=seed)
+            with self._stage(f"trained a plain student on {len(rows.X)} rows"):
+                net = _net.train(module, DistillationCriterion(1.0, 0.0), rows, settings, seed=seed)
         except FloatingPointError:
+            # In a search the students that diverged are said; without a control none is calibrated.
             return None
-        control = read_control(net.module_.layers(), rows, training)
-        shortfall = control.shortfall()
-        if shortfall is not None:
-            warnings.warn(
-                f"The teachers cannot help: {shortfall}. Compare with alpha=0.",
-                UserWarning,
-                stacklevel=3,
-            )
-        return control
+        return read_control(net.module_.layers(), rows, training)
 
     def _prepare_stack(
         self, X: Any, y: Any, params: dict[str, Any], *, soft: bool

@@ -8,6 +8,7 @@ from scipy.special import log_softmax
 
 from skdistill._calibration import fit_temperature, matching_temperature, mean_confidence
 from skdistill._forward import Forward, Layer
+from skdistill._pooling import PROBA_FLOOR
 from skdistill._training_set import HeldOut, TrainingSet, split_rows
 
 __all__ = ["Control", "control_rows", "read_control"]
@@ -15,9 +16,8 @@ __all__ = ["Control", "control_rows", "read_control"]
 # Below this many rows without a label a mean confidence says little; above the other, no more.
 _FEWEST_ROWS, _MOST_ROWS = 200, 5_000
 _HELD_SHARE = 0.2
-# Fewer held-out rows than this do not speak against teachers.
+# Fewer held-out rows than this prove nothing, neither of confidence nor against teachers.
 _FEWEST_HELD = 50
-_FLOOR = 1e-7
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Control:
     rows : array of shape (n, n_prepared) or None
         Synthetic rows on which confidences are compared; None where there are too few.
     confidence : float
-        Mean confidence of the plain student there, once it is calibrated on the held-out labels.
+        Mean confidence of the plain student there, once it is calibrated on the held-out labels,
+        less the standard error that these leave.
     log_loss, teacher_log_loss : array of shape (n_held,)
         Of the plain student and of the soft targets, on the held-out rows that have a target. The
         targets are taken at the temperature that suits them best.
@@ -49,9 +50,10 @@ class Control:
         A teacher that averages many opinions is often less sure than right, and its student
         inherits that. The labels cannot show it, for the teacher knows them; the plain student
         can, since its own confidence was checked on labels it had not seen. A student that is to
-        be better than the plain one has no reason to be less confident than it.
+        be better than the plain one has no reason to be less confident than it; where the teachers
+        are worse than the plain student, it has.
         """
-        if self.rows is None:
+        if self.rows is None or self.shortfall() is not None:
             return layers, 1.0
         temperature = matching_temperature(_logits(layers, training, self.rows), self.confidence)
         kind, arrays = layers[-1]
@@ -64,13 +66,12 @@ class Control:
             return None
         weight = self.weight / self.weight.sum()
         difference = self.teacher_log_loss - self.log_loss
-        mean = float(weight @ difference)
-        error = float(np.sqrt(np.square(weight) @ np.square(difference - mean)))
-        if mean <= 2 * error:
+        if weight @ difference <= 2 * _standard_error(difference, weight):
             return None
         return (
-            f"on {len(weight)} rows their log-loss is {weight @ self.teacher_log_loss:.3f}, that "
-            f"of a plain student that never saw these rows {weight @ self.log_loss:.3f}"
+            f"On {len(weight)} held-out rows the teachers' log-loss, at the temperature that suits "
+            f"them best, is {weight @ self.teacher_log_loss:.3f}; that of a plain student that "
+            f"never saw these rows is {weight @ self.log_loss:.3f}."
         )
 
 
@@ -107,12 +108,13 @@ def read_control(layers: list[Layer], control: TrainingSet, training: TrainingSe
     log_proba = log_softmax(_logits(layers, training, held.X), axis=1)
     answered = np.flatnonzero(np.isfinite(held.proba).all(axis=1))
     rows, confidence = None, 0.0
-    if training.n_synthetic >= _FEWEST_ROWS:
+    if training.n_synthetic >= _FEWEST_ROWS and len(held.X) >= _FEWEST_HELD:
         first = len(training.X) - training.n_synthetic
         n = min(training.n_synthetic, _MOST_ROWS)
         rows = training.X[np.linspace(first, len(training.X) - 1, n).astype(int)]
         own = fit_temperature(log_proba, held.label, held.weight, pseudo_count=1.0)
         confidence = mean_confidence(_logits(layers, training, rows), own)
+        confidence -= _standard_error(log_proba.argmax(axis=1) == held.label, held.weight)
     return Control(
         rows=rows,
         confidence=confidence,
@@ -122,11 +124,17 @@ def read_control(layers: list[Layer], control: TrainingSet, training: TrainingSe
     )
 
 
+def _standard_error(values: np.ndarray, weight: np.ndarray) -> float:
+    """Return the standard error of a weighted mean."""
+    weight = weight / weight.sum()
+    return float(np.sqrt(np.square(weight) @ np.square(values - weight @ values)))
+
+
 def _log_loss_at_best(held: HeldOut, rows: np.ndarray) -> np.ndarray:
     """Return the log-loss of soft targets at the temperature that suits them best."""
     if not len(rows):
         return np.zeros(0)
-    log_proba = np.log(np.maximum(held.proba[rows], _FLOOR))
+    log_proba = np.log(np.maximum(held.proba[rows], PROBA_FLOOR))
     temperature = fit_temperature(log_proba, held.label[rows], held.weight[rows])
     return -log_softmax(log_proba / temperature, axis=1)[np.arange(len(rows)), held.label[rows]]
 

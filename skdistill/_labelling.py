@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from skdistill._adapter import PROBA_FLOOR, as_teacher
-from skdistill._calibration import fit_temperature
+from skdistill._adapter import as_teacher
+from skdistill._calibration import sharpening_temperature
 from skdistill._folds import distinct_row_folds
 from skdistill._pooling import check_teacher_weights, pool, weights_without_labels
 from skdistill._roster import Named, is_frozen
@@ -107,8 +107,9 @@ class Labeller:
         if self.calibration is None or seen or not used.any():
             return targets
         assert rows.code is not None
-        log_proba = np.log(np.maximum(targets.proba[used], PROBA_FLOOR))
-        temperature = fit_temperature(log_proba, rows.code[used], rows.weight[used])
+        temperature = sharpening_temperature(
+            targets.proba[used], rows.code[used], rows.weight[used]
+        )
         return targets.tempered(temperature)
 
     def _check_rule(self, rule: str, rows: Rows) -> None:
@@ -123,11 +124,12 @@ class Labeller:
                 "teacher_weights='validation' compares each teacher's own answers with y, and "
                 "teacher_proba stands in their place. Pass numbers, or leave teacher_proba out."
             )
-        if rule == "validation" and self.prefit and not self.default:
+        fitted = [n.label for n in self.named if self.prefit or is_frozen(n.estimator)]
+        if rule == "validation" and fitted and not self.default:
             warnings.warn(
-                "The teachers are fitted already (cv='prefit'): teacher_weights='validation' "
-                "assumes that they did not see X, otherwise the one that memorised most gets the "
-                "weight. Pass cv=5 to weigh them on rows they did not see.",
+                f"{', '.join(fitted)} answer as they are: teacher_weights='validation' assumes "
+                "that they did not see X, otherwise the one that memorised most gets the weight. "
+                "Pass unfitted teachers and cv=5 to weigh them on rows they did not see.",
                 UserWarning,
                 stacklevel=6,
             )

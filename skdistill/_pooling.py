@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 __all__ = [
+    "PROBA_FLOOR",
     "RULES",
     "Pooled",
     "check_teacher_weights",
@@ -22,8 +23,8 @@ __all__ = [
 
 # Rules that weigh teachers by the labels, in place of given numbers.
 RULES = ("validation", "confidence")
-# A label that a teacher excludes costs this much, not infinitely much.
-_FLOOR = 1e-7
+# What a probability of 0 counts as where its logarithm is needed.
+PROBA_FLOOR = 1e-7
 
 
 @dataclass
@@ -116,12 +117,11 @@ def pool(
     -------
     pooled : Pooled
     """
-    n_teachers = len(answers)
-    equal = np.full(n_teachers, 1 / n_teachers)
     if not isinstance(weights, str):
         return Pooled(*mean_answer(answers, weights, averaging), weights)
     if weights == "confidence":
         by_row = confidence_weights(answers, averaging, code)
+        equal = np.full(len(answers), 1 / len(answers))
         return Pooled(*mean_answer(answers, by_row, averaging), equal)
     learnt = validation_weights(answers, averaging, code, sample_weight)
     return Pooled(*mean_answer(answers, learnt, averaging), learnt)
@@ -160,13 +160,16 @@ def confidence_weights(
     Returns
     -------
     weights : float array of shape (n_teachers, n)
-        Columns sum to 1.
+        Columns sum to 1, or are 0 where nobody answers. A teacher without an answer has weight 0
+        and the others weigh as if it were not there.
     """
-    if len(answers) == 1:
-        return np.ones((1, len(code)))
     losses = np.stack([-_log_proba_of(answer, averaging, code) for answer in answers])
-    # Where a teacher has no answer any number serves: its weight goes to the others.
-    return (1 - softmax(np.nan_to_num(losses, posinf=np.inf), axis=0)) / (len(answers) - 1)
+    seen = np.isfinite(losses)
+    n_seen = seen.sum(axis=0)
+    share = softmax(np.where(seen | (n_seen == 0), np.nan_to_num(losses), -np.inf), axis=0)
+    # The only teacher that has an answer has all the weight.
+    weights = np.where(n_seen > 1, (1 - share) / np.maximum(n_seen - 1, 1), 1.0)
+    return np.where(seen, weights, 0.0)
 
 
 def _log_proba_of(answer: np.ndarray, averaging: str, code: np.ndarray) -> np.ndarray:
@@ -174,7 +177,7 @@ def _log_proba_of(answer: np.ndarray, averaging: str, code: np.ndarray) -> np.nd
     rows = np.arange(len(code))
     if averaging == "logits":
         return log_softmax(answer, axis=1)[rows, code]
-    return np.log(np.maximum(answer[rows, code], _FLOOR))
+    return np.log(np.maximum(answer[rows, code], PROBA_FLOOR))
 
 
 def validation_weights(
@@ -198,8 +201,13 @@ def validation_weights(
     row_weight = np.ones(len(code)) if sample_weight is None else sample_weight
     used &= row_weight > 0
     equal = np.full(n_teachers, 1 / n_teachers)
-    if n_teachers == 1 or not used.any():
+    if n_teachers == 1:
         return equal
+    if not used.any():
+        raise ValueError(
+            "teacher_weights='validation' compares the teachers on rows that all of them answer, "
+            "and there is none. Pass numbers, or cv=5."
+        )
     row_weight = row_weight[used] / row_weight[used].sum()
     loss = (_logit_pool_loss if averaging == "logits" else _proba_pool_loss)(
         np.stack([answer[used] for answer in answers]), code[used], row_weight
@@ -218,10 +226,10 @@ def validation_weights(
 
 def _proba_pool_loss(answers: np.ndarray, code: np.ndarray, row_weight: np.ndarray) -> Any:
     """Return the log-loss of a mean of probabilities, and its gradient, as a function."""
-    at_label = np.maximum(answers[:, np.arange(len(code)), code], _FLOOR)
+    at_label = np.maximum(answers[:, np.arange(len(code)), code], PROBA_FLOOR)
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        mixed = np.maximum(weights @ at_label, _FLOOR)
+        mixed = np.maximum(weights @ at_label, PROBA_FLOOR)
         return -float(row_weight @ np.log(mixed)), -at_label @ (row_weight / mixed)
 
     return loss

@@ -10,6 +10,7 @@ from skdistill._calibration import (
     fit_temperature,
     matching_temperature,
     mean_confidence,
+    sharpening_temperature,
     temper,
 )
 
@@ -79,6 +80,37 @@ def test_a_match_only_sharpens():
     assert mean_confidence(Z, T) == pytest.approx(now + 0.1)
     assert matching_temperature(Z, now - 0.1) == 1
     assert matching_temperature(Z, 1.0) == BOUNDS[0]
+
+
+def brier(proba, code, weight=None):
+    return np.average(np.square(proba - np.eye(4)[code]).sum(axis=1), weights=weight)
+
+
+def test_the_sharpening_temperature_has_the_lowest_brier_score():
+    shy = softmax(Z / 2, axis=1)
+    T = sharpening_temperature(shy, CODE)
+    assert pytest.approx(0.5, rel=0.06) == T
+    for other in (0.95 * T, 1.05 * T):
+        assert brier(temper(shy, T), CODE) < brier(temper(shy, other), CODE)
+    assert sharpening_temperature(softmax(2 * Z, axis=1), CODE) == 1
+    assert sharpening_temperature(np.eye(4)[CODE] * 0.4 + 0.15, CODE) == BOUNDS[0]
+
+
+def test_labels_that_were_excluded_do_not_rule_it():
+    shy = softmax(Z / 2, axis=1)
+    excluded = np.eye(4)[(CODE[:30] + 1) % 4]
+    with_zeros = sharpening_temperature(
+        np.concatenate([shy, excluded]), np.concatenate([CODE, CODE[:30]])
+    )
+    assert with_zeros == pytest.approx(sharpening_temperature(shy, CODE), rel=1e-9)
+
+
+def test_row_weights_of_the_brier_score_act_as_repeated_rows():
+    shy = softmax(Z / 2, axis=1)
+    weight = RNG.integers(0, 3, size=len(Z))
+    rows = np.repeat(np.arange(len(Z)), weight)
+    weighed = sharpening_temperature(shy, CODE, weight.astype(float))
+    assert weighed == pytest.approx(sharpening_temperature(shy[rows], CODE[rows]), rel=1e-9)
 
 
 def test_tempered_probabilities_keep_their_zeros():

@@ -9,7 +9,7 @@ import skorch
 import torch
 from quick_students import Counting, Fixed, fitted_teacher, make_data, quick
 from sklearn import config_context
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_iris, make_classification
 from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
 from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError
 from sklearn.frozen import FrozenEstimator
@@ -38,6 +38,7 @@ from skdistill import (
     StudentClassifier,
     TorchStudent,
     TorchTeacher,
+    _net,
 )
 from skdistill._targets import answer_cache
 
@@ -205,8 +206,8 @@ def test_soft_only_rows_do_not_change_what_alpha_means(alpha):
 def test_cross_fitting_inside_fit_learns_nothing_from_noise():
     rng = np.random.default_rng(0)
     noise, labels = rng.normal(size=(400, 5)), rng.integers(2, size=400)
-    student = quick([KNeighborsClassifier(3)], alpha=1.0, cv=3, max_epochs=60)
-    with pytest.warns(UserWarning, match="The teachers cannot help"):
+    student = quick([KNeighborsClassifier(3)], alpha=1.0, cv=3, max_epochs=100)
+    with pytest.warns(UserWarning, match="The teachers are worse than a plain student"):
         scores = cross_val_score(student, noise, labels, cv=5)
     assert abs(scores.mean() - 0.5) < 0.06
 
@@ -264,6 +265,53 @@ def test_honest_targets_are_calibrated():
         assert losses[1] < losses[0] - 0.02
 
 
+@pytest.mark.parametrize(
+    ("teacher", "cv"),
+    [(RandomForestClassifier(15, random_state=0), "oob"), (KNeighborsClassifier(), 5)],
+    ids=["few votes", "neighbours"],
+)
+def test_votes_that_scatter_are_not_softened(teacher, cv):
+    X_all, y_all = make_classification(1200, 10, n_informative=5, flip_y=0.3, random_state=0)
+    student = quick([teacher], cv=cv, alpha=1.0, max_epochs=5)
+    student.fit(X_all[:600], y_all[:600])
+    assert student.calibration_temperature_ <= 1
+    # The same temperature labels further rows, whose mean over folds is less sure still.
+    plain = quick([teacher], cv=cv, alpha=1.0, max_epochs=5, calibration=None)
+    plain.fit(X_all[:600], y_all[:600])
+    losses = [log_loss(y_all[600:], s.predict_proba(X_all[600:])) for s in (student, plain)]
+    assert losses[0] < losses[1] + 0.01
+
+
+def test_a_student_of_teachers_that_are_worse_is_left_alone():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(1500, 4))
+    label = (rows[:, 0] * rows[:, 1] + 0.5 * rows[:, 2] > 0).astype(int)
+    weak = LogisticRegression().fit(rows[:500], label[:500])
+    with pytest.warns(UserWarning, match="The teachers are worse"):
+        student = quick([weak], augment="munge", hidden_layer_sizes=(32,), max_epochs=100).fit(
+            rows[500:], label[500:]
+        )
+    assert student.calibration_temperature_ == 1
+
+
+def test_a_control_that_diverges_leaves_the_student_uncalibrated(monkeypatch):
+    train, calls = _net.train, []
+
+    def failing(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 2:
+            raise FloatingPointError
+        return train(*args, **kwargs)
+
+    monkeypatch.setattr(_net, "train", failing)
+    X_all, y_all = make_data(300)
+    shy = CallableTeacher(lambda X: np.full((len(X), 2), 0.5), ["no", "yes"])
+    with pytest.warns(UserWarning, match="agree with y"):
+        student = quick([shy], augment="munge").fit(X_all, y_all)
+    assert len(calls) == 2
+    assert student.calibration_temperature_ == 1
+
+
 def test_a_student_of_fitted_teachers_is_no_less_sure_than_a_plain_one():
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(800, 4))
@@ -288,14 +336,16 @@ def test_teachers_that_cannot_help_are_said():
     label = (rows[:, 0] + 0.3 * rng.normal(size=600) > 0).astype(int)
     # It saw labels that hang on another column.
     fooled = LogisticRegression().fit(rows, (rows[:, 1] + 0.3 * rows[:, 0] > 0).astype(int))
-    with pytest.warns(UserWarning, match=r"The teachers cannot help: on 120 rows.*alpha=0") as told:
+    with pytest.warns(
+        UserWarning, match=r"The teachers are worse.*On 120 held-out rows.*alpha=0"
+    ) as told:
         quick([fooled]).fit(rows, label)
     assert told[0].filename == __file__
     quick([fooled], calibration=None).fit(rows, label)
     quick([fitted_teacher(rows, label)]).fit(rows, label)
     blind = make_pipeline(FunctionTransformer(lambda X: X[:, 1:]), LogisticRegression())
-    with pytest.warns(UserWarning, match="The teachers cannot help"):
-        quick([blind], cv=3).fit(rows, label)
+    with pytest.warns(UserWarning, match="The teachers are worse than a plain student"):
+        quick([blind], cv=3, max_epochs=100).fit(rows, label)
 
 
 # What it is given

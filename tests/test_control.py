@@ -11,8 +11,8 @@ from skdistill._calibration import BOUNDS
 from skdistill._control import Control, control_rows, read_control
 
 
-def with_synthetic(n_synthetic=300, **changes):
-    training = training_set(400)
+def with_synthetic(n_synthetic=300, n=600, **changes):
+    training = training_set(n)
     n_real = len(training.X) - n_synthetic
     label = training.label.copy()
     label[n_real:] = -1
@@ -25,7 +25,7 @@ def test_the_control_learns_labelled_rows_and_keeps_some_from_itself():
     kept = rows.held_out
     assert len(rows.X) + len(kept.X) == training.n_real
     together = np.concatenate([rows.X, kept.X])
-    np.testing.assert_array_equal(np.unique(together, axis=0), np.unique(training.X[:100], axis=0))
+    np.testing.assert_array_equal(np.unique(together, axis=0), np.unique(training.X[:300], axis=0))
     assert (rows.label >= 0).all()
     assert not rows.soft_weight.any()
     assert rows.hard_weight.mean() == pytest.approx(1)
@@ -54,7 +54,11 @@ def test_the_logits_are_divided_until_confidences_match():
     rows = control_rows(training, np.random.RandomState(0))
     asked = read_control(sure, rows, training)
     own = read_control(shy, rows, training)
-    control = replace(asked, confidence=0.9 * own.confidence + 0.1 * asked.confidence)
+    control = replace(
+        asked,
+        confidence=0.9 * own.confidence + 0.1 * asked.confidence + 0.05,
+        teacher_log_loss=asked.log_loss,
+    )
     layers, T = control.calibrate(shy, training)
     assert BOUNDS[0] < T < 1
     for ours, theirs in zip(layers[-1].arrays, shy[-1].arrays, strict=True):
@@ -62,6 +66,25 @@ def test_the_logits_are_divided_until_confidences_match():
     assert layers[:-1] == shy[:-1]
     assert control.calibrate(layers, training)[1] == pytest.approx(1, abs=1e-9)
     assert control.calibrate(sure, training)[1] == 1
+
+
+def test_where_the_teachers_are_worse_their_student_is_left_alone():
+    training = with_synthetic()
+    shy, sure = make_mlp().layers(), make_mlp(seed=1).layers()
+    sure[-1] = sure[-1]._replace(arrays=tuple(50 * a for a in sure[-1].arrays))
+    asked = read_control(sure, control_rows(training, np.random.RandomState(0)), training)
+    n = 100
+    bad = replace(asked, log_loss=np.zeros(n), teacher_log_loss=np.ones(n), weight=np.ones(n))
+    assert bad.shortfall() is not None
+    assert bad.calibrate(shy, training) == (shy, 1.0)
+
+
+def test_few_held_out_rows_calibrate_nothing():
+    training = with_synthetic(n_synthetic=300)
+    training = replace(training, n_real=40, X=training.X[60:])
+    rows = control_rows(training, np.random.RandomState(0))
+    assert len(rows.held_out.X) < 50
+    assert read_control(make_mlp().layers(), rows, training).rows is None
 
 
 def test_few_synthetic_rows_calibrate_nothing():
@@ -81,18 +104,16 @@ def test_a_shortfall_is_more_than_two_errors():
 
     error = noise.std() / np.sqrt(200)
     assert control(1.9 * error).shortfall() is None
-    assert f"on 200 rows their log-loss is {plain.mean() + 2.1 * error:.3f}" in (
-        control(2.1 * error).shortfall()
-    )
+    assert f"best, is {plain.mean() + 2.1 * error:.3f}" in control(2.1 * error).shortfall()
     assert control(100.0, n=49).shortfall() is None
 
 
 def test_teachers_are_compared_at_their_best_temperature():
     training = with_synthetic()
-    label = training.label[:100]
-    right = np.full((100, 3), 0.3) + 0.1 * np.eye(3)[label]
+    label = training.label[:300]
+    right = np.full((300, 3), 0.3) + 0.1 * np.eye(3)[label]
     proba = training.proba.copy()
-    proba[:100] = right
+    proba[:300] = right
     training = replace(training, proba=proba)
     rows = control_rows(training, np.random.RandomState(0))
     control = read_control(make_mlp().layers(), rows, training)

@@ -115,6 +115,22 @@ def test_a_teacher_without_an_answer_leaves_its_weight_to_the_others(weights, av
     assert pooled.known.sum() == N - 1
     np.testing.assert_allclose(pooled.proba[5], 1 / K)
     np.testing.assert_allclose(pooled.proba.sum(axis=1), 1)
-    if not isinstance(weights, str):
-        two = mean_answer(ANSWERS[averaging][1:], np.full(2, 0.5), averaging)[0]
-        np.testing.assert_allclose(pooled.proba[:5], two[:5])
+    two = np.full(2, 0.5) if not isinstance(weights, str) else weights
+    if isinstance(two, str) and two == "validation":
+        two = pooled.weights[1:]
+    without = pool(ANSWERS[averaging][1:], two, averaging, CODE)
+    np.testing.assert_allclose(pooled.proba[:5], without.proba[:5])
+
+
+def test_the_only_teacher_with_an_answer_has_all_the_weight():
+    answers = [ANSWERS["proba"][0], np.full((N, K), np.nan), np.full((N, K), np.nan)]
+    pooled = pool(answers, "confidence", "proba", CODE)
+    np.testing.assert_allclose(pooled.proba, answers[0])
+    assert pooled.known.all()
+
+
+def test_teachers_that_share_no_row_cannot_be_compared():
+    half = [a.copy() for a in ANSWERS["proba"][:2]]
+    half[0][::2], half[1][1::2] = np.nan, np.nan
+    with pytest.raises(ValueError, match="on rows that all of them answer, and there is none"):
+        pool(half, "validation", "proba", CODE)
