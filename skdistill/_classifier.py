@@ -246,7 +246,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         The teachers that answered: a prefit teacher itself, a cross-fitted one as the list of its
         fold clones. Not in a lean pickle.
     net_ : StudentNet
-        The trained skorch net, its logits before calibration. Never pickled.
+        The trained skorch net. Never pickled.
 
     See Also
     --------

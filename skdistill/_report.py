@@ -334,6 +334,13 @@ def _notes(
             f"Used as they were: {', '.join(faculty.in_sample)}. The soft targets of rows they "
             "were fitted on were not out-of-fold; the held-out rows must be new to them too."
         )
+    temperature = getattr(distilled.model, "calibration_temperature_", 1.0)
+    if temperature != 1:
+        what = "distilled student" if faculty.in_sample else "targets it was trained on"
+        notes.append(
+            f"The confidence of the {what} was calibrated by fit, at a temperature of "
+            f"{temperature:.2f}; teachers, ensemble and plain student are as they are."
+        )
     if distilled.before:
         notes.append("The steps before the student in its Pipeline are in no row's size or time.")
     notes.append("Intervals cover the choice of held-out rows, not that of seeds.")

@@ -243,3 +243,18 @@ def test_the_number_of_resamples_is_checked(binary, n_bootstrap):
     _, _, X_test, y_test, _, student = binary
     with pytest.raises(ValueError, match="n_bootstrap must be an integer of at least 100"):
         distillation_report(student, X_test, y_test, n_bootstrap=n_bootstrap)
+
+
+def test_a_calibrated_student_is_said():
+    X, y = make_data(400)
+    y = (y == "yes").astype(int)
+    shy = LogisticRegression(C=3e-3)
+    student = quick([shy], cv=3).fit(X, y)
+    assert student.calibration_temperature_ < 1
+    report = distillation_report(student, X, y, baseline=shy.fit(X, y), n_bootstrap=100)
+    T = student.calibration_temperature_
+    words = f"trained on was calibrated by fit, at a temperature of {T:.2f}"
+    assert sum(words in note for note in report.notes) == 1
+    mild = quick([LogisticRegression(C=3e-3)], cv=3, calibration=None).fit(X, y)
+    report = distillation_report(mild, X, y, baseline=shy, n_bootstrap=100)
+    assert not any("calibrated" in note for note in report.notes)
