@@ -59,7 +59,7 @@ _FITTED = (
     "net_",
 )
 # max_epochs="auto" makes this many steps for each row of X, within bounds.
-_STEPS_PER_ROW, _FEWEST_STEPS, _MOST_STEPS = 5, 1_000, 20_000
+_STEPS_PER_ROW, _FEWEST_STEPS, _MOST_STEPS = 8, 1_000, 20_000
 # The control stops early; with fewer the learning rate would fall while it still learns.
 _CONTROL_EPOCHS = 200
 # dropout="auto": none where all rows fit one batch, so that weights act as repeated rows there.
@@ -171,13 +171,13 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Number of synthetic rows. "auto": five times the rows of X, at most 100,000 unless X has
         more rows itself.
     max_epochs : "auto" or int, default="auto"
-        Passes over all rows, synthetic ones included. "auto": five gradient steps for each row of
+        Passes over all rows, synthetic ones included. "auto": eight gradient steps for each row of
         X, but at least 1,000 and at most 20,000.
     batch_size : int, default=128
         Rows of a gradient step. Batches of an epoch are of nearly equal size.
     learning_rate_init : float, default=0.002
         Adam's learning rate after a short warm-up; it then falls to zero as half a cosine.
-    weight_decay : float, default=3e-5
+    weight_decay : float, default=1e-4
         L2 penalty, added to the gradient.
     early_stopping : bool, default=False
         Whether to hold out rows, watch the log-loss on their labels, stop when it no longer falls
@@ -298,7 +298,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         max_epochs: int | str = "auto",
         batch_size: int = 128,
         learning_rate_init: float = 2e-3,
-        weight_decay: float = 3e-5,
+        weight_decay: float = 1e-4,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
