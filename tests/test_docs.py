@@ -36,6 +36,8 @@ def test_every_public_name_is_documented_once():
     assert sorted(listed) == sorted(public_names())
 
 
+# The guide says that its small set makes fits warn of it.
+@pytest.mark.filterwarnings("default:The teachers are worse than a plain student")
 @pytest.mark.slow
 def test_the_guide_runs_from_top_to_bottom(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -46,6 +48,8 @@ def test_the_guide_runs_from_top_to_bottom(tmp_path, monkeypatch):
         exec(compile(block, "guide.rst", "exec"), namespace)
 
 
+# Teachers of two epochs are.
+@pytest.mark.filterwarnings("default:The teachers are worse than a plain student")
 @pytest.mark.slow
 def test_the_tutorial_runs_in_fewer_epochs_and_the_two_lines_after_it(
     tmp_path, monkeypatch, capsys
