@@ -111,7 +111,7 @@ for name in names[:-1]:
     )
 
 # %%
-# Here the answer is no. All three teach better than labels alone or the network, in every split, but
-# not better than the forest or the boosted trees alone: these differences are within two standard
-# errors. A weak teacher in the mean costs what the other two add. ``teacher_weights`` can give it a
-# smaller share.
+# Here the answer is no. All three teach better than labels alone or the network, in every split,
+# but not better than the forest or the boosted trees alone: these differences are within two
+# standard errors. In the mean the weak network counts as much as the others; ``teacher_weights``
+# can give it a smaller share.

@@ -99,6 +99,7 @@ print(f"{'teachers':26}{teacher_loss.mean():9.4f}")
 print(f"distilled {SIZES[0]}, split by split: {distilled_loss[0].round(4)}")
 
 # %%
-# Two hidden units are too few for this recipe. One of the four students learned nothing: both of its
-# units fell silent, its log-loss is that of a coin, ln 2 = 0.693, and labels alone do better on
-# average. From four units on, the teachers help at every size.
+# Two hidden units are too few for this recipe. One of the four students learned nothing: both of
+# its units fell silent, it gives every row the same answer, and its log-loss is that of a coin,
+# ln 2 = 0.693. So labels alone do better on average. From four units on, the teachers help at every
+# size.
