@@ -283,5 +283,7 @@ def test_the_service_stands_its_load():
 def test_a_report_says_whether_it_was_worth_it():
     printed = run(EXAMPLES / "plot_9_was_it_worth_it.py")
     assert "2,000 held-out rows, 2 classes" in printed
-    assert re.search(r"accuracy +better than the plain student, \+0\.0\d+ \[\+", printed)
+    assert re.search(
+        r"accuracy +(better than|no difference shown from) the plain student, \+0\.0", printed
+    )
     assert re.search(r"log-loss +better than the plain student, \+0\.0\d+ \[\+", printed)
