@@ -19,7 +19,7 @@ from sklearn.utils.validation import validate_data
 
 from skdistill._control import Control, control_rows, read_control
 from skdistill._hidden import HiddenAnswers
-from skdistill._hints import Hint, active_hints
+from skdistill._hints import ActiveHint, Hint, active_hints, student_layer
 from skdistill._inputs import TabularEncoder
 from skdistill._labelling import Labeller
 from skdistill._parameters import check_parameters
@@ -226,7 +226,7 @@ class DistillationSteps(BaseEstimator):
         targets: SoftTargets | None = None
         extra: list[ExtraRows] = []
         hidden: list[HiddenAnswers] = []
-        hints = active_hints(self.hints, [n.name for n in named])
+        hints = self._active_hints(named)
         if alpha > 0 or hints:
             labeller = replace(self._labeller(rows, named), hints=hints)
             targets = labeller.soft_targets(rows, np.random.RandomState(seeds[1]))
@@ -243,6 +243,16 @@ class DistillationSteps(BaseEstimator):
             hidden=hidden,
         )
         return training, targets
+
+    def _active_hints(self, named: list[Named]) -> list[ActiveHint]:
+        """Return the hints that have a weight, checked as far as that goes before training."""
+        hints = active_hints(self.hints, [n.name for n in named])
+        if self.student_module is None:
+            sizes = self.hidden_layer_sizes
+            layers = range(2 if isinstance(sizes, str) else len(sizes))
+            for asked in hints:
+                student_layer(asked, layers)
+        return hints
 
     def _embeds(self, named: list[Named]) -> bool:
         """Tell whether the built-in network gets the piecewise-linear encoding."""
