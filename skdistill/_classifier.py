@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from skdistill._incremental import IncrementalTraining
 from skdistill._inputs import TabularEncoder
 from skdistill._pickling import LeftBehind, deep_copy, shallow_copy
-from skdistill._roster import is_frozen, name_teachers
+from skdistill._roster import is_frozen, is_self, name_teachers
 from skdistill._steps import TRAINING_ONLY
 from skdistill._versions import check_stamp, stamp
 from skdistill.teachers import TeachersLeftBehind
@@ -240,6 +240,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         averaging: str = "auto",
         teacher_weights: Any = None,
         loss: str | Callable[..., Any] = "kl",
+        self_distillation: float = 0.0,
         calibration: str | None = "auto",
         hidden_layer_sizes: Any = "auto",
         activation: str = "relu",
@@ -273,6 +274,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         self.averaging = averaging
         self.teacher_weights = teacher_weights
         self.loss = loss
+        self.self_distillation = self_distillation
         self.calibration = calibration
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -582,7 +584,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
             return state
         state.pop("teachers_", None)
         state.pop("_ensemble", None)
-        if state["teachers"] is not None:
+        if state["teachers"] is not None and not is_self(state["teachers"]):
             state["teachers"] = TeachersLeftBehind.from_teachers(state["teachers"])
         for name in TRAINING_ONLY:
             if not isinstance(state[name], str | int | None):

@@ -106,6 +106,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "alpha": _real(0, 1, closed="both"),
     "averaging": _choice("auto", "logits", "proba"),
     "loss": _either(_choice("kl", "mse", "dkd"), _callable),
+    "self_distillation": _real(0, 1, closed="left"),
     "calibration": _choice("auto", None),
     "hidden_layer_sizes": _either(_choice("auto"), _sizes),
     "activation": _choice("relu", "tanh", "gelu", "silu"),
