@@ -1,6 +1,7 @@
 """Self-distillation: the student of the epoch before has a part in the soft targets."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -60,12 +61,15 @@ class ProgressiveBatches:
     def parts(self) -> Iterator[Any]:
         """Yield what is in memory at once, with the targets of this epoch."""
         self.epoch += 1
-        # Later parts of the epoch find the module's weights changed.
         before = {name: value.clone() for name, value in self.module.state_dict().items()}
+        # The first part finds the weights as the epoch before left them.
+        weights: AbstractContextManager[Any] = nullcontext()
         for part in self.batches.parts():
             targets = part.targets
             if self.epoch > 1:
-                targets = self._mixed(targets, self._answer(part.X, before))
+                with weights:
+                    targets = self._mixed(targets, self._answer(part.X))
+                weights = self._loaded(before)
             yield part.with_targets(targets if self.weigh is None else self.weigh(targets))
 
     def __iter__(self) -> Iterator[Any]:
@@ -77,19 +81,24 @@ class ProgressiveBatches:
         share = self.weight * self.epoch / self.n_epochs
         return targets._replace(proba=torch.lerp(targets.proba, answer, share))
 
-    @torch.no_grad()
-    def _answer(self, X: Tensor, before: dict[str, Tensor]) -> Tensor:
-        """Return the probabilities that earlier weights give; training goes on as if unasked."""
-        training = self.module.training
-        now = {name: value.clone() for name, value in self.module.state_dict().items()}
-        self.module.load_state_dict(before)
-        self.module.eval()
+    @contextmanager
+    def _loaded(self, weights: dict[str, Tensor]) -> Iterator[None]:
+        """Let the student have other weights for a while."""
+        own = {name: value.clone() for name, value in self.module.state_dict().items()}
+        self.module.load_state_dict(weights)
         try:
-            blocks = [_logits(self.module, block).softmax(-1) for block in X.split(_BLOCK_ROWS)]
+            yield
         finally:
-            self.module.train(training)
-            self.module.load_state_dict(now)
-        return torch.cat(blocks)
+            self.module.load_state_dict(own)
+
+    @torch.no_grad()
+    def _answer(self, X: Tensor) -> Tensor:
+        """Return the probabilities that the student gives without dropout."""
+        training = self.module.training
+        self.module.eval()
+        proba = [_logits(self.module, block).softmax(-1) for block in X.split(_BLOCK_ROWS)]
+        self.module.train(training)
+        return torch.cat(proba)
 
 
 def _logits(module: nn.Module, X: Tensor) -> Tensor:
