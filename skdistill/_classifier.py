@@ -41,12 +41,12 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
 
     Parameters
     ----------
-    teachers : list of teachers or of (name, teacher), default=None
+    teachers : list of teachers or of (name, teacher), "self" or None, default=None
         Scikit-learn-style classifiers with ``predict_proba`` (Pipelines, skorch nets, XGBoost,
         LightGBM and CatBoost included), ``torch.nn.Module`` that returns logits,
         :class:`TorchTeacher`, :class:`CallableTeacher` for anything else that maps X to
         probabilities. None: one default teacher, extra-trees behind our own preprocessing, fitted
-        inside `fit` on folds.
+        inside `fit` on folds. "self": nobody but the student itself, see `self_distillation`.
     cv : "prefit", "oob", int, splitter, iterable or None, default="prefit"
         Where the soft targets come from.
 
@@ -85,6 +85,21 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         (:func:`skdistill.losses.decoupled_kl`, Zhao et al., 2022), for three classes or more. A
         callable ``loss(student_logits, target_proba, y, *, temperature)`` returns one value a row
         and includes its own T²; y is -1 where a row has no label.
+    self_distillation : float in [0, 1), default=0.0
+        Weight, in the last epoch, of the student's own earlier answer in the soft target (PS-KD,
+        Kim et al., 2021). In epoch t of ``max_epochs``, from the second on, the target of each
+        row that has one is ``(1 - a) * target + a * p`` with
+        ``a = self_distillation * t / max_epochs``, where p are the probabilities that the weights
+        at the end of epoch t - 1 give the row, without dropout; temperature softens the mixture.
+        ``max_epochs`` counts as planned, wherever training stops early. With one epoch there is
+        none before: it has no part, and a warning says so. Neither has it with ``alpha=0``.
+
+        With ``teachers="self"`` the target is the row's own label; with ``alpha=1`` and
+        ``temperature=1`` that is the published method. It needs y and a weight above 0, or
+        ``alpha=0`` for a plain student. `cv`, `averaging` and `calibration` then have no part,
+        ``augment="auto"`` makes no rows, and what belongs to teachers is refused:
+        `teacher_weights`, other values of `augment`, ``X_unlabeled`` and ``teacher_proba`` in
+        `fit`, and `fit_stream`. A pickle keeps the word and can be fitted again.
     calibration : {"auto", None}, default="auto"
         Whether confidence is set right by a temperature of its own, at most 1, which costs nothing
         at prediction. Averages of many opinions are often less sure than right, and a student
@@ -209,6 +224,8 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
     .. [4] Gorishniy, Rubachev & Babenko (2022). On Embeddings for Numerical Features in Tabular
        Deep Learning.
     .. [5] Guo, Pleiss, Sun & Weinberger (2017). On Calibration of Modern Neural Networks.
+    .. [6] Kim, Ji, Yoon & Hwang (2021). Self-Knowledge Distillation with Progressive Refinement
+       of Targets.
 
     Examples
     --------

@@ -160,7 +160,7 @@ class IncrementalTraining(DistillationSteps):
         The first call decides what stays: the classes, the preprocessing and bins, the shape and
         precision of the network and, where `fit` would fit teachers, these: they are cross-fitted
         on the first batch, and the mean of the fold teachers labels later ones. So make the first
-        batch a large one. Not available with `self_distillation`, which needs epochs. After `fit` or `fit_stream` training goes on from the student's weights.
+        batch a large one. After `fit` or `fit_stream` training goes on from the student's weights.
 
         Parameters
         ----------
@@ -194,7 +194,8 @@ class IncrementalTraining(DistillationSteps):
         Synthetic rows are made for each batch only if `augment` asks for them, "munge" or a
         callable. A rule of `teacher_weights` compares the teachers on the first batch; later ones
         are labelled with the ``teacher_weights_`` found there. `calibration` sets the targets of
-        teachers that the first batch fits; the student is calibrated by `fit` alone.
+        teachers that the first batch fits; the student is calibrated by `fit` alone. With
+        ``self_distillation > 0`` there is no partial_fit: a batch is seen once, in no second epoch.
 
         Examples
         --------

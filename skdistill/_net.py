@@ -3,6 +3,7 @@
 import contextlib
 import math
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -218,6 +219,14 @@ class StudentNet(NeuralNet):
         epochs = self.max_epochs if epochs is None else epochs
         weighed = step is None and self._by_hand
         if self._learns_from_itself:
+            if epochs == 1:
+                warnings.warn(
+                    f"self_distillation={self.self_distillation} has no part: it mixes in the "
+                    "student of the epoch before, and there is one epoch. Raise max_epochs, or "
+                    "pass self_distillation=0.",
+                    UserWarning,
+                    stacklevel=7,
+                )
             weigh = self.criterion_.weigh if weighed else None
             own = self._cut(X, y, weigh=False)
             batches = ProgressiveBatches(own, self.module_, self.self_distillation, epochs, weigh)

@@ -111,8 +111,8 @@ def _listed(teachers: Any) -> Sequence[Any]:
         raise ValueError(teachers.refusal())
     if isinstance(teachers, str):
         raise TypeError(
-            f"{rule} or of (name, classifier) pairs, got {teachers!r}. The only word that may stand "
-            "there is 'self', in DistilledClassifier."
+            f"{rule} or of (name, classifier) pairs, got {teachers!r}. The only word that may "
+            "stand there is 'self', in DistilledClassifier."
         )
     if not isinstance(teachers, (list, tuple)):
         one = hasattr(teachers, "predict_proba") or is_torch_module(teachers)
