@@ -3,8 +3,8 @@
     python benchmarks/self_distillation.py --data DIR --sets phoneme magic --seeds 0 1 2 3 4
 
 Without teachers: PS-KD (``teachers="self"``, alpha=1) against the plain student of the same
-settings, in as many epochs as ``"auto"`` makes and in forty ("short"), and against the plain student
-with early stopping ("stopped"). Beside teachers (histogram boosting, a random forest and
+settings, in as many epochs as ``"auto"`` makes and in forty ("short"), and against the plain
+student with early stopping ("stopped"). Beside teachers (histogram boosting, a random forest and
 extra-trees, fitted on the same rows): each weight against none, in the default settings. A
 difference is given with two paired standard errors over test rows; a row that several seeds tested
 is one observation. Time is processor time of `fit`, as a ratio.
