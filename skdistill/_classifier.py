@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from skdistill._incremental import IncrementalTraining
 from skdistill._inputs import TabularEncoder
 from skdistill._pickling import LeftBehind, deep_copy, shallow_copy
-from skdistill._roster import is_frozen, name_teachers
+from skdistill._roster import is_frozen, is_self, name_teachers
 from skdistill._steps import TRAINING_ONLY
 from skdistill._versions import check_stamp, stamp
 from skdistill.teachers import TeachersLeftBehind
@@ -41,12 +41,12 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
 
     Parameters
     ----------
-    teachers : list of teachers or of (name, teacher), default=None
+    teachers : list of teachers or of (name, teacher), "self" or None, default=None
         Scikit-learn-style classifiers with ``predict_proba`` (Pipelines, skorch nets, XGBoost,
         LightGBM and CatBoost included), ``torch.nn.Module`` that returns logits,
         :class:`TorchTeacher`, :class:`CallableTeacher` for anything else that maps X to
         probabilities. None: one default teacher, extra-trees behind our own preprocessing, fitted
-        inside `fit` on folds.
+        inside `fit` on folds. "self": nobody but the student itself, see `self_distillation`.
     cv : "prefit", "oob", int, splitter, iterable or None, default="prefit"
         Where the soft targets come from.
 
@@ -90,6 +90,21 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         to the loss (:class:`Hint`, Romero et al., 2015). "mse" and "cosine" are refused under
         cross-fitting, where each fold's teacher has hidden units of its own. What serves the
         comparison only is not shipped.
+    self_distillation : float in [0, 1), default=0.0
+        Weight, in the last epoch, of the student's own earlier answer in the soft target (PS-KD,
+        Kim et al., 2021). In epoch t of ``max_epochs``, from the second on, the target of each
+        row that has one is ``(1 - a) * target + a * p`` with
+        ``a = self_distillation * t / max_epochs``, where p are the probabilities that the weights
+        at the end of epoch t - 1 give the row, without dropout; temperature softens the mixture.
+        ``max_epochs`` counts as planned, wherever training stops early. With one epoch there is
+        none before: it has no part, and a warning says so. Neither has it with ``alpha=0``.
+
+        With ``teachers="self"`` the target is the row's own label; with ``alpha=1`` and
+        ``temperature=1`` that is the published method. It needs y and a weight above 0, or
+        ``alpha=0`` for a plain student. `cv`, `averaging` and `calibration` then have no part,
+        ``augment="auto"`` makes no rows, and what belongs to teachers is refused:
+        `teacher_weights`, other values of `augment`, ``X_unlabeled`` and ``teacher_proba`` in
+        `fit`, and `fit_stream`. A pickle keeps the word and can be fitted again.
     calibration : {"auto", None}, default="auto"
         Whether confidence is set right by a temperature of its own, at most 1, which costs nothing
         at prediction. Averages of many opinions are often less sure than right, and a student
@@ -214,6 +229,8 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
     .. [4] Gorishniy, Rubachev & Babenko (2022). On Embeddings for Numerical Features in Tabular
        Deep Learning.
     .. [5] Guo, Pleiss, Sun & Weinberger (2017). On Calibration of Modern Neural Networks.
+    .. [6] Kim, Ji, Yoon & Hwang (2021). Self-Knowledge Distillation with Progressive Refinement
+       of Targets.
 
     Examples
     --------
@@ -246,6 +263,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         teacher_weights: Any = None,
         loss: str | Callable[..., Any] = "kl",
         hints: Any = None,
+        self_distillation: float = 0.0,
         calibration: str | None = "auto",
         hidden_layer_sizes: Any = "auto",
         activation: str = "relu",
@@ -280,6 +298,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         self.teacher_weights = teacher_weights
         self.loss = loss
         self.hints = hints
+        self.self_distillation = self_distillation
         self.calibration = calibration
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -589,7 +608,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
             return state
         state.pop("teachers_", None)
         state.pop("_ensemble", None)
-        if state["teachers"] is not None:
+        if state["teachers"] is not None and not is_self(state["teachers"]):
             state["teachers"] = TeachersLeftBehind.from_teachers(state["teachers"])
         for name in TRAINING_ONLY:
             if not isinstance(state[name], str | int | None):

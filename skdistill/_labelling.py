@@ -47,7 +47,7 @@ class Labeller:
     Attributes
     ----------
     named : list of Named
-        The teachers.
+        The teachers; none where the student is its own.
     prefit : bool
         Whether they are asked as they are.
     default : bool
@@ -75,7 +75,15 @@ class Labeller:
     hints: Sequence[ActiveHint] = ()
 
     def soft_targets(self, rows: Rows, rng: np.random.RandomState) -> SoftTargets:
-        """Ask the teachers for the soft target of every row, in the way that `cv` says."""
+        """Ask the teachers for the soft target of every row, in the way that `cv` says.
+
+        Where the student is its own teacher, the targets are the labels until it has an answer.
+        """
+        if not self.named:
+            assert rows.code is not None
+            assert rows.classes is not None
+            proba = np.eye(len(rows.classes))[rows.code]
+            return SoftTargets(proba, np.ones(len(proba), dtype=bool), None)
         weights = check_teacher_weights(self.teacher_weights, len(self.named))
         if isinstance(weights, str):
             self._check_rule(weights, rows)

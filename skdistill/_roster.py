@@ -22,6 +22,7 @@ __all__ = [
     "Named",
     "check_fitted",
     "is_frozen",
+    "is_self",
     "known_classes",
     "name_teachers",
     "split_steps",
@@ -108,6 +109,11 @@ def _listed(teachers: Any) -> Sequence[Any]:
     rule = "teachers must be a non-empty list of fitted classifiers"
     if isinstance(teachers, TeachersLeftBehind):
         raise ValueError(teachers.refusal())
+    if isinstance(teachers, str):
+        raise TypeError(
+            f"{rule} or of (name, classifier) pairs, got {teachers!r}. The only word that may "
+            "stand there is 'self', in DistilledClassifier."
+        )
     if not isinstance(teachers, (list, tuple)):
         one = hasattr(teachers, "predict_proba") or is_torch_module(teachers)
         way_out = f" Pass a list with one entry: teachers=[{_type_name(teachers)}(...)]."
@@ -248,6 +254,22 @@ def split_steps(estimator: Any) -> tuple[list[Any], Any]:
             before.append(estimator[:-1])
         estimator = estimator.steps[-1][1]
     return before, estimator
+
+
+def is_self(teachers: Any) -> bool:
+    """Say whether the student is to be its own teacher.
+
+    Parameters
+    ----------
+    teachers : object
+        The value of the parameter.
+
+    Returns
+    -------
+    is_self : bool
+        True for the word "self".
+    """
+    return isinstance(teachers, str) and teachers == "self"
 
 
 def is_frozen(teacher: Any) -> bool:

@@ -19,7 +19,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdistill._classifier import DistilledClassifier
 from skdistill._inputs import as_table, n_rows, take_rows
+from skdistill._parameters import check_parameters
 from skdistill._pickling import LeftBehind, deep_copy, shallow_copy
+from skdistill._roster import is_self
 from skdistill._rows import read_rows
 from skdistill._steps import TRAINING_ONLY
 from skdistill._training_set import TrainingSet
@@ -117,7 +119,8 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     ``cv=5`` in the estimator has the teachers fitted inside each fold.
 
     A custom ``student_module``, a callable loss and ``callbacks`` cannot be stacked; such
-    candidates are fitted one by one.
+    candidates are fitted one by one. With ``self_distillation`` each student has targets of its
+    own: the teachers are still asked once a fold, and the students are trained one by one.
 
     Examples
     --------
@@ -282,6 +285,7 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         for left in (self.estimator.teachers, self.estimator.hints, self.cv, self.scoring):
             if isinstance(left, TeachersLeftBehind | LeftBehind):
                 raise ValueError(left.refusal())
+        check_parameters(self.estimator)
         alphas = _check_grid("alphas", self.alphas, lambda a: 0 <= a <= 1, "in [0, 1]")
         temperatures = _check_grid(
             "temperatures", self.temperatures, lambda t: 0 < t < np.inf, "finite and > 0"
@@ -291,7 +295,8 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     def _warn_about_prefit(self) -> None:
         """Say that scores with prefit teachers hold only if these did not see X."""
         estimator = self.estimator
-        if estimator._is_prefit() and estimator.teachers is not None:
+        asked = estimator.teachers is not None and not is_self(estimator.teachers)
+        if estimator._is_prefit() and asked:
             warnings.warn(
                 "The teachers are fitted already (cv='prefit'): the scores assume that they did "
                 "not see X, otherwise candidates that follow them look better than they are. Pass "
@@ -408,7 +413,7 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         for name, value in estimator.get_params(deep=False).items():
             if name in TRAINING_ONLY:
                 setattr(estimator, name, _plain(name, value))
-        if estimator.teachers is not None:
+        if estimator.teachers is not None and not is_self(estimator.teachers):
             estimator.teachers = TeachersLeftBehind.from_teachers(estimator.teachers)
         return {**state, "estimator": estimator}
 
@@ -550,7 +555,7 @@ def _stackable(estimator: DistilledClassifier) -> bool:
         estimator.student_module is None
         and isinstance(estimator.loss, str)
         and not estimator.callbacks
-        and not any(hint.weight > 0 for hint in estimator.hints or ())
+        and not estimator._has_hints()
     )
 
 
@@ -574,6 +579,9 @@ def _train_stack(
 
 def _students_at_once(estimator: DistilledClassifier, training: TrainingSet, seed: int) -> int:
     """Return how many students a stack may hold."""
+    if estimator.self_distillation:
+        # The students of a stack share their targets, and here each has its own.
+        return 1
     n_numbers = sum(p.numel() for p in estimator._build_module(training, seed).parameters())
     itemsize = np.dtype(estimator._dtype_name(len(training.X))).itemsize
     place = "cpu" if str(estimator.device).startswith("cpu") else "other"

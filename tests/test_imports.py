@@ -55,6 +55,7 @@ LEVELS = {
     "_report_view": 1,
     "_roster": 1,
     "_rows": 1,
+    "_self_distillation": 1,
     "_state": 1,
     "_sweep_display": 1,
     "_step": 1,
@@ -90,6 +91,7 @@ TORCH_AT_TOP = {
     "_mlp",
     "_modules",
     "_net",
+    "_self_distillation",
     "_step",
     "losses",
 }
