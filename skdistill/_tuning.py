@@ -17,10 +17,11 @@ from sklearn.utils import Tags, check_random_state, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted
 
-from skdistill._classifier import _TRAINING_ONLY, DistilledClassifier
+from skdistill._classifier import DistilledClassifier
 from skdistill._inputs import as_table, n_rows, take_rows
 from skdistill._pickling import LeftBehind, deep_copy, shallow_copy
 from skdistill._rows import read_rows
+from skdistill._steps import TRAINING_ONLY
 from skdistill._training_set import TrainingSet
 from skdistill._versions import check_stamp, stamp
 from skdistill.student import StudentClassifier
@@ -405,7 +406,7 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             state[name] = _plain(name, state[name])
         estimator = clone(self.estimator)
         for name, value in estimator.get_params(deep=False).items():
-            if name in _TRAINING_ONLY:
+            if name in TRAINING_ONLY:
                 setattr(estimator, name, _plain(name, value))
         if estimator.teachers is not None:
             estimator.teachers = TeachersLeftBehind.from_teachers(estimator.teachers)

@@ -55,6 +55,7 @@ LEVELS = {
     "_state": 1,
     "_sweep_display": 1,
     "_step": 1,
+    "_steps": 1,
     "_storage": 1,
     "_stream": 1,
     "_targets": 1,

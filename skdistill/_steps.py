@@ -1,0 +1,511 @@
+"""The steps that `fit`, `fit_stream` and `partial_fit` share, one method each."""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn import get_config
+from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
+from sklearn.utils import check_random_state
+from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.validation import validate_data
+
+from skdistill._control import Control, control_rows, read_control
+from skdistill._inputs import TabularEncoder
+from skdistill._labelling import Labeller
+from skdistill._parameters import check_parameters
+from skdistill._pickling import LeftBehind
+from skdistill._roster import Named, check_fitted, is_smooth, known_classes, name_teachers
+from skdistill._rows import Rows, check_teacher_proba, read_rows
+from skdistill._stream import TrainingStream
+from skdistill._targets import SoftTargets
+from skdistill._training_set import ExtraRows, TrainingSet, build_training_set, hold_out
+from skdistill.teachers import TeachersLeftBehind
+
+if TYPE_CHECKING:
+    from skdistill._torch_student import TorchStudent
+    from skdistill.student import StudentClassifier
+
+__all__ = ["TRAINING_ONLY", "DistillationSteps"]
+
+# What a lean pickle leaves behind besides the teachers; each of these only shapes training.
+TRAINING_ONLY = ("loss", "student_module", "callbacks", "augment", "cv", "memory")
+# Those that training needs no more once there is a network and soft targets are given.
+_FOR_A_START = ("cv", "memory", "student_module")
+OF_TEACHERS = ("teacher_weights_", "teachers_", "_ensemble")
+_FITTED = (
+    "classes_",
+    "n_features_in_",
+    "feature_names_in_",
+    "student_",
+    "history_",
+    "n_iter_",
+    "calibration_temperature_",
+    "net_",
+    *OF_TEACHERS,
+)
+# max_epochs="auto" makes this many steps for each row of X, within bounds.
+_STEPS_PER_ROW, _FEWEST_STEPS, _MOST_STEPS = 7, 1_000, 20_000
+# The control stops early; with fewer the learning rate would fall while it still learns.
+_CONTROL_EPOCHS = 200
+# dropout="auto": none where all rows fit one batch, so that weights act as repeated rows there.
+DROPOUT = {False: 0.1, True: 0.0}
+
+
+class DistillationSteps(BaseEstimator):
+    """What a distilled classifier does with its parameters on the way from rows to a student."""
+
+    teachers: Any
+    cv: Any
+    temperature: float
+    alpha: float
+    averaging: str
+    teacher_weights: Any
+    loss: str | Callable[..., Any]
+    calibration: str | None
+    hidden_layer_sizes: Any
+    activation: str
+    dropout: float | str
+    numerical_embedding: str | None
+    n_bins: int
+    student_module: Callable[[int, int], Any] | None
+    preprocessor: Any
+    augment: Any
+    n_synthetic: int | str
+    max_epochs: int | str
+    batch_size: int
+    learning_rate_init: float
+    weight_decay: float
+    early_stopping: bool
+    validation_fraction: float
+    n_iter_no_change: int
+    callbacks: Any
+    memory: Any
+    n_jobs: int | None
+    device: str
+    dtype: str
+    random_state: Any
+    verbose: int
+
+    classes_: np.ndarray
+    n_features_in_: int
+    history_: dict[str, np.ndarray]
+    n_iter_: int
+    student_: "StudentClassifier | TorchStudent"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell whether there is a student; cheaper than scikit-learn's search of the attributes."""
+        return "student_" in self.__dict__
+
+    def _forget(self) -> None:
+        """Delete every fitted attribute, so that a failed fit leaves nothing that looks fitted."""
+        for name in _FITTED:
+            self.__dict__.pop(name, None)
+
+    @contextmanager
+    def _stage(self, words: str) -> Iterator[None]:
+        """Say what was done and how long it took."""
+        start = time.perf_counter()
+        yield
+        if self.verbose:
+            seconds = time.perf_counter() - start
+            print(f"[{type(self).__name__}] {words} in {seconds:.1f} s", flush=True)
+
+    def _alpha(self, rows: Rows) -> float:
+        """Return the weight of the soft term; without labels there is no other."""
+        return self.alpha if rows.code is not None else 1.0
+
+    def _read(
+        self, X: Any, y: Any, sample_weight: Any, X_unlabeled: Any, teacher_proba: Any
+    ) -> tuple[Rows, np.random.RandomState]:
+        """Check the parameters and what `fit` was given, and record the column names."""
+        rng = self._check_settings()
+        if y is None:
+            self._check_without_labels(teacher_proba)
+        rows = read_rows(X, y, sample_weight, X_unlabeled, teacher_proba)
+        validate_data(self, rows.X, skip_check_array=True)
+        if isinstance(self.preprocessor, str):
+            # What the student cannot read is refused here and not after hours of fitting teachers.
+            TabularEncoder().fit(rows.X, sample_weight=rows.weight)
+        return rows, rng
+
+    def _check_settings(self, *, teachers_needed: bool = True) -> np.random.RandomState:
+        """Check the parameters, and that none that is needed was left behind by pickling."""
+        if teachers_needed and isinstance(self.teachers, TeachersLeftBehind):
+            raise ValueError(self.teachers.refusal())
+        skip = () if teachers_needed else _FOR_A_START
+        for name in TRAINING_ONLY:
+            if name not in skip and isinstance(getattr(self, name), LeftBehind):
+                raise ValueError(getattr(self, name).refusal())
+        check_parameters(self, skip=skip)
+        return check_random_state(self.random_state)
+
+    def _check_without_labels(self, teacher_proba: Any) -> None:
+        """Raise where nothing but labels could teach."""
+        if self.early_stopping:
+            reason = "early_stopping=True compares the epochs on labels"
+        elif not self._is_prefit():
+            reason = f"cv={self.cv!r} fits the teachers inside fit"
+        elif self.teachers is None and teacher_proba is None:
+            reason = "only prefit teachers can label rows"
+        else:
+            return
+        raise ValueError(
+            f"{type(self).__name__} requires y to be passed, but the target y is None: {reason}. "
+            "Pass y, or prefit teachers with early_stopping=False."
+        )
+
+    def _check_loss(self, labelled: bool, n_classes: int) -> None:
+        """Raise where the decoupled loss has nothing to decouple, before any teacher is asked."""
+        if self.loss != "dkd" or (labelled and n_classes > 2):
+            return
+        reason = (
+            f"there are {n_classes} classes, so beside the label's a single one is left"
+            if labelled
+            else "there is no y"
+        )
+        raise ValueError(
+            f"loss='dkd' splits the divergence by the label's class, and {reason}. Use loss='kl'."
+        )
+
+    def _is_prefit(self) -> bool:
+        return isinstance(self.cv, str) and self.cv == "prefit"
+
+    def _name_teachers(self, rows: Rows) -> list[Named]:
+        """Name and check the teachers, make the default one, and settle the classes."""
+        if self.teachers is None:
+            # Here, lest a process that only predicts load a package of trees.
+            from sklearn.ensemble import ExtraTreesClassifier
+
+            # One encoder for all folds: each must take what is missing, or rare, in another.
+            encoder = TabularEncoder().fit(rows.X, sample_weight=rows.weight)
+            trees = ExtraTreesClassifier()
+            if get_config()["enable_metadata_routing"]:
+                trees.set_fit_request(sample_weight=True)
+            named = name_teachers([make_pipeline(FrozenEstimator(encoder), trees)])
+        else:
+            named = name_teachers(self.teachers, reserved=self._get_param_names())
+        if self._is_prefit() and self.teachers is not None:
+            for teacher in named:
+                check_fitted(teacher)
+        if rows.classes is None:
+            rows.classes = classes_of(named)
+        self._check_loss(rows.code is not None, len(rows.classes))
+        if rows.teacher_proba is not None:
+            rows.teacher_proba = check_teacher_proba(
+                rows.teacher_proba, len(rows.weight), rows.classes
+            )
+        return named
+
+    def _make_training_set(
+        self, rows: Rows, named: list[Named], rng: np.random.RandomState, alpha: float
+    ) -> tuple[TrainingSet, SoftTargets | None]:
+        """Label the rows and prepare everything that does not depend on temperature or alpha."""
+        seeds = rng.randint(np.iinfo(np.int32).max, size=3)
+        held = np.zeros(len(rows.weight), dtype=bool)
+        if self.early_stopping:
+            held = hold_out(rows, self.validation_fraction, np.random.RandomState(seeds[0]))
+        targets: SoftTargets | None = None
+        extra: list[ExtraRows] = []
+        if alpha > 0:
+            labeller = self._labeller(rows, named)
+            targets = labeller.soft_targets(rows, np.random.RandomState(seeds[1]))
+            extra = labeller.extra_rows(rows, targets, held, np.random.RandomState(seeds[2]))
+        training = build_training_set(
+            rows,
+            targets,
+            extra,
+            held,
+            preprocessor=self.preprocessor,
+            n_bins=self.n_bins if self._embeds(named) else None,
+        )
+        return training, targets
+
+    def _embeds(self, named: list[Named]) -> bool:
+        """Tell whether the built-in network gets the piecewise-linear encoding."""
+        if self.numerical_embedding is None or self.student_module is not None:
+            return False
+        if self.numerical_embedding != "auto" or not named:
+            return True
+        return not all(is_smooth(n.estimator) for n in named)
+
+    def _labeller(self, rows: Rows | None, named: list[Named]) -> Labeller:
+        """Return the teachers with what the parameters say about asking them."""
+        return Labeller(
+            named=named,
+            prefit=self._is_prefit(),
+            default=self.teachers is None,
+            weighted=[] if rows is None else self._weighted(named, rows),
+            cv=self.cv,
+            averaging=self.averaging,
+            teacher_weights=self.teacher_weights,
+            calibration=self.calibration,
+            augment=self.augment,
+            n_synthetic=self.n_synthetic,
+            n_jobs=self.n_jobs,
+            memory=self.memory,
+        )
+
+    def _weighted(self, named: list[Named], rows: Rows) -> list[bool]:
+        """Tell which teachers get the sample weights: with metadata routing, those that ask."""
+        routing = get_config()["enable_metadata_routing"]
+        if not routing or self.teachers is None or (rows.weight == 1).all():
+            return [True] * len(named)
+        routed = process_routing(self, "fit", sample_weight=rows.weight)
+        return ["sample_weight" in routed.get(n.name, {}).get("fit", {}) for n in named]
+
+    def _train(
+        self,
+        training: TrainingSet | TrainingStream,
+        temperature: float,
+        alpha: float,
+        seed: int,
+        max_epochs: int | None = None,
+        *,
+        passes: bool = False,
+    ) -> Any:
+        """Build the network and train it; return skorch's net."""
+        from skdistill._criterion import DistillationCriterion
+
+        check_soft_rows(training, alpha)
+        module = self._build_module(training, seed)
+        criterion = DistillationCriterion(float(temperature), float(alpha), self.loss)
+        return self._train_module(module, criterion, training, seed, max_epochs, passes=passes)
+
+    def _train_module(
+        self,
+        module: Any,
+        criterion: Any,
+        training: TrainingSet | TrainingStream,
+        seed: int,
+        max_epochs: int | None = None,
+        *,
+        passes: bool = False,
+        after: Any = None,
+    ) -> Any:
+        """Train a network; with `passes` in one pass at a constant rate, as more may follow."""
+        from skdistill import _net
+
+        settings = self._training_settings(training)
+        if passes or max_epochs is not None:
+            settings = replace(settings, max_epochs=1 if passes else max_epochs)
+        if after is not None:
+            dtype = str(next(after.module_.parameters()).dtype).removeprefix("torch.")
+            settings = replace(settings, dtype=dtype)
+        return _net.train(
+            module,
+            criterion,
+            training,
+            settings,
+            seed=seed,
+            constant_rate=passes,
+            after=after,
+        )
+
+    def _train_control(
+        self, training: TrainingSet, targets: SoftTargets | None, seed: int
+    ) -> Control | None:
+        """Train a plain student on some of the rows, where one is wanted."""
+        from skdistill import _net
+        from skdistill._criterion import DistillationCriterion
+
+        labelled = bool(training.hard_weight.any())
+        one_batch = len(training.X) <= self.batch_size
+        unwanted = self.calibration is None or self.student_module is not None
+        if targets is None or unwanted or not labelled or one_batch:
+            return None
+        rows = control_rows(training, np.random.RandomState(seed))
+        settings = self._training_settings(training)
+        batches = [math.ceil(len(t.X) / self.batch_size) for t in (training, rows)]
+        # As many steps as the student makes, at most.
+        epochs = min(_CONTROL_EPOCHS, math.ceil(settings.max_epochs * batches[0] / batches[1]))
+        settings = replace(settings, max_epochs=epochs, callbacks=())
+        module = self._build_module(training, seed)
+        try:
+            with self._stage(f"trained a plain student on {len(rows.X)} rows"):
+                net = _net.train(module, DistillationCriterion(1.0, 0.0), rows, settings, seed=seed)
+        except FloatingPointError:
+            # In a search the students that diverged are said; without a control none is calibrated.
+            return None
+        return read_control(net.module_.layers(), rows, training)
+
+    def _prepare_stack(
+        self, X: Any, y: Any, params: dict[str, Any], *, soft: bool
+    ) -> tuple[TrainingSet, Control | None, int]:
+        """Do what `fit` does beside training; return the rows, the control, the network's seed."""
+        rows, rng = self._read(
+            X, y, *(params.get(k) for k in ("sample_weight", "X_unlabeled", "teacher_proba"))
+        )
+        named = self._name_teachers(rows)
+        training, targets = self._make_training_set(rows, named, rng, float(soft))
+        seeds = rng.randint(np.iinfo(np.int32).max, size=2)
+        return training, self._train_control(training, targets, int(seeds[1])), int(seeds[0])
+
+    def _train_stack(
+        self,
+        training: TrainingSet,
+        control: Control | None,
+        candidates: list[dict[str, float]],
+        seed: int,
+    ) -> list[Any]:
+        """Train a student for each temperature and alpha at once; None where one diverged."""
+        import torch
+
+        from skdistill import _net
+        from skdistill._criterion import DistillationCriterion
+
+        settings = self._training_settings(training)
+        place = {"dtype": getattr(torch, settings.dtype), "device": settings.device}
+        temperature, alpha = (
+            torch.tensor([c[name] for c in candidates], **place).view(-1, 1, 1)
+            for name in ("temperature", "alpha")
+        )
+        check_soft_rows(training, max(c["alpha"] for c in candidates))
+        module = self._build_module(training, seed, n_students=len(candidates))
+        criterion = DistillationCriterion(temperature, alpha, self.loss)
+        net = _net.train(module, criterion, training, settings, seed=seed)
+        converged = np.isfinite(np.array(net.history[:, "train_loss"])).all(axis=0)
+        students: list[Any] = [None] * len(candidates)
+        for i in np.flatnonzero(converged):
+            with suppress(FloatingPointError):
+                layers = net.module_.layers(i)
+                if control is not None:
+                    layers, _ = control.calibrate(layers, training)
+                students[i] = self._freeze(training, layers)
+        return students
+
+    def _training_settings(self, training: TrainingSet | TrainingStream) -> Any:
+        """Return the words of scikit-learn for the loop over the rows."""
+        from skdistill import _net
+
+        n = training.n_rows
+        return _net.TrainingSettings(
+            max_epochs=self._count_epochs(n, training.n_real),
+            batch_size=self.batch_size,
+            learning_rate_init=self.learning_rate_init,
+            weight_decay=self.weight_decay,
+            n_iter_no_change=self.n_iter_no_change,
+            callbacks=self.callbacks or (),
+            dtype=self._dtype_name(n),
+            device=self.device,
+        )
+
+    def _dtype_name(self, n: int) -> str:
+        """Return the training dtype: float64 where all rows fit one batch, unless one is set."""
+        if self.dtype != "auto":
+            return self.dtype
+        return "float64" if n <= self.batch_size else "float32"
+
+    def _count_epochs(self, n: int, n_real: int) -> int:
+        """Return the number of epochs; "auto" counts steps, whatever rows were added."""
+        if not isinstance(self.max_epochs, str):
+            return int(self.max_epochs)
+        n_batches = math.ceil(n / self.batch_size)
+        if n_batches == 1:
+            return _FEWEST_STEPS
+        n_steps = min(max(_STEPS_PER_ROW * n_real, _FEWEST_STEPS), _MOST_STEPS)
+        return math.ceil(n_steps / n_batches)
+
+    def _build_module(
+        self, training: TrainingSet | TrainingStream, seed: int, n_students: Any = None
+    ) -> Any:
+        """Build the student's network, or a stack of them."""
+        from skdistill import _mlp
+        from skdistill._modules import build_custom_module
+
+        n_features, n_classes = training.n_features, len(training.classes)
+        if self.student_module is not None:
+            return build_custom_module(self.student_module, n_features, n_classes, seed)
+        sizes = self.hidden_layer_sizes
+        if isinstance(sizes, str):
+            sizes = _mlp.auto_hidden_sizes(
+                n_features, n_classes, training.encoding, training.n_real
+            )
+        one_batch = training.n_rows <= self.batch_size
+        return _mlp.StudentMLP(
+            n_features,
+            n_classes,
+            hidden_layer_sizes=tuple(sizes),
+            activation=self.activation,
+            dropout=DROPOUT[one_batch] if isinstance(self.dropout, str) else self.dropout,
+            encoding=training.encoding,
+            n_students=n_students,
+            seed=seed,
+        )
+
+    def _finish(
+        self,
+        training: TrainingSet,
+        net: Any,
+        soft_targets: SoftTargets | None,
+        control: Control | None = None,
+    ) -> None:
+        """Freeze the trained network into `student_` and record what training left."""
+        from skdistill._modules import frozen_layers
+
+        layers = frozen_layers(net.module_)
+        temperature = 1.0 if soft_targets is None else soft_targets.temperature
+        if control is not None and layers is not None:
+            layers, own = control.calibrate(layers, training)
+            temperature *= own
+            # Training that goes on starts from the student, in this process as after unpickling.
+            net.module_.set_weights([layer.arrays for layer in layers[::2]])
+        student = self._freeze(training, layers, module=net.module_)
+        records = [name for name in net.history[0] if name.endswith("_loss")]
+        self.history_ = {name: np.array(net.history[:, name]) for name in records}
+        self.n_iter_ = len(net.history)
+        self.teacher_weights_ = None if soft_targets is None else soft_targets.weights
+        self.calibration_temperature_ = temperature
+        self.teachers_ = [] if soft_targets is None else soft_targets.fitted
+        self._ensemble = None if soft_targets is None else soft_targets.ensemble
+        self.net_ = net
+        self.student_ = student
+        self.classes_ = training.classes
+
+    def _freeze(self, training: TrainingSet, layers: Any, module: Any = None) -> Any:
+        """Return the student: frozen layers, or the user's own module where it cannot be frozen."""
+        from skdistill._torch_student import TorchStudent
+        from skdistill.student import StudentClassifier
+
+        described: dict[str, Any] = {
+            "classes": training.classes,
+            "n_features_in": self.n_features_in_,
+            "feature_names_in": getattr(self, "feature_names_in_", None),
+            "preprocessor": training.preprocessor,
+        }
+        if layers is None:
+            return TorchStudent._freeze(module=copy.deepcopy(module), **described)
+        return StudentClassifier._freeze(layers=layers, encoding=training.encoding, **described)
+
+
+def check_soft_rows(training: TrainingSet | TrainingStream, alpha: float) -> None:
+    """Raise if the soft term is asked for and no row carries it."""
+    if alpha > 0 and not training.soft_weight.any():
+        raise ValueError(
+            f"alpha={alpha} asks for soft targets, and no row with a positive weight has one: the "
+            "test rows of cv hold none of them. Pass splits that hold out such rows, or alpha=0."
+        )
+
+
+def draw_seed(rng: np.random.RandomState) -> int:
+    """Draw the seed of a network."""
+    return int(rng.randint(np.iinfo(np.int32).max))
+
+
+def classes_of(named: list[Named]) -> np.ndarray:
+    """Return the sorted labels of the first teacher that knows its labels."""
+    for teacher in named:
+        classes = known_classes(teacher.estimator)
+        if classes is not None:
+            return np.unique(np.asarray(classes))
+    raise ValueError(
+        "Without y the classes must come from the teachers, and none of them knows its labels. "
+        "Pass y, or wrap modules as TorchTeacher(module, classes=[...])."
+    )
