@@ -139,9 +139,7 @@ def assistants(split: Split) -> Rows:
     teachers = fitted(light_teachers(X, seed), X, y)
     # Generations with one seed would start from the same weights and see the same rows.
     large, t_large = distil(teachers, X, y, random_state=seed + 1000)
-    middle, t_middle = distil(
-        [large], X, y, hidden_layer_sizes=WIDTH, random_state=seed + 2000
-    )
+    middle, t_middle = distil([large], X, y, hidden_layer_sizes=WIDTH, random_state=seed + 2000)
     rows = {
         "teachers": outcome_of_teachers(teachers, *test),
         "the assistant itself": outcome(large, t_large, *test),
@@ -210,9 +208,7 @@ def multi(split: Split) -> Rows:
         # The fold teachers are the same for all rules: they are fitted here, once.
         distil(list(teachers.items()), X, y, max_epochs=1, **params)
         for name, rule in rules.items():
-            student, seconds = distil(
-                list(teachers.items()), X, y, teacher_weights=rule, **params
-            )
+            student, seconds = distil(list(teachers.items()), X, y, teacher_weights=rule, **params)
             rows[name] = outcome(student, seconds, *test)
     return rows
 

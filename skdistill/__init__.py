@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from skdistill._distillation_display import DistillationDisplay
     from skdistill._report import distillation_report
     from skdistill._report_view import DistillationReport
+    from skdistill._smallest import SmallestStudent, smallest_student
     from skdistill._sweep_display import SweepDisplay
     from skdistill._torch_student import TorchStudent
     from skdistill._training_curve_display import TrainingCurveDisplay
@@ -34,6 +35,7 @@ __all__ = [
     "DistilledClassifier",
     "DistilledClassifierCV",
     "SkdistillVersionWarning",
+    "SmallestStudent",
     "StudentClassifier",
     "SweepDisplay",
     "TeachersLeftBehind",
@@ -48,6 +50,7 @@ __all__ = [
     "losses",
     "metrics",
     "onnx",
+    "smallest_student",
     "teachers",
 ]
 
@@ -60,6 +63,7 @@ _HOME = {
     "DistilledClassifier": "_classifier",
     "DistilledClassifierCV": "_tuning",
     "SkdistillVersionWarning": "_versions",
+    "SmallestStudent": "_smallest",
     "StudentClassifier": "student",
     "SweepDisplay": "_sweep_display",
     "TeachersLeftBehind": "teachers",
@@ -68,6 +72,7 @@ _HOME = {
     "TrainingCurveDisplay": "_training_curve_display",
     "UnsupportedFormatError": "_artefact",
     "distillation_report": "_report",
+    "smallest_student": "_smallest",
 }
 _SUBMODULES = ("augment", "distributed", "losses", "metrics", "onnx", "teachers")
 
