@@ -294,7 +294,8 @@ def smallest_student(
     )
     weight = None if sample_weight is None else rows.weight
     given = fit_arguments("smallest_student()", router, sample_weight=weight, **params)
-    warn_about_prefit(estimator, stacklevel=3)
+    if estimator.alpha > 0:
+        warn_about_prefit(estimator, stacklevel=3)
     estimator = seeded(estimator, random_state)
     splits = list(check_cv(cv, labels, classifier=True).split(X, labels, groups))
     folds = Parallel(n_jobs=n_jobs)(
