@@ -124,6 +124,7 @@ for i, name in enumerate(faculties):
 # %%
 # With teachers that know both domains, unlabelled rows of the new one carry that knowledge over:
 # the student comes close to its teachers there. Unlabelled rows of the old domain do little or
-# nothing, so it is not their number. With teachers that know the old domain alone, no unlabelled row
-# helps: where these are wrong, the student learns to be wrong with them. Before rows of a new domain
-# are gathered for a student, a hundred labels there tell whether its teachers are worth asking.
+# nothing, so it is not their number. With teachers that know the old domain alone, no unlabelled
+# row helps: where these are wrong, the student learns to be wrong with them. Before rows of a new
+# domain are gathered for a student, a hundred labels there tell whether its teachers are worth
+# asking.

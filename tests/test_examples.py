@@ -58,13 +58,10 @@ def test_the_reference_experiment_is_reproduced():
 
 def test_unlabelled_rows_carry_over_what_teachers_know_and_no_more():
     printed = run(EXAMPLES / "plot_4b_domains.py")
+    line = r"^teachers of (\w+ \w+) .* of (\w+ \w+) instead of (\w+).*([+-][\d.]{6}) \+- ([\d.]+)$"
     changes = {
         (who, of, instead): (float(mean), float(half))
-        for who, of, instead, mean, half in re.findall(
-            r"^teachers of (\w+ \w+) .* of (\w+ \w+) instead of (\w+).*([+-][\d.]{6}) \+- ([\d.]+)$",
-            printed,
-            re.M,
-        )
+        for who, of, instead, mean, half in re.findall(line, printed, re.M)
     }
     assert len(changes) == 6
     for instead in ("none", "old"):
