@@ -321,27 +321,24 @@ def difference(rows: Sequence[Rows], pair: tuple[str, str], metric: str) -> dict
     return {"mean": float(values.mean()), "half": half}
 
 
-def summarise(part: str, results: dict[str, list[Rows]]) -> dict[str, Any]:
-    """Return the means of all rows and the differences of all pairs, set by set."""
-    summary: dict[str, Any] = {}
-    for name, rows in results.items():
-        means = {
-            row: {
-                metric: float(np.mean([getattr(r[row], metric) for r in rows]))
-                for metric in ("log_loss", "accuracy", "cpu_seconds")
-            }
-            | {"n_parameters": _mean_size([r[row].n_parameters for r in rows])}
-            for row in rows[0]
+def summarise(part: str, rows: Sequence[Rows]) -> dict[str, Any]:
+    """Return the means of all rows of one set, and the differences of all pairs."""
+    means = {
+        row: {
+            metric: float(np.mean([getattr(r[row], metric) for r in rows]))
+            for metric in ("log_loss", "accuracy", "cpu_seconds")
         }
-        differences = {
-            f"{row} - {reference}": {
-                metric: difference(rows, (row, reference), metric)
-                for metric in ("log_loss", "accuracy")
-            }
-            for row, reference in PAIRS[part]
+        | {"n_parameters": _mean_size([r[row].n_parameters for r in rows])}
+        for row in rows[0]
+    }
+    differences = {
+        f"{row} - {reference}": {
+            metric: difference(rows, (row, reference), metric)
+            for metric in ("log_loss", "accuracy")
         }
-        summary[name] = {"rows": means, "differences": differences}
-    return summary
+        for row, reference in PAIRS[part]
+    }
+    return {"rows": means, "differences": differences}
 
 
 def _mean_size(sizes: Sequence[int | None]) -> float | None:
@@ -360,26 +357,27 @@ def verdict(summary: dict[str, Any], pair: str) -> dict[str, Any]:
     }
 
 
-def print_part(part: str, summary: dict[str, Any], seconds: float) -> None:
-    """Print the tables of one part."""
-    print(f"\n=== {part} ({seconds:.0f} s of processor time)")
-    for name, one in summary.items():
-        print(f"\n{name}\n  {'':38}{'log-loss':>9}{'accuracy':>10}{'fit s':>8}{'params':>9}")
-        for row, mean in one["rows"].items():
-            size = "" if mean["n_parameters"] is None else f"{mean['n_parameters']:,.0f}"
-            print(
-                f"  {row:38}{mean['log_loss']:9.4f}{mean['accuracy']:10.4f}"
-                f"{mean['cpu_seconds']:8.1f}{size:>9}"
-            )
-        for pair, parts in one["differences"].items():
-            print(
-                f"  {pair:64}{_signed(parts['log_loss'])}   accuracy {_signed(parts['accuracy'])}"
-            )
-    n_sets = len(summary)
-    print(f"\nlog-loss over {n_sets} sets: sets where the interval shows less / more, mean")
+def print_set(name: str, one: dict[str, Any]) -> None:
+    """Print the tables of one set."""
+    print(f"\n{name}\n  {'':40}{'log-loss':>9}{'accuracy':>10}{'fit s':>8}{'params':>9}")
+    for row, mean in one["rows"].items():
+        size = "" if mean["n_parameters"] is None else f"{mean['n_parameters']:,.0f}"
+        print(
+            f"  {row:40}{mean['log_loss']:9.4f}{mean['accuracy']:10.4f}"
+            f"{mean['cpu_seconds']:8.1f}{size:>9}"
+        )
+    for pair, parts in one["differences"].items():
+        print(f"  {pair:74}{_signed(parts['log_loss'])}   accuracy {_signed(parts['accuracy'])}")
+    print(flush=True)
+
+
+def print_verdicts(summary: dict[str, Any], seconds: float) -> None:
+    """Print what holds over the sets."""
+    print(f"log-loss over {len(summary)} sets: on how many less / more is shown, mean")
     for pair in next(iter(summary.values()))["differences"]:
         found = verdict(summary, pair)
-        print(f"  {pair:64}{found['better']} / {found['worse']}   {found['mean']:+.4f}", flush=True)
+        print(f"  {pair:74}{found['better']} / {found['worse']}   {found['mean']:+.4f}")
+    print(f"{seconds:.0f} s of processor time", flush=True)
 
 
 def _signed(part: dict[str, float]) -> str:
@@ -416,16 +414,17 @@ def main() -> None:
         # Weak teachers are part of the question here; what they do to students is in the table.
         warnings.filterwarnings("ignore", "The teachers are worse than a plain student")
         for part in arguments.part:
-            start, results = time.process_time(), {}
+            print(f"\n=== {part}")
+            start, summary, runs = time.process_time(), {}, {}
             for name in source.names:
-                results[name] = [parts[part](source.split(name, s)) for s in arguments.seeds]
-            summary = summarise(part, results)
-            print_part(part, summary, time.process_time() - start)
-            runs = {name: [{k: asdict(v) for k, v in r.items()} for r in rows]
-                    for name, rows in results.items()}  # fmt: skip
-            report[part] = {"summary": summary, "runs": runs}
-            if arguments.json:
-                Path(arguments.json).write_text(json.dumps(report, indent=1))
+                rows = [parts[part](source.split(name, seed)) for seed in arguments.seeds]
+                summary[name] = summarise(part, rows)
+                print_set(name, summary[name])
+                runs[name] = [{row: asdict(o) for row, o in r.items()} for r in rows]
+                report[part] = {"summary": summary, "runs": runs}
+                if arguments.json:
+                    Path(arguments.json).write_text(json.dumps(report, indent=1))
+            print_verdicts(summary, time.process_time() - start)
 
 
 if __name__ == "__main__":
