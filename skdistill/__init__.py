@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from skdistill._artefact import BadArtefactError, UnsupportedFormatError
     from skdistill._classifier import DistilledClassifier
     from skdistill._distillation_display import DistillationDisplay
+    from skdistill._hints import Hint
     from skdistill._report import distillation_report
     from skdistill._report_view import DistillationReport
     from skdistill._smallest import SmallestStudent, smallest_student
@@ -34,6 +35,7 @@ __all__ = [
     "DistillationReport",
     "DistilledClassifier",
     "DistilledClassifierCV",
+    "Hint",
     "SkdistillVersionWarning",
     "SmallestStudent",
     "StudentClassifier",
@@ -62,6 +64,7 @@ _HOME = {
     "DistillationReport": "_report_view",
     "DistilledClassifier": "_classifier",
     "DistilledClassifierCV": "_tuning",
+    "Hint": "_hints",
     "SkdistillVersionWarning": "_versions",
     "SmallestStudent": "_smallest",
     "StudentClassifier": "student",

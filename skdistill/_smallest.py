@@ -220,6 +220,7 @@ def smallest_student(
     sizes : sequence of hidden_layer_sizes, default=None
         What is tried: each a sequence of widths, or "auto". None: the estimator's own size, then
         64, 32, 16, 8 and 4 units, as far as they are narrower, and ``()``, a linear student.
+        With `hints` each needs the layers that these name.
     cv : int, splitter, iterable or None, default=None
         How the rows are split, as in GridSearchCV.
     groups : array-like of shape (n_samples,), default=None
