@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from skdistill._incremental import IncrementalTraining
 from skdistill._inputs import TabularEncoder
 from skdistill._pickling import LeftBehind, deep_copy, shallow_copy
-from skdistill._roster import is_frozen, is_self, name_teachers
+from skdistill._roster import is_frozen, is_self, name_teachers, split_steps
 from skdistill._steps import TRAINING_ONLY
 from skdistill._versions import check_stamp, stamp
 from skdistill.teachers import TeachersLeftBehind
@@ -596,7 +596,9 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
     def __getstate__(self) -> dict[str, Any]:
         """Return what a pickle holds.
 
-        * unfitted, or ``keep_teachers=True``: every parameter, so that workers can fit;
+        * unfitted, or ``keep_teachers=True``: every parameter, so that workers can fit. A fitted
+          student among the teachers would leave its own teachers behind; where `fit` will clone
+          it anyway, its clone goes along;
         * fitted: the student and the parameters that are plain values. Teachers and everything
           else that only shapes training is replaced by a placeholder.
 
@@ -604,6 +606,9 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         """
         state = {k: v for k, v in self.__dict__.items() if k != "net_"}
         state["_versions"] = stamp()
+        will_clone = "student_" not in state and not self._is_prefit()
+        if will_clone and isinstance(self.teachers, list | tuple):
+            state["teachers"] = [_ready_to_fit(entry) for entry in self.teachers]
         if "student_" not in state or self.keep_teachers:
             return state
         state.pop("teachers_", None)
@@ -620,6 +625,16 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         state = dict(state)
         check_stamp(state, type(self).__name__)
         self.__dict__.update(state)
+
+
+def _ready_to_fit(entry: Any) -> Any:
+    """Return a clone of a student among the teachers, and any other entry as it is."""
+    name, teacher = entry if isinstance(entry, tuple) and len(entry) == 2 else (None, entry)
+    kinds = type(split_steps(teacher)[1]).__mro__
+    ours = any(kind.__module__.startswith("skdistill.") for kind in kinds)
+    if is_frozen(teacher) or not ours:
+        return entry
+    return clone(teacher) if name is None else (name, clone(teacher))
 
 
 def _input_tags(part: Any) -> Any:

@@ -72,6 +72,7 @@ LEVELS = {
     "__main__": 2,
     "_classifier": 2,
     "onnx": 2,
+    "_smallest": 3,
     "_tuning": 3,
     "distributed": 3,
 }
