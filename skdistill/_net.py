@@ -18,6 +18,7 @@ from skdistill._adam import FlatAdam
 from skdistill._criterion import DistillationCriterion, LossSums, Targets
 from skdistill._mlp import StudentMLP
 from skdistill._modules import logits_of, seeded_globally
+from skdistill._progress import stage, track
 from skdistill._step import CpuStep
 from skdistill._stream import TrainingStream
 from skdistill._training_set import TrainingSet
@@ -86,7 +87,8 @@ class _StreamedBatches:
 
     def parts(self) -> Iterator[_Batches]:
         """Yield the batches of each group of shards, which are in memory at once."""
-        for group in self.stream.plan(self.epoch):
+        groups = self.stream.plan(self.epoch)
+        for group in track("group of shards", groups, len(groups)):
             yield _Batches(*self._read(group), self.batch_size, self.generator)
         self.epoch += 1
 
@@ -199,8 +201,7 @@ class StudentNet(NeuralNet):
         if not self.initialized_:
             self.initialize()
         self.notify("on_train_begin", X=X, y=y)
-        with contextlib.suppress(_StopTrainingError):
-            self.fit_loop(X, y)
+        self.fit_loop(X, y)
         self.notify("on_train_end", X=X, y=y)
         return self
 
@@ -210,15 +211,18 @@ class StudentNet(NeuralNet):
         batches = self._cut(X, y, weigh=step is None and self._by_hand)
         epochs = self.max_epochs if epochs is None else epochs
         self._step, self._n_steps = 0, batches.n_steps(epochs)
-        for _ in range(epochs):
-            self.notify("on_epoch_begin", dataset_train=batches, dataset_valid=None)
-            if step is None:
-                self.run_single_epoch(
-                    batches, training=True, prefix="train", step_fn=self.train_step
-                )
-            else:
-                self._run_cpu_epoch(batches, step)
-            self.notify("on_epoch_end", dataset_train=batches, dataset_valid=None)
+        with stage("epoch", epochs) as shown, contextlib.suppress(_StopTrainingError):
+            for _ in range(epochs):
+                self.notify("on_epoch_begin", dataset_train=batches, dataset_valid=None)
+                if step is None:
+                    self.run_single_epoch(
+                        batches, training=True, prefix="train", step_fn=self.train_step
+                    )
+                else:
+                    self._run_cpu_epoch(batches, step)
+                self.notify("on_epoch_end", dataset_train=batches, dataset_valid=None)
+                if shown is not None and shown.done(self.history[-1]):
+                    break
         return self
 
     def _cut(self, X: Any, targets: Any, weigh: bool) -> Any:

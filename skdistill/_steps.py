@@ -2,7 +2,6 @@
 
 import copy
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -22,6 +21,7 @@ from skdistill._inputs import TabularEncoder
 from skdistill._labelling import Labeller
 from skdistill._parameters import check_parameters
 from skdistill._pickling import LeftBehind
+from skdistill._progress import follow, stage
 from skdistill._roster import Named, check_fitted, is_smooth, known_classes, name_teachers
 from skdistill._rows import Rows, check_teacher_proba, read_rows
 from skdistill._stream import TrainingStream
@@ -110,13 +110,15 @@ class DistillationSteps(BaseEstimator):
             self.__dict__.pop(name, None)
 
     @contextmanager
-    def _stage(self, words: str) -> Iterator[None]:
-        """Say what was done and how long it took."""
-        start = time.perf_counter()
-        yield
-        if self.verbose:
-            seconds = time.perf_counter() - start
-            print(f"[{type(self).__name__}] {words} in {seconds:.1f} s", flush=True)
+    def _attempt(self, X: Any = None, y: Any = None) -> Iterator[None]:
+        """Show the progress of a fit; one that fails leaves nothing that looks fitted."""
+        self._forget()
+        try:
+            with follow(self, X, y):
+                yield
+        except BaseException:
+            self._forget()
+            raise
 
     def _alpha(self, rows: Rows) -> float:
         """Return the weight of the soft term; without labels there is no other."""
@@ -329,7 +331,7 @@ class DistillationSteps(BaseEstimator):
         settings = replace(settings, max_epochs=epochs, callbacks=())
         module = self._build_module(training, seed)
         try:
-            with self._stage(f"trained a plain student on {len(rows.X)} rows"):
+            with stage("training a plain student"):
                 net = _net.train(module, DistillationCriterion(1.0, 0.0), rows, settings, seed=seed)
         except FloatingPointError:
             # In a search the students that diverged are said; without a control none is calibrated.
