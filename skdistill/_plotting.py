@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from abc import ABC, abstractmethod
+from typing import Any, Self
 
-__all__ = ["BLACK", "BLUE", "GREEN", "GREY", "ORANGE", "as_frame", "check_matplotlib", "find_axes"]
+__all__ = ["BLACK", "BLUE", "GREEN", "GREY", "ORANGE", "Display", "as_frame", "check_matplotlib"]
 
 # Okabe & Ito (2008): told apart with any kind of colour vision. Their greys differ too, and every
 # use adds a marker, a dash or a hatch of its own.
@@ -24,14 +25,37 @@ def check_matplotlib(caller: str) -> None:
     assert matplotlib.pyplot
 
 
-def find_axes(caller: str, ax: Any) -> Any:
-    """Return the axes that were passed, or those of a new figure."""
-    check_matplotlib(caller)
-    if ax is not None:
-        return ax
-    import matplotlib.pyplot as plt
+class Display(ABC):
+    """Numbers that can be drawn, in scikit-learn's manner."""
 
-    return plt.subplots(layout="constrained")[1]
+    ax_: Any
+    figure_: Any
+
+    def plot(self, ax: Any = None) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None: in a new figure.
+
+        Returns
+        -------
+        self : Display
+            The display itself.
+        """
+        check_matplotlib(f"{type(self).__name__}.plot")
+        if ax is None:
+            import matplotlib.pyplot as plt
+
+            _, ax = plt.subplots(layout="constrained")
+        self.ax_, self.figure_ = ax, ax.figure
+        self._draw()
+        return self
+
+    @abstractmethod
+    def _draw(self) -> None:
+        """Draw on the axes."""
 
 
 def as_frame(columns: dict[str, Any]) -> Any:
