@@ -44,18 +44,22 @@ class Display(ABC):
         self : Display
             The display itself.
         """
+        self._take_axes(ax)
+        self._draw()
+        return self
+
+    def _take_axes(self, ax: Any) -> None:
+        """Take the axes that were passed, or those of a new figure."""
         check_matplotlib(f"{type(self).__name__}.plot")
         if ax is None:
             import matplotlib.pyplot as plt
 
             _, ax = plt.subplots(layout="constrained")
         self.ax_, self.figure_ = ax, ax.figure
-        self._draw()
-        return self
 
     @abstractmethod
     def _draw(self) -> None:
-        """Draw on the axes."""
+        """Draw on `ax_`."""
 
 
 def as_frame(columns: dict[str, Any]) -> Any:

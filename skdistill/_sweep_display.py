@@ -224,13 +224,14 @@ class SweepDisplay(Display):
         -------
         self : SweepDisplay
         """
-        self._cmap = cmap
-        return super().plot(ax)
+        self._take_axes(ax)
+        self._draw(cmap)
+        return self
 
-    def _draw(self) -> None:
+    def _draw(self, cmap: Any = "cividis") -> None:
         """Draw the cells."""
         scores = np.asarray(self.scores, dtype=np.float64)
-        self.image_ = self.ax_.imshow(scores, cmap=self._cmap, origin="lower", aspect="auto")
+        self.image_ = self.ax_.imshow(scores, cmap=cmap, origin="lower", aspect="auto")
         self.figure_.colorbar(self.image_, ax=self.ax_, label=f"{self.score_name} (more is better)")
         for axis, values in (
             (self.ax_.xaxis, self.temperatures),
