@@ -142,12 +142,14 @@ class DistillationDisplay(Display):
         """
         check_matplotlib(f"{cls.__name__}.from_report")
         _check_metric(metric)
+        # The calibrated ensemble is no other model, and would stand above the ensemble itself.
+        rows = [row for row in report.rows if row.role != "calibrated"]
         return cls(
-            names=[row.name for row in report.rows],
-            roles=[row.role for row in report.rows],
-            quality=np.array([getattr(row, metric) for row in report.rows]),
-            latency=np.array([row.latency_p50 for row in report.rows]),
-            n_bytes=[row.n_bytes for row in report.rows],
+            names=[row.name for row in rows],
+            roles=[row.role for row in rows],
+            quality=np.array([getattr(row, metric) for row in rows]),
+            latency=np.array([row.latency_p50 for row in rows]),
+            n_bytes=[row.n_bytes for row in rows],
             metric=metric,
         ).plot(ax=ax)
 
