@@ -168,7 +168,10 @@ def test_what_holds_a_student_gives_the_students_report(binary):
 def test_a_search_is_reported(binary):
     X, y, X_test, y_test, _, _ = binary
     search = DistilledClassifierCV(
-        quick([LogisticRegression()], cv=2, max_epochs=2), temperatures=[1], alphas=[1], cv=2
+        quick([LogisticRegression()], cv=2, max_epochs=2, calibration=None),
+        temperatures=[1],
+        alphas=[1],
+        cv=2,
     ).fit(X, y)
     report = distillation_report(search, X_test, y_test, X_train=X, y_train=y)
     assert [row.role for row in report.rows] == ["teacher", "ensemble", "plain", "distilled"]
