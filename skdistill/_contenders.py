@@ -201,7 +201,7 @@ class Faculty:
         if self.temperature == 1:
             return None
         proba = temper(ensemble.proba, self.temperature)
-        return replace(ensemble, name="ensemble, calibrated", role="calibrated", proba=proba)
+        return replace(ensemble, name="calibrated ensemble", role="calibrated", proba=proba)
 
     def _space(self, native_logits: bool) -> str:
         """Return where the folds of one teacher are averaged: its own probabilities stay as are."""

@@ -112,7 +112,7 @@ def distillation_report(
     the rest. ECE has 15 bins of equal width. Agreement and KL compare with the ensemble, which is
     put together with the student's own ``averaging`` and ``teacher_weights`` and not calibrated.
     A cross-fitted teacher answers by the mean of its fold clones. Where `fit` calibrated the
-    targets of cross-fitted teachers, a row "ensemble, calibrated" tells what that alone changes.
+    targets of cross-fitted teachers, a row "calibrated ensemble" tells what that alone changes.
 
     *Verdict.* Intervals are 95 % percentile bootstrap intervals over rows, the same rows for all
     models. They cover the choice of rows, and not that of seeds: another seed of the student moves
@@ -342,7 +342,7 @@ def _notes(
         others = "teachers, ensemble and plain student are as they are."
         if faculty.temperature != 1:
             others = (
-                '"ensemble, calibrated" is the ensemble at that temperature. All comparisons are '
+                '"calibrated ensemble" is the ensemble at that temperature. All comparisons are '
                 "with the ensemble as it answers, so what a student gains on it in log-loss may be "
                 "calibration."
             )

@@ -25,7 +25,7 @@ class ReportRow:
     Attributes
     ----------
     name : str
-        The teacher's name, "ensemble", "ensemble, calibrated", "plain student" or "distilled
+        The teacher's name, "ensemble", "calibrated ensemble", "plain student" or "distilled
         student".
     role : {"teacher", "ensemble", "calibrated", "plain", "distilled"}
         What it is.
