@@ -59,7 +59,7 @@ for seed in range(N_DRAWS):
 # %%
 # The answer
 # ----------
-# A dot is one draw of 200 rows and labels, the bar the mean of eight draws with two standard errors.
+# A dot is one draw of 200 rows and labels, a bar the mean of eight with two standard errors.
 
 figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
 colours = ["#D55E00", "#E69F00", "#0072B2"]

@@ -261,7 +261,7 @@ def test_a_calibrated_student_is_said():
     assert [row.role for row in report.rows][1:3] == ["ensemble", "calibrated"]
     proba = np.mean([fold.predict_proba(X) for fold in student.teachers_[0]], axis=0)
     sharp = proba ** (1 / T) / (proba ** (1 / T)).sum(axis=1, keepdims=True)
-    calibrated ensemble = report.row("ensemble"), report.row("calibrated")
+    ensemble, calibrated = report.row("ensemble"), report.row("calibrated")
     assert ensemble.log_loss == pytest.approx(log_loss(y, proba))
     assert calibrated.log_loss == pytest.approx(log_loss(y, sharp))
     assert calibrated.agreement == 1
