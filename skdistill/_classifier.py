@@ -12,9 +12,11 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skdistill._html_repr import DocLink, side_by_side
 from skdistill._incremental import IncrementalTraining
 from skdistill._inputs import TabularEncoder
 from skdistill._pickling import LeftBehind, deep_copy, shallow_copy
+from skdistill._progress import CALLBACKS, CallbackSupportMixin, stage
 from skdistill._roster import is_frozen, is_self, name_teachers, split_steps
 from skdistill._steps import TRAINING_ONLY
 from skdistill._versions import check_stamp, stamp
@@ -23,7 +25,9 @@ from skdistill.teachers import TeachersLeftBehind
 __all__ = ["DistilledClassifier"]
 
 
-class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraining):
+class DistilledClassifier(
+    DocLink, CallbackSupportMixin, MetaEstimatorMixin, ClassifierMixin, IncrementalTraining
+):
     """Distil heavy classifiers into a small, fast one.
 
     The teachers answer every row with probabilities (soft targets); a small neural network, the
@@ -165,7 +169,8 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
     n_iter_no_change : int, default=10
         Epochs without improvement after which training stops.
     callbacks : list of skorch callbacks, default=None
-        Hooks into the training loop.
+        Hooks into the training loop. Those of ``sklearn.callback`` (scikit-learn 1.9 or later)
+        are other ones, which ``set_callbacks(ProgressBar())`` sets and clones share.
     memory : str or joblib.Memory, default=None
         Caches the cross-fitting of the teachers.
     n_jobs : int or None, default=None
@@ -178,7 +183,8 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         Seeds folds, default teachers, synthetic rows, first weights, batches and dropout. The
         global generators of NumPy and torch are left alone.
     verbose : int, default=0
-        With 1, one line for each stage of `fit`.
+        With 1, one live line on standard error says what `fit` is doing: teachers that are asked
+        or fitted, synthetic rows, epochs with their loss.
     keep_teachers : bool, default=False
         Whether a pickle of the fitted classifier keeps the teachers and the other parameters that
         only shape training, so that it can be fitted again after loading.
@@ -243,14 +249,6 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
     >>> student.score(X, y) > 0.9
     True
     """
-
-    # scikit-learn's developer guide tells other packages to set these two for the link in the
-    # HTML representation, underscores notwithstanding.
-    _doc_link_module = "skdistill"
-    _doc_link_template = (
-        "https://skdistill.readthedocs.io/en/latest/generated/"
-        "{estimator_module}.{estimator_name}.html"
-    )
 
     def __init__(
         self,
@@ -369,15 +367,12 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         FloatingPointError
             If the training loss stops being finite.
         """
-        self._forget()
-        try:
+        with self._attempt(X, y):
             rows, rng = self._read(X, y, sample_weight, X_unlabeled, teacher_proba)
             named = self._name_teachers(rows)
-            with self._stage("labelled and prepared the rows"):
-                made = self._make_training_set(rows, named, rng, self._alpha(rows))
-            training, soft_targets = made
+            training, soft_targets = self._make_training_set(rows, named, rng, self._alpha(rows))
             seeds = rng.randint(np.iinfo(np.int32).max, size=2)
-            with self._stage(f"trained the student on {len(training.X)} rows"):
+            with stage("training the student"):
                 net = self._train(training, self.temperature, self._alpha(rows), int(seeds[0]))
             control = self._train_control(training, soft_targets, int(seeds[1]))
             shortfall = None if control is None else control.shortfall()
@@ -389,9 +384,6 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
                     stacklevel=2,
                 )
             self._finish(training, net, soft_targets, control)
-        except BaseException:
-            self._forget()
-            raise
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -573,17 +565,11 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
             readers += [t[1] if isinstance(t, tuple) and len(t) == 2 else t for t in self.teachers]
         return readers
 
-    # The hook by which an estimator says how it is drawn, and the only one. The block is made by a
-    # public class that draws its members side by side; where anything fails, scikit-learn draws
-    # the plain block.
+    # The hook by which an estimator says how it is drawn, and the only one.
     @available_if(lambda self: bool(self.teachers) and isinstance(self.teachers, list | tuple))
     def _sk_visual_block_(self) -> Any:
         """Draw the teachers side by side."""
-        # Imported late, as above.
-        from sklearn.ensemble import VotingClassifier
-
-        named = name_teachers(self.teachers)
-        return VotingClassifier([(n.name, n.estimator) for n in named])._sk_visual_block_()
+        return side_by_side(lambda: [(n.name, n.estimator) for n in name_teachers(self.teachers)])
 
     def __copy__(self) -> Self:
         """Copy shallowly, teachers included; only pickles leave them behind."""
@@ -613,6 +599,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
             return state
         state.pop("teachers_", None)
         state.pop("_ensemble", None)
+        state.pop(CALLBACKS, None)
         if state["teachers"] is not None and not is_self(state["teachers"]):
             state["teachers"] = TeachersLeftBehind.from_teachers(state["teachers"])
         for name in TRAINING_ONLY:

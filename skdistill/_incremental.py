@@ -10,6 +10,7 @@ from sklearn.utils.validation import validate_data
 
 from skdistill._labelling import Labeller
 from skdistill._pooling import weights_without_labels
+from skdistill._progress import stage
 from skdistill._roster import Named, is_self, known_classes, name_teachers
 from skdistill._rows import Rows, check_teacher_proba, read_rows
 from skdistill._steps import (
@@ -101,20 +102,16 @@ class IncrementalTraining(DistillationSteps):
         """
         if max_epochs is not None and (not isinstance(max_epochs, int) or max_epochs < 1):
             raise ValueError(f"max_epochs must be None or an integer >= 1; got {max_epochs!r}.")
-        self._forget()
-        try:
+        with self._attempt():
             rng = self._check_settings()
             self._refuse_hints("fit_stream")
-            with self._stage("surveyed the shards"):
+            with stage("surveying the shards"):
                 stream = self._open_stream(Shards(targets, label), rng)
             self._check_loss(stream.hard_weight > 0, len(stream.classes))
             alpha = self.alpha if stream.hard_weight else 1.0
-            with self._stage(f"trained the student on {stream.n_rows} rows an epoch"):
+            with stage("training the student"):
                 net = self._train(stream, self.temperature, alpha, draw_seed(rng), max_epochs)
             self._finish(stream.sample, net, None)
-        except BaseException:
-            self._forget()
-            raise
         return self
 
     def _open_stream(self, shards: Shards, rng: np.random.RandomState) -> TrainingStream:

@@ -2,7 +2,6 @@
 
 import copy
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -24,6 +23,7 @@ from skdistill._inputs import TabularEncoder
 from skdistill._labelling import Labeller
 from skdistill._parameters import check_parameters
 from skdistill._pickling import LeftBehind
+from skdistill._progress import follow, stage
 from skdistill._roster import (
     Named,
     check_fitted,
@@ -121,13 +121,15 @@ class DistillationSteps(BaseEstimator):
             self.__dict__.pop(name, None)
 
     @contextmanager
-    def _stage(self, words: str) -> Iterator[None]:
-        """Say what was done and how long it took."""
-        start = time.perf_counter()
-        yield
-        if self.verbose:
-            seconds = time.perf_counter() - start
-            print(f"[{type(self).__name__}] {words} in {seconds:.1f} s", flush=True)
+    def _attempt(self, X: Any = None, y: Any = None) -> Iterator[None]:
+        """Show the progress of a fit; one that fails leaves nothing that looks fitted."""
+        self._forget()
+        try:
+            with follow(self, X, y):
+                yield
+        except BaseException:
+            self._forget()
+            raise
 
     def _alpha(self, rows: Rows) -> float:
         """Return the weight of the soft term; without labels there is no other."""
@@ -406,7 +408,7 @@ class DistillationSteps(BaseEstimator):
         settings = replace(settings, max_epochs=epochs, callbacks=(), self_distillation=0.0)
         module = self._build_module(training, seed)
         try:
-            with self._stage(f"trained a plain student on {len(rows.X)} rows"):
+            with stage("training a plain student"):
                 net = _net.train(module, DistillationCriterion(1.0, 0.0), rows, settings, seed=seed)
         except FloatingPointError:
             # In a search the students that diverged are said; without a control none is calibrated.

@@ -13,6 +13,7 @@ import numpy as np
 
 from skdistill._inputs import as_table, is_frame, n_rows, stack_rows, take_rows
 from skdistill._labelling import Labeller
+from skdistill._progress import track
 from skdistill._rows import Rows, check_teacher_proba, encode_among
 from skdistill._targets import Ensemble, SoftTargets
 from skdistill._training_set import (
@@ -368,7 +369,7 @@ def _survey(shards: Shards, held: int | None, seed: int) -> _Survey:
     sizes = np.zeros(shards.n_shards, dtype=np.int64)
     n_labelled = np.zeros(shards.n_shards, dtype=np.int64)
     classes: set[Any] = set()
-    for number in range(shards.n_shards):
+    for number in track("shard", range(shards.n_shards), shards.n_shards):
         shard = shards.read(number)
         sizes[number] = n_rows(shard.X)
         if shard.label is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.metrics import check_scoring
@@ -18,9 +18,19 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.validation import check_is_fitted
 
 from skdistill._classifier import DistilledClassifier
+from skdistill._html_repr import DocLink
 from skdistill._inputs import as_table, take_rows
 from skdistill._parameters import check_parameters
 from skdistill._pickling import LeftBehind, deep_copy, shallow_copy
+from skdistill._progress import (
+    CALLBACKS,
+    CallbackSupportMixin,
+    follow,
+    hand_over,
+    run_counted,
+    stage,
+    track,
+)
 from skdistill._roster import is_self
 from skdistill._rows import read_rows
 from skdistill._steps import TRAINING_ONLY
@@ -51,7 +61,9 @@ class _Fold:
     score_seconds: float
 
 
-class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class DistilledClassifierCV(
+    DocLink, CallbackSupportMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator
+):
     """Search over temperature and alpha that asks the teachers once a fold.
 
     For each fold the teachers are asked (or cross-fitted) once, and the students of all candidates
@@ -83,7 +95,8 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     n_jobs : int or None, default=None
         Folds that run at once.
     verbose : int, default=0
-        With 1, one line a fold.
+        With 1, one live line on standard error counts the folds and, where they run in this
+        process, what happens inside. The estimator's own `verbose` is for the refit.
     random_state : int, RandomState instance or None, default=None
         Seed of the estimator where its own `random_state` is None: one draw, which the candidates
         of all folds and the refit share.
@@ -192,7 +205,8 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """
         self._forget()
         try:
-            self._search(X, y, sample_weight, groups, params)
+            with follow(self, X, y):
+                self._search(X, y, sample_weight, groups, params)
         except BaseException:
             self._forget()
             raise
@@ -223,17 +237,19 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         estimator = seeded(self.estimator, self.random_state)
         scorer = self._scorer(estimator)
         splits = list(check_cv(self.cv, labels, classifier=True).split(X, labels, groups))
-        titles = [f"{i + 1}/{len(splits)}" if self.verbose else "" for i in range(len(splits))]
-        folds = Parallel(n_jobs=self.n_jobs)(
-            delayed(_run_fold)(
-                estimator, X, labels, weight, given, split, candidates, scorer, title
-            )
-            for split, title in zip(splits, titles, strict=True)
-        )
+        with hand_over("setup", estimator):
+            # Callbacks that the estimator must not have are refused here and not after the folds.
+            pass
+        runs = [
+            delayed(_run_fold)(estimator, X, labels, weight, given, split, candidates, scorer)
+            for split in splits
+        ]
+        folds = run_counted("fold", runs, self.n_jobs)
         self._compare(candidates, folds)
         if self.refit:
             best = estimator.set_params(**self.best_params_)
-            self.best_estimator_ = best.fit(X, labels, **given)
+            with hand_over("refit", best):
+                self.best_estimator_ = best.fit(X, labels, **given)
             self.classes_ = best.classes_
             self.n_features_in_ = best.n_features_in_
             if hasattr(best, "feature_names_in_"):
@@ -371,9 +387,11 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         state = {**self.__dict__, "_versions": stamp()}
         if "cv_results_" not in state or self.estimator.keep_teachers:
             return state
+        state.pop(CALLBACKS, None)
         for name in ("cv", "scoring"):
             state[name] = _plain(name, state[name])
         estimator = clone(self.estimator)
+        estimator.__dict__.pop(CALLBACKS, None)
         for name, value in estimator.get_params(deep=False).items():
             if name in TRAINING_ONLY:
                 setattr(estimator, name, _plain(name, value))
@@ -461,7 +479,6 @@ def _run_fold(
     split: tuple[np.ndarray, np.ndarray],
     candidates: list[dict[str, float]],
     scorer: Any,
-    title: str,
 ) -> _Fold:
     """Train the students of all candidates on one fold and score them on the rest."""
     train, test = split
@@ -478,8 +495,6 @@ def _run_fold(
         if id(student) not in scores:
             scores[id(student)] = _score(scorer, student, held_out, labels, scored)
     done = time.perf_counter()
-    if title:
-        print(f"fold {title}: {len(candidates)} candidates in {done - start:.1f} s", flush=True)
     n = len(candidates)
     values = np.array([scores[id(student)] for student in students])
     return _Fold(values, (fitted - start) / n, (done - fitted) / n)
@@ -521,7 +536,8 @@ def _train_candidates(
     """Return one fitted student a candidate, from stacks where that is possible."""
     X, y = take_rows(X, train), y[train]
     if not _stackable(estimator):
-        return [_fit_alone(estimator, candidate, X, y, params) for candidate in candidates]
+        shown = track("candidate", candidates, len(candidates))
+        return [_fit_alone(estimator, candidate, X, y, params) for candidate in shown]
     students: list[Any] = [None] * len(candidates)
     hard = [i for i, c in enumerate(candidates) if c["alpha"] == 0]
     soft = [i for i, c in enumerate(candidates) if c["alpha"] > 0]
@@ -545,7 +561,8 @@ def _fit_alone(
 ) -> Any:
     """Fit one candidate by itself and keep its student; None if its training diverged."""
     try:
-        return clone(estimator).set_params(**candidate).fit(X, y, **params).student_
+        alone = clone(estimator).set_params(**candidate, verbose=0)
+        return alone.fit(X, y, **params).student_
     except FloatingPointError:
         return None
 
@@ -574,7 +591,8 @@ def _train_stack(
     students: list[StudentClassifier | None] = []
     for start in range(0, len(candidates), size):
         part = candidates[start : start + size]
-        students += shared._train_stack(training, control, part, seed)
+        with stage("training the students"):
+            students += shared._train_stack(training, control, part, seed)
     return students
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import CancelledError
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from skdistill._bundle import TeacherBundle, TeacherLabeller
 from skdistill._parquet import FileTask, LabelledParquet, pair_files
+from skdistill._progress import live_line, track
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -54,6 +54,7 @@ def label_parquet(
     averaging: str = "auto",
     teacher_weights: Any = None,
     on_bad_partition: str = "raise",
+    verbose: int = 0,
 ) -> LabelledParquet:
     """Ask the teachers about every row of Parquet files, and store their log-probabilities.
 
@@ -85,6 +86,8 @@ def label_parquet(
         What to do about files that cannot be labelled, because they are damaged, a teacher fails
         on them, or they take their worker down every time. In any case all other files are
         labelled first. "quarantine": warn, and leave them out of the result.
+    verbose : int, default=0
+        With 1, one live line on standard error counts the files.
 
     Returns
     -------
@@ -110,8 +113,6 @@ def label_parquet(
     A file that takes its worker down is tried again elsewhere, as often as the scheduler's
     ``distributed.scheduler.allowed-failures`` says, and at the end once more with no other file
     beside it, so that no innocent file is blamed.
-
-    Progress is shown if tqdm is installed.
 
     Examples
     --------
@@ -153,7 +154,8 @@ def label_parquet(
         )
         for source_file, target_file in pair_files(source, out)
     ]
-    failures = _run_here(tasks) if client is None else _Cluster(client).run(tasks)
+    with live_line("label_parquet", verbose):
+        failures = _run_here(tasks) if client is None else _Cluster(client).run(tasks)
     if failures:
         message = _words(failures, len(tasks))
         if on_bad_partition == "raise" or len(failures) == len(tasks):
@@ -190,7 +192,7 @@ def _words(failures: dict[str, str], n_files: int) -> str:
 def _run_here(tasks: Sequence[FileTask]) -> dict[str, str]:
     """Label file after file in this process."""
     failures = {}
-    for task in _with_progress(tasks, len(tasks)):
+    for task in track("file", tasks, len(tasks)):
         try:
             task.run()
         except Exception as error:
@@ -201,16 +203,6 @@ def _run_here(tasks: Sequence[FileTask]) -> dict[str, str]:
 def _reason(error: BaseException) -> str:
     """Say what was wrong with a file."""
     return f"{type(error).__name__}: {error}".rstrip(".")
-
-
-def _with_progress(items: Any, total: int) -> Iterator[Any]:
-    """Show a bar of the files that are done, where tqdm is installed."""
-    if find_spec("tqdm") is None:
-        yield from items
-        return
-    from tqdm import tqdm
-
-    yield from tqdm(items, total=total, desc="label_parquet", unit="file")
 
 
 class _Cluster:
@@ -238,7 +230,7 @@ class _Cluster:
         errors: dict[str, Any] = {}
         n_done = 0
         try:
-            for future in _with_progress(as_completed(futures), len(futures)):
+            for future in track("file", as_completed(futures), len(futures)):
                 if future.status == "cancelled":
                     raise CancelledError
                 n_done += 1
