@@ -12,6 +12,7 @@ import numpy as np
 from skdistill._bundle import TeacherBundle, TeacherLabeller, log_proba_columns
 from skdistill._storage import (
     clear_leftovers,
+    everywhere,
     find_files,
     is_newer,
     is_whole,
@@ -30,6 +31,8 @@ except ImportError as error:
 __all__ = ["FileTask", "LabelledParquet"]
 
 _KEY = b"skdistill"
+# What a file's metadata say of the call that made it; the same for all shards.
+_SETTINGS = ("averaging", "teacher_weights")
 _FORMAT = 1
 # The end of a Parquet file: the length of the footer, and the magic number.
 _TAIL, _MAGIC = 8, b"PAR1"
@@ -213,19 +216,38 @@ class LabelledParquet:
         label: str | None = None,
         skipped: dict[str, str] | None = None,
     ) -> None:
+        self._set(pair_files(source, targets), bundle, columns, label, skipped)
+
+    @classmethod
+    def _of_pairs(
+        cls,
+        pairs: list[tuple[str, str]],
+        bundle: TeacherBundle,
+        columns: list[str],
+        skipped: dict[str, str],
+    ) -> Self:
+        """Return shards of files that are known: more may have come into the folder meanwhile."""
+        new = cls.__new__(cls)
+        new._set(pairs, bundle, columns, None, skipped)
+        return new
+
+    def _set(
+        self, pairs: list[tuple[str, str]], bundle: Any, columns: Any, label: Any, skipped: Any
+    ) -> None:
         self.bundle = bundle
         self.classes = bundle.classes
         self.columns = list(bundle.feature_names if columns is None else columns)
         self.label = label
         self.quarantined = dict(skipped or {})
-        pairs = [pair for pair in pair_files(source, targets) if pair[0] not in self.quarantined]
+        pairs = [pair for pair in pairs if pair[0] not in self.quarantined]
         self.sources = [source for source, _ in pairs]
         self.targets = [target for _, target in pairs]
-        if targets is not None:
-            self._check_whole()
+        self._settings: dict[str, Any] = {}
+        if self.sources != self.targets:
+            self._read_settings()
 
-    def _check_whole(self) -> None:
-        """Raise where soft targets are missing."""
+    def _read_settings(self) -> None:
+        """Raise where soft targets are missing; learn how the first of them were made."""
         missing = []
         for source, target in zip(self.sources, self.targets, strict=True):
             fs, path = open_place(target)
@@ -236,6 +258,9 @@ class LabelledParquet:
                 f"{len(missing)} of {len(self.sources)} files have no soft targets yet, the first "
                 f"is {missing[0]}. Run label_parquet again: it skips finished files."
             )
+        if self.targets:
+            metadata = _metadata_of(*open_place(self.targets[0])) or {}
+            self._settings = {key: metadata.get(key) for key in _SETTINGS}
 
     def with_label(self, label: str | None) -> Self:
         """Return the same shards with another column of true labels.
@@ -324,6 +349,13 @@ class LabelledParquet:
                     f"the soft targets in {target} belong to another file or other teachers ({key} "
                     "differs). Run label_parquet again"
                 )
+        for key, value in self._settings.items():
+            if metadata.get(key) != value:
+                raise ValueError(
+                    f"the soft targets in {target} were made with {key}={metadata.get(key)!r}, "
+                    f"those of the first shard with {value!r}: a run of label_parquet was left "
+                    "half done. Run it again"
+                )
         with fs.open(path, "rb") as file:
             return pq.read_table(file)
 
@@ -334,15 +366,28 @@ def pair_files(source: Any, targets: Any) -> list[tuple[str, str]]:
     urls = [fs.unstrip_protocol(p) if fs.protocol not in _LOCAL else p for p in paths]
     if targets is None:
         return [(url, url) for url in urls]
-    folder = str(targets).rstrip("/")
-    place = open_place(folder)[1]
-    inside = [p for p in paths if p.startswith(f"{place}/")]
-    if inside and type(open_place(folder)[0]) is type(fs):
+    folder = everywhere(targets)
+    target_fs, place = open_place(folder)
+    if type(target_fs) is type(fs):
+        _check_apart(source, paths, place)
+    return [(url, f"{folder}/{name}") for url, name in zip(urls, names, strict=True)]
+
+
+def _check_apart(source: Any, paths: list[str], folder: str) -> None:
+    """Raise where soft targets would overwrite rows, or be taken for rows by the next run."""
+    inside = [p for p in paths if p.startswith(f"{folder}/")]
+    if inside:
         raise ValueError(
             f"The folder of soft targets {folder} holds files of source ({inside[0]}), which would "
             "be overwritten. Choose another folder."
         )
-    return [(url, f"{folder}/{name}") for url, name in zip(urls, names, strict=True)]
+    for one in source if isinstance(source, list | tuple) else [source]:
+        fs, place = open_place(one)
+        if folder.startswith(f"{place}/") and fs.isdir(place):
+            raise ValueError(
+                f"The folder of soft targets {folder} lies inside source {place}: the next run "
+                "would take soft targets for rows. Choose a folder beside it."
+            )
 
 
 _LOCAL = (("file", "local"), "file")
