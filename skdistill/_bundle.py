@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Self
 
@@ -84,7 +84,7 @@ class TeacherBundle:
     classes: np.ndarray
     feature_names: list[str]
     teacher_names: list[str]
-    _files: tuple[dict[str, Any], ...] = ()
+    _files: tuple[dict[str, Any], ...] = field(default=(), repr=False)
 
     @classmethod
     def save(cls, teachers: Any, path: Any, *, classes: Any, feature_names: Any) -> Self:

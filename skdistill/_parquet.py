@@ -34,6 +34,7 @@ _KEY = b"skdistill"
 # What a file's metadata say of the call that made it; the same for all shards.
 _SETTINGS = ("averaging", "teacher_weights")
 _FORMAT = 1
+_FITTED_ON = "Name the columns that the teachers were fitted on with columns=[...]"
 # The end of a Parquet file: the length of the footer, and the magic number.
 _TAIL, _MAGIC = 8, b"PAR1"
 
@@ -107,7 +108,7 @@ class FileTask:
             metadata={_KEY: json.dumps(metadata)},
         )
         parquet = pq.ParquetFile(file)
-        _check_has(self.columns, parquet)
+        _check_has(self.columns, parquet, _FITTED_ON)
         buffer = io.BytesIO()
         with pq.ParquetWriter(buffer, schema, use_dictionary=False) as writer:
             for log_proba in self._batches(parquet):
@@ -148,13 +149,12 @@ def _fingerprint(file: Any) -> tuple[int, str]:
     return size, footer
 
 
-def _check_has(columns: Any, parquet: Any) -> None:
+def _check_has(columns: Any, parquet: Any, way_out: str) -> None:
     """Raise if a file lacks columns."""
     missing = [name for name in columns if name not in parquet.schema_arrow.names]
     if missing:
         raise ValueError(
-            f"it lacks the column(s) {missing}; it has {parquet.schema_arrow.names}. Name the "
-            "columns that the teachers were fitted on with columns=[...]"
+            f"it lacks the column(s) {missing}; it has {parquet.schema_arrow.names}. {way_out}"
         )
 
 
@@ -278,6 +278,13 @@ class LabelledParquet:
         new.__dict__.update(self.__dict__, label=label)
         return new
 
+    def __repr__(self) -> str:
+        """Say how many shards there are, and of what."""
+        first = f", the first {self.sources[0]!r}" if self.sources else ""
+        quarantined = f", {len(self.quarantined)} quarantined" if self.quarantined else ""
+        label = "" if self.label is None else f", label={self.label!r}"
+        return f"<LabelledParquet: {len(self)} shards{first}{quarantined}{label}>"
+
     def __len__(self) -> int:
         """Return the number of shards."""
         return len(self.sources)
@@ -321,7 +328,9 @@ class LabelledParquet:
             size, footer = _fingerprint(file)
             parquet = pq.ParquetFile(file)
             wanted = [*names, *targets] if source == target else names
-            _check_has(wanted, parquet)
+            _check_has(self.columns, parquet, _FITTED_ON)
+            _check_has(names, parquet, "Name the column of true labels with label='...', or None")
+            _check_has(wanted, parquet, "Rows without soft targets go through label_parquet")
             table = parquet.read(columns=wanted)
         if source != target:
             other = self._read_targets(

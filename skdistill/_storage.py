@@ -2,6 +2,7 @@
 
 import glob
 import json
+import os
 from contextlib import suppress
 from typing import Any
 
@@ -67,10 +68,17 @@ def find_files(source: Any, suffix: str) -> tuple[Any, list[str], list[str]]:
     ------
     FileNotFoundError
         If there is no such file.
+    TypeError
+        If `source` holds anything but strings and paths.
     ValueError
-        If they are on more than one file system.
+        If the files are on more than one file system.
     """
     sources = list(source) if isinstance(source, list | tuple) else [source]
+    strange = [one for one in sources if not isinstance(one, str | os.PathLike)]
+    if strange:
+        raise TypeError(
+            f"source must be a path, a glob, or a list of them; got {type(strange[0]).__name__}."
+        )
     if not sources:
         raise FileNotFoundError("source is an empty list; name at least one file.")
     found: set[str] = set()

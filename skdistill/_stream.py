@@ -90,7 +90,7 @@ class Shards:
             n_shards = len(targets)
         except TypeError:
             n_shards = 0
-        if not n_shards or not hasattr(targets, "__getitem__"):
+        if isinstance(targets, str) or not n_shards or not hasattr(targets, "__getitem__"):
             raise ValueError(
                 "targets must be what label_parquet returns, or a non-empty sequence of shards "
                 f"(X, proba) or (X, proba, y); got {type(targets).__name__}."
@@ -98,7 +98,7 @@ class Shards:
         self.targets, self.n_shards = targets, n_shards
         self.classes = getattr(targets, "classes", None)
         self.first: Any = None
-        self.n_columns: tuple[int, ...] | None = None
+        self.n_columns: int | None = None
 
     @contextmanager
     def naming(self, number: int) -> Iterator[None]:
@@ -131,12 +131,16 @@ class Shards:
                     f"shape is {label.shape}."
                 )
         proba = np.asarray(shard[1])
-        if self.n_columns is None:
-            self.n_columns = proba.shape[1:]
-        if proba.shape != (n_rows(X), *self.n_columns):
+        if proba.ndim != 2 or len(proba) != n_rows(X):
             raise ValueError(
-                f"shard {number} has {n_rows(X)} rows and soft targets of shape {proba.shape}; "
-                f"those of the first have {self.n_columns} columns."
+                f"shard {number} has {n_rows(X)} rows and soft targets of shape {proba.shape}."
+            )
+        if self.n_columns is None:
+            self.n_columns = proba.shape[1]
+        if proba.shape[1] != self.n_columns:
+            raise ValueError(
+                f"the soft targets of shard {number} have {proba.shape[1]} columns, those of the "
+                f"first {self.n_columns}."
             )
         return Shard(X, proba, label)
 

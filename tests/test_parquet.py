@@ -111,8 +111,17 @@ def test_damaged_rows_are_named(labelled, content, words):
 
 def test_a_missing_column_is_named(labelled):
     _, _, shards = labelled
-    with pytest.raises(ValueError, match=r"rows-0.*lacks the column\(s\) \['truth'\]"):
+    with pytest.raises(ValueError, match=r"rows-0.*lacks the column\(s\) \['truth'\].*label='...'"):
         shards.with_label("truth")[0]
+    with pytest.raises(ValueError, match=r"rows-0.*'log_proba_no'.*go through label_parquet"):
+        LabelledParquet(shards.sources, bundle=shards.bundle)[0]
+
+
+def test_shards_and_bundles_say_what_they_are(labelled):
+    _, bundle, shards = labelled
+    text = repr(shards.with_label("y"))
+    assert text == f"<LabelledParquet: 3 shards, the first {shards.sources[0]!r}, label='y'>"
+    assert "joblib" not in repr(bundle)
 
 
 def test_targets_beside_their_rows_would_overwrite_them(labelled, tmp_path):

@@ -138,6 +138,8 @@ def test_files_are_found_by_folder_glob_path_and_list(tmp_path):
     for nothing in (tmp_path / "none", [], str(tmp_path / "*.csv")):
         with pytest.raises(FileNotFoundError, match="source"):
             names(nothing)
+    with pytest.raises(TypeError, match=r"source must be a path, a glob, or a list .* got int"):
+        names([tmp_path, 7])
 
 
 def test_folders_that_a_glob_names_stand_for_their_files(tmp_path):

@@ -359,6 +359,8 @@ def test_labels_of_other_types_keep_their_type():
     [
         ([], "targets must be what label_parquet returns"),
         (7, "targets must be .* got int"),
+        ("soft/", "targets must be .* got str"),
+        ([(X, np.ones(1200))], r"shard 0 has 1200 rows and soft targets of shape \(1200,\)"),
         ([(X,)], r"shard 0 must be a tuple"),
         ([(X, PROBA, Y), (X[:, :2], PROBA, Y)], r"shard 1 is a ndarray of 2 columns"),
         ([(X, PROBA, Y), (X, PROBA[:5], Y)], r"shard 1 has 1200 rows and soft targets of shape"),
@@ -368,7 +370,7 @@ def test_labels_of_other_types_keep_their_type():
         ([(X, np.ones((1200, 1)), Y)], r"teacher_proba must have shape"),
         (
             [(X, PROBA, Y), (X, PROBA[:, [0, 0, 1]], Y)],
-            r"shard 1 .* those of the first have \(2,\)",
+            r"shard 1 have 3 columns, .* first 2",
         ),
         ([(X, PROBA, Y), (X, np.full((1200, 2), np.nan), Y)], r"shard 1: .*contains NaN"),
         ([(X, PROBA, Y), (np.full((1200, 3), np.inf), PROBA, Y)], r"shard 1: column 0 .*infinity"),
