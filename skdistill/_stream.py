@@ -8,6 +8,7 @@ learned.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -54,11 +55,13 @@ class Shard:
     proba: np.ndarray
     label: np.ndarray | None
 
-    @property
+    @cached_property
     def labelled(self) -> np.ndarray:
         """Which rows have a label."""
         if self.label is None:
             return np.zeros(n_rows(self.X), dtype=bool)
+        if self.label.dtype.kind != "O":
+            return np.asarray(self.label == self.label)
         return np.array([v is not None and v == v for v in self.label.tolist()], dtype=bool)
 
     def take(self, rows: np.ndarray) -> "Shard":
@@ -464,8 +467,6 @@ def _survey(
         survey.sizes[number] = n_rows(shard.X)
         survey.n_labelled[number] = shard.labelled.sum()
         survey.classes |= labels
-    if not survey.sizes.any():
-        raise ValueError(f"The {shards.n_shards} shards of targets hold no rows.")
     return survey
 
 
@@ -514,6 +515,10 @@ def open_stream(
     # A transformer of the user's may take infinity.
     finite = preprocessor is None or isinstance(preprocessor, str)
     survey = _survey(shards, held, seed, known, finite=finite)
+    unseen, kept_back = _keep_back(survey) if keep_back and held is None else (None, {})
+    numbers = np.setdiff1d(np.flatnonzero(survey.sizes), [] if held is None else [held])
+    if not len(numbers):
+        raise ValueError(f"The {shards.n_shards} shards of targets hold no rows to train on.")
     labels = _labels_of(survey) if known is None else known
     sampled = survey.sample.rows()
     rows, targets = as_rows(sampled, labels)
@@ -527,19 +532,6 @@ def open_stream(
         preprocessor=preprocessor,
         n_bins=n_bins,
     )
-    trained = survey.sizes > 0
-    if held is not None:
-        trained[held] = False
-    numbers = np.flatnonzero(trained)
-    unseen: Shard | None = None
-    kept_back: dict[int, np.ndarray] = {}
-    n_labelled = int(survey.n_labelled[numbers].sum())
-    if keep_back and held is None:
-        n = min(_MOST_UNSEEN, int(_UNSEEN_SHARE * n_labelled))
-        unseen, kept_back = survey.sample.keep_back(n)
-    for number, places in kept_back.items():
-        survey.sizes[number] -= len(places)
-        n_labelled -= len(places)
     stream = TrainingStream(
         shards=shards,
         numbers=numbers,
@@ -552,8 +544,19 @@ def open_stream(
         synthetic=None if labeller is None else _synthetic(labeller, labels, survey, numbers),
         seed=seed,
     )
+    n_labelled = int(survey.n_labelled[numbers].sum())
     stream.hard_weight = stream.n_rows / n_labelled if n_labelled else 0.0
     return stream
+
+
+def _keep_back(survey: _Survey) -> tuple[Shard | None, dict[int, np.ndarray]]:
+    """Choose labelled rows that are not trained on, and take them off the counts."""
+    n = min(_MOST_UNSEEN, int(_UNSEEN_SHARE * survey.n_labelled.sum()))
+    unseen, places = survey.sample.keep_back(n)
+    for number, rows in places.items():
+        survey.sizes[number] -= len(rows)
+        survey.n_labelled[number] -= len(rows)
+    return unseen, places
 
 
 def _labels_of(survey: _Survey) -> np.ndarray:

@@ -208,7 +208,11 @@ def test_shards_without_rows_are_passed_over():
         quick(**params).fit_stream(shards),
     )
     assert quick(**params).fit_stream([empty, *shards]).n_features_in_ == 3
-    with pytest.raises(ValueError, match="2 shards of targets hold no rows"):
+    single = [(X[i : i + 1], PROBA[i : i + 1], Y[i : i + 1]) for i in range(600)]
+    stream = opened(single, keep_back=True)
+    assert len(stream.unseen.X) == 60
+    assert len(rows_of_an_epoch(stream)) == len(stream.numbers) == 540
+    with pytest.raises(ValueError, match="2 shards of targets hold no rows to train on"):
         quick().fit_stream([empty, empty])
 
 
