@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -10,14 +11,14 @@ from sklearn.utils.validation import validate_data
 from skdistill._control import UnseenLabels
 from skdistill._labelling import Labeller
 from skdistill._pooling import weights_without_labels
-from skdistill._roster import Named, known_classes, name_teachers
+from skdistill._roster import Named, name_teachers
 from skdistill._rows import Rows, check_teacher_proba, read_rows
 from skdistill._steps import (
     OF_TEACHERS,
     DistillationSteps,
     check_soft_rows,
-    classes_of,
     draw_seed,
+    labels_known_to,
 )
 from skdistill._stream import Shards, TrainingStream, open_stream
 from skdistill._targets import Ensemble, SoftTargets
@@ -93,7 +94,7 @@ class IncrementalTraining(DistillationSteps):
         >>> student.score(X, y) > 0.9
         True
         """
-        if max_epochs is not None and (not isinstance(max_epochs, int) or max_epochs < 1):
+        if max_epochs is not None and (not isinstance(max_epochs, Integral) or max_epochs < 1):
             raise ValueError(f"max_epochs must be None or an integer >= 1; got {max_epochs!r}.")
         self._forget()
         try:
@@ -121,6 +122,7 @@ class IncrementalTraining(DistillationSteps):
 
     def _open_stream(self, shards: Shards, rng: np.random.RandomState) -> TrainingStream:
         """Survey the shards and record the column names."""
+        # As many as fit draws for its rows, so that one shard gives the student that fit gives.
         seeds = rng.randint(np.iinfo(np.int32).max, size=3)
         named = []
         if self.teachers is not None:
@@ -131,9 +133,7 @@ class IncrementalTraining(DistillationSteps):
             labeller = self._labeller(None, named)
         stream = open_stream(
             shards,
-            classes=classes_of(named)
-            if any(known_classes(n.estimator) is not None for n in named)
-            else None,
+            classes=labels_known_to(named),
             hold_out=self.early_stopping,
             keep_back=self._calibrates_streams(),
             preprocessor=self.preprocessor,
@@ -318,8 +318,7 @@ class IncrementalTraining(DistillationSteps):
 def _first_classes(teachers: Any, classes: Any) -> np.ndarray:
     """Return the sorted classes for the first batch: as given, or as prefit teachers know them."""
     if classes is None and teachers is not None:
-        known = [known_classes(named.estimator) for named in name_teachers(teachers)]
-        classes = next((k for k in known if k is not None), None)
+        classes = labels_known_to(name_teachers(teachers))
     if classes is None:
         raise ValueError(
             "classes must be passed on the first call to partial_fit: a batch may lack some."

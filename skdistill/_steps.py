@@ -197,7 +197,7 @@ class DistillationSteps(BaseEstimator):
             for teacher in named:
                 check_fitted(teacher)
         if rows.classes is None:
-            rows.classes = classes_of(named)
+            rows.classes = _classes_of(named)
         self._check_loss(rows.code is not None, len(rows.classes))
         if rows.teacher_proba is not None:
             rows.teacher_proba = check_teacher_proba(
@@ -511,12 +511,18 @@ def draw_seed(rng: np.random.RandomState) -> int:
     return int(rng.randint(np.iinfo(np.int32).max))
 
 
-def classes_of(named: list[Named]) -> np.ndarray:
+def labels_known_to(named: list[Named]) -> np.ndarray | None:
+    """Return the sorted labels of the first teacher that knows its labels; None if none does."""
+    known = (known_classes(teacher.estimator) for teacher in named)
+    classes = next((labels for labels in known if labels is not None), None)
+    return None if classes is None else np.unique(np.asarray(classes))
+
+
+def _classes_of(named: list[Named]) -> np.ndarray:
     """Return the sorted labels of the first teacher that knows its labels."""
-    for teacher in named:
-        classes = known_classes(teacher.estimator)
-        if classes is not None:
-            return np.unique(np.asarray(classes))
+    classes = labels_known_to(named)
+    if classes is not None:
+        return classes
     raise ValueError(
         "Without y the classes must come from the teachers, and none of them knows its labels. "
         "Pass y, or wrap modules as TorchTeacher(module, classes=[...])."
