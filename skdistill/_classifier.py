@@ -85,6 +85,11 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         (:func:`skdistill.losses.decoupled_kl`, Zhao et al., 2022), for three classes or more. A
         callable ``loss(student_logits, target_proba, y, *, temperature)`` returns one value a row
         and includes its own T²; y is -1 where a row has no label.
+    hints : list of Hint, default=None
+        Hidden layers of teachers that hidden layers of the student are to match; each adds a term
+        to the loss (:class:`Hint`, Romero et al., 2015). "mse" and "cosine" are refused under
+        cross-fitting, where each fold's teacher has hidden units of its own. What serves the
+        comparison only is not shipped.
     calibration : {"auto", None}, default="auto"
         Whether confidence is set right by a temperature of its own, at most 1, which costs nothing
         at prediction. Averages of many opinions are often less sure than right, and a student
@@ -175,8 +180,8 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Their names, where X had string names.
     history_ : dict of ndarray
-        Mean losses by epoch: "train_loss", "train_soft_loss", "train_hard_loss", and "valid_loss"
-        with early stopping.
+        Mean losses by epoch: "train_loss", "train_soft_loss", "train_hard_loss", with hints
+        "train_hint_loss", their weighed sum, and "valid_loss" with early stopping.
     n_iter_ : int
         Number of epochs run.
     teacher_weights_ : ndarray of shape (n_teachers,) or None
@@ -241,6 +246,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         averaging: str = "auto",
         teacher_weights: Any = None,
         loss: str | Callable[..., Any] = "kl",
+        hints: Any = None,
         calibration: str | None = "auto",
         hidden_layer_sizes: Any = "auto",
         activation: str = "relu",
@@ -274,6 +280,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         self.averaging = averaging
         self.teacher_weights = teacher_weights
         self.loss = loss
+        self.hints = hints
         self.calibration = calibration
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation

@@ -99,6 +99,7 @@ class IncrementalTraining(DistillationSteps):
         self._forget()
         try:
             rng = self._check_settings()
+            self._refuse_hints("fit_stream")
             with self._stage("surveyed the shards"):
                 stream = self._open_stream(Shards(targets, label), rng)
             self._check_loss(stream.hard_weight > 0, len(stream.classes))
@@ -218,6 +219,7 @@ class IncrementalTraining(DistillationSteps):
         self._forget()
         try:
             rng = self._check_settings()
+            self._refuse_hints("partial_fit")
             known = _first_classes(self.teachers if self._is_prefit() else None, classes)
             if y is None:
                 self._check_without_labels(teacher_proba)
@@ -239,6 +241,7 @@ class IncrementalTraining(DistillationSteps):
     ) -> Self:
         """Go on from the student's weights."""
         rng = self._check_settings(teachers_needed=teacher_proba is None and self.alpha > 0)
+        self._refuse_hints("partial_fit")
         _check_batch_classes(classes, self.classes_)
         rows = read_rows(X, y, sample_weight, None, teacher_proba, classes=self.classes_)
         rows.classes = self.classes_
