@@ -119,7 +119,8 @@ class DistilledClassifier(
         confident than that on the synthetic rows. The same plain student is the measure by which
         `fit` warns of teachers that are worse than it; their student is left alone.
         "auto" does neither without labels, with `student_module`, or where all rows fit one batch
-        (targets are calibrated there too). None: never.
+        (targets are calibrated there too). None: never. `fit_stream` calibrates the student on
+        labelled rows that it keeps from training.
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
         Widths of the student's hidden layers. "auto": (128, 64), narrowed until the student has at
         most 11 parameters for each row of X, with 20,000 allowed in any case and never more than
@@ -128,7 +129,7 @@ class DistilledClassifier(
         Activation of the hidden layers.
     dropout : "auto" or float in [0, 1), default="auto"
         Share of hidden units left out in a training step. "auto": 0.1, and 0 where all rows fit
-        one batch.
+        one batch, or where there are ten rows or more for each parameter of the network.
     numerical_embedding : {"auto", "piecewise_linear", None}, default="auto"
         How the network sees numbers: "piecewise_linear" as their values in quantile bins, which
         lets a small network follow the steps of trees (Gorishniy et al., 2022), None as they are.
@@ -208,7 +209,7 @@ class DistilledClassifier(
         The weights of the teachers on rows without a label; None if no teacher was asked.
     calibration_temperature_ : float
         By what calibration divided the logits of cross-fitted targets, or of the student; 1.0 where
-        it left them alone, as `fit_stream` does. After `partial_fit` that of the targets alone.
+        it left them alone. After `partial_fit` that of the targets alone.
     teachers_ : list
         The teachers that answered: a prefit teacher itself, a cross-fitted one as the list of its
         fold clones. Not in a lean pickle.

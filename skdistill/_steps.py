@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import validate_data
 
-from skdistill._control import Control, control_rows, read_control
+from skdistill._control import Control, UnseenLabels, control_rows, read_control
 from skdistill._hidden import HiddenAnswers
 from skdistill._hints import ActiveHint, Hint, active_hints, student_layer
 from skdistill._inputs import TabularEncoder
@@ -64,8 +64,9 @@ _FITTED = (
 _STEPS_PER_ROW, _FEWEST_STEPS, _MOST_STEPS = 7, 1_000, 20_000
 # The control stops early; with fewer the learning rate would fall while it still learns.
 _CONTROL_EPOCHS = 200
-# dropout="auto": none where all rows fit one batch, so that weights act as repeated rows there.
-DROPOUT = {False: 0.1, True: 0.0}
+# dropout="auto": none where all rows fit one batch, so that weights act as repeated rows there, and
+# none where there are so many rows for each parameter that no network can learn them by heart.
+_DROPOUT, _ROWS_TO_SPARE = 0.1, 10
 
 
 class DistillationSteps(BaseEstimator):
@@ -246,7 +247,7 @@ class DistillationSteps(BaseEstimator):
             for teacher in named:
                 check_fitted(teacher)
         if rows.classes is None:
-            rows.classes = classes_of(named)
+            rows.classes = _classes_of(named)
         self._check_loss(rows.code is not None, len(rows.classes))
         if rows.teacher_proba is not None:
             rows.teacher_proba = check_teacher_proba(
@@ -508,24 +509,35 @@ class DistillationSteps(BaseEstimator):
             sizes = _mlp.auto_hidden_sizes(
                 n_features, n_classes, training.encoding, training.n_real
             )
-        one_batch = training.n_rows <= self.batch_size
+        n_inputs = n_features if training.encoding is None else len(training.encoding.column_)
+        n_parameters = _mlp.count_parameters([n_inputs, *sizes, n_classes])
         return _mlp.StudentMLP(
             n_features,
             n_classes,
             hidden_layer_sizes=tuple(sizes),
             activation=self.activation,
-            dropout=DROPOUT[one_batch] if isinstance(self.dropout, str) else self.dropout,
+            dropout=self._dropout_rate(training, n_parameters),
             encoding=training.encoding,
             n_students=n_students,
             seed=seed,
         )
+
+    def _dropout_rate(
+        self, training: TrainingSet | TrainingStream, n_parameters: float = math.inf
+    ) -> float:
+        """Return the share of hidden units left out; "auto" asks how many rows there are."""
+        if not isinstance(self.dropout, str):
+            return self.dropout
+        one_batch = training.n_rows <= self.batch_size
+        to_spare = training.n_real >= _ROWS_TO_SPARE * n_parameters
+        return 0.0 if one_batch or to_spare else _DROPOUT
 
     def _finish(
         self,
         training: TrainingSet,
         net: Any,
         soft_targets: SoftTargets | None,
-        control: Control | None = None,
+        control: Control | UnseenLabels | None = None,
     ) -> None:
         """Freeze the trained network into `student_` and record what training left."""
         from skdistill._modules import frozen_layers
@@ -579,12 +591,18 @@ def draw_seed(rng: np.random.RandomState) -> int:
     return int(rng.randint(np.iinfo(np.int32).max))
 
 
-def classes_of(named: list[Named]) -> np.ndarray:
+def labels_known_to(named: list[Named]) -> np.ndarray | None:
+    """Return the sorted labels of the first teacher that knows its labels; None if none does."""
+    known = (known_classes(teacher.estimator) for teacher in named)
+    classes = next((labels for labels in known if labels is not None), None)
+    return None if classes is None else np.unique(np.asarray(classes))
+
+
+def _classes_of(named: list[Named]) -> np.ndarray:
     """Return the sorted labels of the first teacher that knows its labels."""
-    for teacher in named:
-        classes = known_classes(teacher.estimator)
-        if classes is not None:
-            return np.unique(np.asarray(classes))
+    classes = labels_known_to(named)
+    if classes is not None:
+        return classes
     raise ValueError(
         "Without y the classes must come from the teachers, and none of them knows its labels. "
         "Pass y, or wrap modules as TorchTeacher(module, classes=[...])."
