@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from skdistill._artefact import BadArtefactError, UnsupportedFormatError
     from skdistill._classifier import DistilledClassifier
     from skdistill._distillation_display import DistillationDisplay
+    from skdistill._hints import Hint
     from skdistill._report import distillation_report
     from skdistill._report_view import DistillationReport
+    from skdistill._smallest import SmallestStudent, smallest_student
     from skdistill._sweep_display import SweepDisplay
     from skdistill._torch_student import TorchStudent
     from skdistill._training_curve_display import TrainingCurveDisplay
@@ -33,7 +35,9 @@ __all__ = [
     "DistillationReport",
     "DistilledClassifier",
     "DistilledClassifierCV",
+    "Hint",
     "SkdistillVersionWarning",
+    "SmallestStudent",
     "StudentClassifier",
     "SweepDisplay",
     "TeachersLeftBehind",
@@ -48,6 +52,7 @@ __all__ = [
     "losses",
     "metrics",
     "onnx",
+    "smallest_student",
     "teachers",
 ]
 
@@ -59,7 +64,9 @@ _HOME = {
     "DistillationReport": "_report_view",
     "DistilledClassifier": "_classifier",
     "DistilledClassifierCV": "_tuning",
+    "Hint": "_hints",
     "SkdistillVersionWarning": "_versions",
+    "SmallestStudent": "_smallest",
     "StudentClassifier": "student",
     "SweepDisplay": "_sweep_display",
     "TeachersLeftBehind": "teachers",
@@ -68,6 +75,7 @@ _HOME = {
     "TrainingCurveDisplay": "_training_curve_display",
     "UnsupportedFormatError": "_artefact",
     "distillation_report": "_report",
+    "smallest_student": "_smallest",
 }
 _SUBMODULES = ("augment", "distributed", "losses", "metrics", "onnx", "teachers")
 

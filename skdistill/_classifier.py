@@ -17,7 +17,7 @@ from skdistill._incremental import IncrementalTraining
 from skdistill._inputs import TabularEncoder
 from skdistill._pickling import LeftBehind, deep_copy, shallow_copy
 from skdistill._progress import CALLBACKS, CallbackSupportMixin, stage
-from skdistill._roster import is_frozen, name_teachers
+from skdistill._roster import is_frozen, is_self, name_teachers, split_steps
 from skdistill._steps import TRAINING_ONLY
 from skdistill._versions import check_stamp, stamp
 from skdistill.teachers import TeachersLeftBehind
@@ -45,12 +45,12 @@ class DistilledClassifier(
 
     Parameters
     ----------
-    teachers : list of teachers or of (name, teacher), default=None
+    teachers : list of teachers or of (name, teacher), "self" or None, default=None
         Scikit-learn-style classifiers with ``predict_proba`` (Pipelines, skorch nets, XGBoost,
         LightGBM and CatBoost included), ``torch.nn.Module`` that returns logits,
         :class:`TorchTeacher`, :class:`CallableTeacher` for anything else that maps X to
         probabilities. None: one default teacher, extra-trees behind our own preprocessing, fitted
-        inside `fit` on folds.
+        inside `fit` on folds. "self": nobody but the student itself, see `self_distillation`.
     cv : "prefit", "oob", int, splitter, iterable or None, default="prefit"
         Where the soft targets come from.
 
@@ -89,6 +89,26 @@ class DistilledClassifier(
         (:func:`skdistill.losses.decoupled_kl`, Zhao et al., 2022), for three classes or more. A
         callable ``loss(student_logits, target_proba, y, *, temperature)`` returns one value a row
         and includes its own T²; y is -1 where a row has no label.
+    hints : list of Hint, default=None
+        Hidden layers of teachers that hidden layers of the student are to match; each adds a term
+        to the loss (:class:`Hint`, Romero et al., 2015). "mse" and "cosine" are refused under
+        cross-fitting, where each fold's teacher has hidden units of its own. What serves the
+        comparison only is not shipped.
+    self_distillation : float in [0, 1), default=0.0
+        Weight, in the last epoch, of the student's own earlier answer in the soft target (PS-KD,
+        Kim et al., 2021). In epoch t of ``max_epochs``, from the second on, the target of each
+        row that has one is ``(1 - a) * target + a * p`` with
+        ``a = self_distillation * t / max_epochs``, where p are the probabilities that the weights
+        at the end of epoch t - 1 give the row, without dropout; temperature softens the mixture.
+        ``max_epochs`` counts as planned, wherever training stops early. With one epoch there is
+        none before: it has no part, and a warning says so. Neither has it with ``alpha=0``.
+
+        With ``teachers="self"`` the target is the row's own label; with ``alpha=1`` and
+        ``temperature=1`` that is the published method. It needs y and a weight above 0, or
+        ``alpha=0`` for a plain student. `cv`, `averaging` and `calibration` then have no part,
+        ``augment="auto"`` makes no rows, and what belongs to teachers is refused:
+        `teacher_weights`, other values of `augment`, ``X_unlabeled`` and ``teacher_proba`` in
+        `fit`, and `fit_stream`. A pickle keeps the word and can be fitted again.
     calibration : {"auto", None}, default="auto"
         Whether confidence is set right by a temperature of its own, at most 1, which costs nothing
         at prediction. Averages of many opinions are often less sure than right, and a student
@@ -180,8 +200,8 @@ class DistilledClassifier(
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Their names, where X had string names.
     history_ : dict of ndarray
-        Mean losses by epoch: "train_loss", "train_soft_loss", "train_hard_loss", and "valid_loss"
-        with early stopping.
+        Mean losses by epoch: "train_loss", "train_soft_loss", "train_hard_loss", with hints
+        "train_hint_loss", their weighed sum, and "valid_loss" with early stopping.
     n_iter_ : int
         Number of epochs run.
     teacher_weights_ : ndarray of shape (n_teachers,) or None
@@ -215,6 +235,8 @@ class DistilledClassifier(
     .. [4] Gorishniy, Rubachev & Babenko (2022). On Embeddings for Numerical Features in Tabular
        Deep Learning.
     .. [5] Guo, Pleiss, Sun & Weinberger (2017). On Calibration of Modern Neural Networks.
+    .. [6] Kim, Ji, Yoon & Hwang (2021). Self-Knowledge Distillation with Progressive Refinement
+       of Targets.
 
     Examples
     --------
@@ -238,6 +260,8 @@ class DistilledClassifier(
         averaging: str = "auto",
         teacher_weights: Any = None,
         loss: str | Callable[..., Any] = "kl",
+        hints: Any = None,
+        self_distillation: float = 0.0,
         calibration: str | None = "auto",
         hidden_layer_sizes: Any = "auto",
         activation: str = "relu",
@@ -271,6 +295,8 @@ class DistilledClassifier(
         self.averaging = averaging
         self.teacher_weights = teacher_weights
         self.loss = loss
+        self.hints = hints
+        self.self_distillation = self_distillation
         self.calibration = calibration
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -556,7 +582,9 @@ class DistilledClassifier(
     def __getstate__(self) -> dict[str, Any]:
         """Return what a pickle holds.
 
-        * unfitted, or ``keep_teachers=True``: every parameter, so that workers can fit;
+        * unfitted, or ``keep_teachers=True``: every parameter, so that workers can fit. A fitted
+          student among the teachers would leave its own teachers behind; where `fit` will clone
+          it anyway, its clone goes along;
         * fitted: the student and the parameters that are plain values. Teachers and everything
           else that only shapes training is replaced by a placeholder.
 
@@ -564,12 +592,15 @@ class DistilledClassifier(
         """
         state = {k: v for k, v in self.__dict__.items() if k != "net_"}
         state["_versions"] = stamp()
+        will_clone = "student_" not in state and not self._is_prefit()
+        if will_clone and isinstance(self.teachers, list | tuple):
+            state["teachers"] = [_ready_to_fit(entry) for entry in self.teachers]
         if "student_" not in state or self.keep_teachers:
             return state
         state.pop("teachers_", None)
         state.pop("_ensemble", None)
         state.pop(CALLBACKS, None)
-        if state["teachers"] is not None:
+        if state["teachers"] is not None and not is_self(state["teachers"]):
             state["teachers"] = TeachersLeftBehind.from_teachers(state["teachers"])
         for name in TRAINING_ONLY:
             if not isinstance(state[name], str | int | None):
@@ -581,6 +612,16 @@ class DistilledClassifier(
         state = dict(state)
         check_stamp(state, type(self).__name__)
         self.__dict__.update(state)
+
+
+def _ready_to_fit(entry: Any) -> Any:
+    """Return a clone of a student among the teachers, and any other entry as it is."""
+    name, teacher = entry if isinstance(entry, tuple) and len(entry) == 2 else (None, entry)
+    kinds = type(split_steps(teacher)[1]).__mro__
+    ours = any(kind.__module__.startswith("skdistill.") for kind in kinds)
+    if is_frozen(teacher) or not ours:
+        return entry
+    return clone(teacher) if name is None else (name, clone(teacher))
 
 
 def _input_tags(part: Any) -> Any:

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from skdistill._adapter import Teacher, as_teacher, learns_codes
 from skdistill._calibration import temper
 from skdistill._pooling import check_teacher_weights, to_proba
-from skdistill._roster import Named, check_fitted, is_frozen, name_teachers
+from skdistill._roster import Named, check_fitted, is_frozen, is_self, name_teachers
 from skdistill._targets import Ensemble, resolve_averaging
 from skdistill._torch_student import TorchStudent
 from skdistill.student import StudentClassifier
@@ -284,8 +284,8 @@ def _kept(distilled: Distilled) -> list[Named]:
         )
     if not model.teachers_:
         raise ValueError(
-            "No teacher was asked when this student was fitted: it had alpha=0, or teacher_proba "
-            f"and no teachers. {way_out}"
+            "No teacher was asked when this student was fitted: it had alpha=0, teachers='self', "
+            f"or teacher_proba and no teachers. {way_out}"
         )
     if model.teachers is not None:
         return name_teachers(model.teachers)
@@ -314,7 +314,7 @@ def _in_sample(distilled: Distilled, named: Sequence[Named]) -> list[str]:
     if distilled.is_bare:
         return []
     prefit = isinstance(distilled.model.cv, str) and distilled.model.cv == "prefit"
-    if distilled.model.teachers is None:
+    if distilled.model.teachers is None or is_self(distilled.model.teachers):
         return []
     return [n.name for n in named if prefit or is_frozen(n.estimator)]
 
@@ -385,6 +385,7 @@ def _train_plain(distilled: Distilled, X: Any, y: Any, teachers: Any, random_sta
     plain = clone(distilled.model)
     # Without soft targets none of these has a part; their values may have been left behind.
     plain.set_params(alpha=0.0, early_stopping=True, cv=None, loss="kl", augment=None, memory=None)
+    plain.set_params(hints=None, self_distillation=0.0)
     if teachers is not None:
         plain.set_params(teachers=teachers)
     if plain.random_state is None:

@@ -5,12 +5,13 @@ from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
 from skdistill._labelling import Labeller
 from skdistill._pooling import weights_without_labels
 from skdistill._progress import stage
-from skdistill._roster import Named, known_classes, name_teachers
+from skdistill._roster import Named, is_self, known_classes, name_teachers
 from skdistill._rows import Rows, check_teacher_proba, read_rows
 from skdistill._steps import (
     DROPOUT,
@@ -27,6 +28,17 @@ from skdistill._training_set import ExtraRows, Prepared, TrainingSet, build_trai
 from skdistill.teachers import TeachersLeftBehind
 
 __all__ = ["IncrementalTraining", "trainable_module"]
+
+
+def _one_pass_suffices(estimator: Any) -> bool:
+    """Tell whether a batch can teach the student in one pass, or raise saying why not."""
+    if estimator.self_distillation != 0:
+        raise AttributeError(
+            "partial_fit is not available with "
+            f"self_distillation={estimator.self_distillation!r}: it sees a batch once, and there "
+            "is no epoch before. Pass self_distillation=0."
+        )
+    return True
 
 
 class IncrementalTraining(DistillationSteps):
@@ -92,6 +104,7 @@ class IncrementalTraining(DistillationSteps):
             raise ValueError(f"max_epochs must be None or an integer >= 1; got {max_epochs!r}.")
         with self._attempt():
             rng = self._check_settings()
+            self._refuse_hints("fit_stream")
             with stage("surveying the shards"):
                 stream = self._open_stream(Shards(targets, label), rng)
             self._check_loss(stream.hard_weight > 0, len(stream.classes))
@@ -105,6 +118,11 @@ class IncrementalTraining(DistillationSteps):
         """Survey the shards and record the column names."""
         seeds = rng.randint(np.iinfo(np.int32).max, size=3)
         named = []
+        if is_self(self.teachers):
+            raise ValueError(
+                "teachers='self' has no place in fit_stream: the soft targets stand in the shards. "
+                "Pass teachers=None; self_distillation mixes into those targets."
+            )
         if self.teachers is not None:
             named = name_teachers(self.teachers, reserved=self._get_param_names())
             weights_without_labels(self.teacher_weights, len(named))
@@ -125,6 +143,7 @@ class IncrementalTraining(DistillationSteps):
         validate_data(self, shards.first, skip_check_array=True)
         return stream
 
+    @available_if(_one_pass_suffices)
     def partial_fit(
         self,
         X: Any,
@@ -173,7 +192,8 @@ class IncrementalTraining(DistillationSteps):
         Synthetic rows are made for each batch only if `augment` asks for them, "munge" or a
         callable. A rule of `teacher_weights` compares the teachers on the first batch; later ones
         are labelled with the ``teacher_weights_`` found there. `calibration` sets the targets of
-        teachers that the first batch fits; the student is calibrated by `fit` alone.
+        teachers that the first batch fits; the student is calibrated by `fit` alone. With
+        ``self_distillation > 0`` there is no partial_fit: a batch is seen once, in no second epoch.
 
         Examples
         --------
@@ -199,7 +219,9 @@ class IncrementalTraining(DistillationSteps):
         self._forget()
         try:
             rng = self._check_settings()
-            known = _first_classes(self.teachers if self._is_prefit() else None, classes)
+            self._refuse_hints("partial_fit")
+            knowing = self._is_prefit() and not is_self(self.teachers)
+            known = _first_classes(self.teachers if knowing else None, classes)
             if y is None:
                 self._check_without_labels(teacher_proba)
             rows = read_rows(X, y, sample_weight, None, teacher_proba, classes=known)
@@ -220,6 +242,7 @@ class IncrementalTraining(DistillationSteps):
     ) -> Self:
         """Go on from the student's weights."""
         rng = self._check_settings(teachers_needed=teacher_proba is None and self.alpha > 0)
+        self._refuse_hints("partial_fit")
         _check_batch_classes(classes, self.classes_)
         rows = read_rows(X, y, sample_weight, None, teacher_proba, classes=self.classes_)
         rows.classes = self.classes_

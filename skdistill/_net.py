@@ -3,6 +3,7 @@
 import contextlib
 import math
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +17,14 @@ from torch import Tensor, nn
 
 from skdistill._adam import FlatAdam
 from skdistill._criterion import DistillationCriterion, LossSums, Targets
+from skdistill._hint_terms import HiddenColumns
 from skdistill._mlp import StudentMLP
-from skdistill._modules import logits_of, seeded_globally
+from skdistill._modules import logits_of, seeded_globally, with_hidden
 from skdistill._progress import stage, track
+from skdistill._self_distillation import ProgressiveBatches
 from skdistill._step import CpuStep
 from skdistill._stream import TrainingStream
-from skdistill._training_set import TrainingSet
+from skdistill._training_set import HiddenLayer, TrainingSet
 
 __all__ = ["StudentNet", "TrainingSettings", "Validation", "train"]
 
@@ -35,6 +38,7 @@ class _Batches:
 
     def __init__(self, X: Tensor, targets: Any, batch_size: int, generator: torch.Generator):
         self.X, self.targets, self.generator = X, targets, generator
+        self.batch_size = batch_size
         self.n_batches = -(-len(X) // batch_size)
 
     def __len__(self) -> int:
@@ -47,6 +51,10 @@ class _Batches:
     def parts(self) -> Iterator["_Batches"]:
         """Yield what is in memory at once: here everything."""
         yield self
+
+    def with_targets(self, targets: Any) -> "_Batches":
+        """Return batches of the same rows that draw from the same generator."""
+        return _Batches(self.X, targets, self.batch_size, self.generator)
 
     def rows(self) -> Iterator[Tensor | None]:
         """Yield the rows of each batch; None where one batch holds all."""
@@ -186,11 +194,13 @@ class StudentNet(NeuralNet):
         *args: Any,
         seed: int = 0,
         schedule: Callable[[float], float] | None = None,
+        self_distillation: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(module, *args, **kwargs)
         self.seed = seed
         self.schedule = schedule
+        self.self_distillation = self_distillation
 
     @property
     def _default_callbacks(self) -> list[Any]:
@@ -208,8 +218,22 @@ class StudentNet(NeuralNet):
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any) -> Any:
         """Run the epochs over batches cut from tensors, or from a stream."""
         step = self._cpu_step()
-        batches = self._cut(X, y, weigh=step is None and self._by_hand)
         epochs = self.max_epochs if epochs is None else epochs
+        weighed = step is None and self._by_hand
+        if self._learns_from_itself:
+            if epochs == 1:
+                warnings.warn(
+                    f"self_distillation={self.self_distillation} has no part: it mixes in the "
+                    "student of the epoch before, and there is one epoch. Raise max_epochs, or "
+                    "pass self_distillation=0.",
+                    UserWarning,
+                    stacklevel=7,
+                )
+            weigh = self.criterion_.weigh if weighed else None
+            own = self._cut(X, y, weigh=False)
+            batches = ProgressiveBatches(own, self.module_, self.self_distillation, epochs, weigh)
+        else:
+            batches = self._cut(X, y, weigh=weighed)
         self._step, self._n_steps = 0, batches.n_steps(epochs)
         with stage("epoch", epochs) as shown, contextlib.suppress(_StopTrainingError):
             for _ in range(epochs):
@@ -239,6 +263,12 @@ class StudentNet(NeuralNet):
         return _StreamedBatches(X, read, self.batch_size, generator)
 
     @property
+    def _learns_from_itself(self) -> bool:
+        """Tell whether the student of the epoch before has a part in the soft targets."""
+        alpha = torch.as_tensor(self.criterion_.alpha)
+        return self.self_distillation > 0 and bool((alpha > 0).any())
+
+    @property
     def _by_hand(self) -> bool:
         """Tell whether the gradient is ours and not autograd's."""
         return isinstance(self.module_, StudentMLP)
@@ -251,7 +281,7 @@ class StudentNet(NeuralNet):
     def _cpu_step(self) -> CpuStep | None:
         """Return the step that needs neither torch's operations nor hooks, where it serves."""
         serves = self._by_hand and not self._hooked and self.module_.theta.device.type == "cpu"
-        if not (serves and self.criterion_.loss == "kl"):
+        if not serves or self.criterion_.loss != "kl" or self.criterion_.hints:
             return None
         return CpuStep(self.module_, self.criterion_, self.optimizer_)
 
@@ -278,24 +308,25 @@ class StudentNet(NeuralNet):
     ) -> None:
         """Run the batches of an epoch and record its mean losses once."""
         self._set_training(training)
-        soft: Any = 0.0
-        hard: Any = 0.0
+        total: Any = (0.0, 0.0, 0.0)
         n_rows = 0
         for batch in iterator:
             if self.callbacks_:
                 self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch)
-            soft, hard = soft + step["sums"].soft, hard + step["sums"].hard
+            total = [a + b for a, b in zip(total, step["sums"], strict=True)]
             n_rows += len(batch[0])
             if self.callbacks_:
                 self.notify("on_batch_end", batch=batch, training=training, **step)
-        self._record(LossSums(soft, hard), n_rows, prefix)
+        self._record(LossSums(*total), n_rows, prefix)
 
     def _record(self, sums: LossSums, n_rows: int, prefix: str) -> None:
         """Record the mean losses of an epoch; raise where a single student diverged."""
-        means = LossSums(sums.soft / n_rows, sums.hard / n_rows)
+        means = LossSums(sums.soft / n_rows, sums.hard / n_rows, sums.hidden / n_rows)
         total = self.criterion_.total(means).tolist()
         terms = {"loss": total, "soft_loss": means.soft.tolist(), "hard_loss": means.hard.tolist()}
+        if self.criterion_.hints:
+            terms["hint_loss"] = float(means.hidden)
         for name, value in terms.items():
             self.history.record(f"{prefix}_{name}", value)
         if isinstance(total, float) and not math.isfinite(total):
@@ -335,10 +366,13 @@ class StudentNet(NeuralNet):
         if self._by_hand:
             return {"sums": self.module_.backward_by_hand(X, targets, self.criterion_)}
         self.optimizer_.zero_grad()
-        sums = self.criterion_(logits_of(self.module_(X)), targets)
+        names = {term.student_layer for term in self.criterion_.hints}
+        logits, hidden = with_hidden(self.module_, X, names)
+        sums = self.criterion_(logits, targets, hidden)
         loss = self.criterion_.total(sums) / len(X)
         loss.backward()
-        return {"sums": LossSums(sums.soft.detach(), sums.hard.detach()), "loss": loss.detach()}
+        done = LossSums(*(torch.as_tensor(value).detach() for value in sums))
+        return {"sums": done, "loss": loss.detach()}
 
 
 def _constant(progress: float) -> float:
@@ -365,6 +399,7 @@ class TrainingSettings:
     callbacks: Sequence[Any]
     dtype: str
     device: str
+    self_distillation: float = 0.0
 
 
 def train(
@@ -392,7 +427,7 @@ def train(
             weight=torch.as_tensor(held.weight, **place),
         )
         callbacks.append(BestEpoch(validation, settings.n_iter_no_change))
-    module = module.to(**place)
+    module, criterion = module.to(**place), criterion.to(**place)
     if isinstance(module, StudentMLP):
         module.prepare()
     net = StudentNet(
@@ -409,6 +444,7 @@ def train(
         verbose=0,
         seed=seed,
         schedule=_constant if constant_rate else None,
+        self_distillation=settings.self_distillation,
     )
     net.initialize()
     if after is not None:
@@ -447,8 +483,20 @@ def _tensors(training: TrainingSet, net: StudentNet) -> tuple[Tensor, Targets]:
         label=torch.as_tensor(training.label, device=parameter.device),
         soft_weight=torch.as_tensor(training.soft_weight, **place),
         hard_weight=torch.as_tensor(training.hard_weight, **place),
+        hidden=tuple(_columns(training.hidden, place)),
     )
     return torch.as_tensor(training.X, **place), targets
+
+
+def _columns(hidden: Sequence[HiddenLayer], place: dict[str, Any]) -> Iterator[HiddenColumns]:
+    """Yield what the rows carry for each hint, as tensors."""
+    for layer in hidden:
+        space = layer.space
+        yield HiddenColumns(
+            values=torch.as_tensor(layer.values, **place),
+            weight=torch.as_tensor(layer.weight, **place),
+            space=None if space is None else torch.as_tensor(space, device=place["device"]),
+        )
 
 
 class _ThreadLimit:

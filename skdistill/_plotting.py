@@ -5,7 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, Self
 
-__all__ = ["BLACK", "BLUE", "GREEN", "GREY", "ORANGE", "Display", "as_frame", "check_matplotlib"]
+__all__ = [
+    "BLACK",
+    "BLUE",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "Display",
+    "as_frame",
+    "check_matplotlib",
+    "find_axes",
+]
 
 # Okabe & Ito (2008): told apart with any kind of colour vision. Their greys differ too, and every
 # use adds a marker, a dash or a hatch of its own.
@@ -23,6 +33,16 @@ def check_matplotlib(caller: str) -> None:
             "pip install 'skdistill[plot]'"
         ) from error
     assert matplotlib.pyplot
+
+
+def find_axes(caller: str, ax: Any) -> Any:
+    """Return the axes that were passed, or those of a new figure."""
+    check_matplotlib(caller)
+    if ax is None:
+        import matplotlib.pyplot as plt
+
+        _, ax = plt.subplots(layout="constrained")
+    return ax
 
 
 class Display(ABC):
@@ -50,12 +70,8 @@ class Display(ABC):
 
     def _take_axes(self, ax: Any) -> None:
         """Take the axes that were passed, or those of a new figure."""
-        check_matplotlib(f"{type(self).__name__}.plot")
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            _, ax = plt.subplots(layout="constrained")
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_ = find_axes(f"{type(self).__name__}.plot", ax)
+        self.figure_ = self.ax_.figure
 
     @abstractmethod
     def _draw(self) -> None:

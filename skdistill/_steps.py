@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,21 @@ from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import validate_data
 
 from skdistill._control import Control, control_rows, read_control
+from skdistill._hidden import HiddenAnswers
+from skdistill._hints import ActiveHint, Hint, active_hints, student_layer
 from skdistill._inputs import TabularEncoder
 from skdistill._labelling import Labeller
 from skdistill._parameters import check_parameters
 from skdistill._pickling import LeftBehind
 from skdistill._progress import follow, stage
-from skdistill._roster import Named, check_fitted, is_smooth, known_classes, name_teachers
+from skdistill._roster import (
+    Named,
+    check_fitted,
+    is_self,
+    is_smooth,
+    known_classes,
+    name_teachers,
+)
 from skdistill._rows import Rows, check_teacher_proba, read_rows
 from skdistill._stream import TrainingStream
 from skdistill._targets import SoftTargets
@@ -36,7 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["TRAINING_ONLY", "DistillationSteps"]
 
 # What a lean pickle leaves behind besides the teachers; each of these only shapes training.
-TRAINING_ONLY = ("loss", "student_module", "callbacks", "augment", "cv", "memory")
+TRAINING_ONLY = ("hints", "loss", "student_module", "callbacks", "augment", "cv", "memory")
 # Those that training needs no more once there is a network and soft targets are given.
 _FOR_A_START = ("cv", "memory", "student_module")
 OF_TEACHERS = ("teacher_weights_", "teachers_", "_ensemble")
@@ -69,6 +78,8 @@ class DistillationSteps(BaseEstimator):
     averaging: str
     teacher_weights: Any
     loss: str | Callable[..., Any]
+    hints: Sequence[Hint] | None
+    self_distillation: float
     calibration: str | None
     hidden_layer_sizes: Any
     activation: str
@@ -131,6 +142,8 @@ class DistillationSteps(BaseEstimator):
         rng = self._check_settings()
         if y is None:
             self._check_without_labels(teacher_proba)
+        if is_self(self.teachers):
+            self._check_self_taught(X_unlabeled=X_unlabeled, teacher_proba=teacher_proba)
         rows = read_rows(X, y, sample_weight, X_unlabeled, teacher_proba)
         validate_data(self, rows.X, skip_check_array=True)
         if isinstance(self.preprocessor, str):
@@ -147,11 +160,44 @@ class DistillationSteps(BaseEstimator):
             if name not in skip and isinstance(getattr(self, name), LeftBehind):
                 raise ValueError(getattr(self, name).refusal())
         check_parameters(self, skip=skip)
+        if is_self(self.teachers):
+            self._check_self_taught(
+                teacher_weights=self.teacher_weights,
+                hints=self.hints if self._has_hints() else None,
+            )
         return check_random_state(self.random_state)
+
+    def _has_hints(self) -> bool:
+        """Tell whether there is a hint with a weight."""
+        return any(hint.weight > 0 for hint in self.hints or ())
+
+    def _refuse_hints(self, method: str) -> None:
+        """Raise where rows come piece by piece, and no layer of a teacher with them."""
+        if self._has_hints():
+            raise ValueError(
+                f"{method} does not support hints: the layers of the teachers are not part of "
+                "what it is given. Pass hints=None, or use fit."
+            )
+
+    def _check_self_taught(self, **of_teachers: Any) -> None:
+        """Raise where a student without teachers has nobody to learn from, or is given theirs."""
+        if self.alpha > 0 and self.self_distillation == 0:
+            raise ValueError(
+                "teachers='self' needs self_distillation > 0: with 0 nobody teaches the student. "
+                "Pass self_distillation=0.5, or alpha=0 for a plain student."
+            )
+        for name, value in of_teachers.items():
+            if value is not None:
+                raise ValueError(
+                    f"{name} has no place beside teachers='self', where a row's target is its own "
+                    f"label and the student's earlier answer. Pass teachers=[...], or {name}=None."
+                )
 
     def _check_without_labels(self, teacher_proba: Any) -> None:
         """Raise where nothing but labels could teach."""
-        if self.early_stopping:
+        if is_self(self.teachers):
+            reason = "teachers='self' takes the labels as its first targets"
+        elif self.early_stopping:
             reason = "early_stopping=True compares the epochs on labels"
         elif not self._is_prefit():
             reason = f"cv={self.cv!r} fits the teachers inside fit"
@@ -192,6 +238,8 @@ class DistillationSteps(BaseEstimator):
             if get_config()["enable_metadata_routing"]:
                 trees.set_fit_request(sample_weight=True)
             named = name_teachers([make_pipeline(FrozenEstimator(encoder), trees)])
+        elif is_self(self.teachers):
+            named = []
         else:
             named = name_teachers(self.teachers, reserved=self._get_param_names())
         if self._is_prefit() and self.teachers is not None:
@@ -216,10 +264,14 @@ class DistillationSteps(BaseEstimator):
             held = hold_out(rows, self.validation_fraction, np.random.RandomState(seeds[0]))
         targets: SoftTargets | None = None
         extra: list[ExtraRows] = []
-        if alpha > 0:
-            labeller = self._labeller(rows, named)
+        hidden: list[HiddenAnswers] = []
+        hints = self._active_hints(named)
+        if alpha > 0 or hints:
+            labeller = replace(self._labeller(rows, named), hints=hints)
             targets = labeller.soft_targets(rows, np.random.RandomState(seeds[1]))
-            extra = labeller.extra_rows(rows, targets, held, np.random.RandomState(seeds[2]))
+            if alpha > 0:
+                extra = labeller.extra_rows(rows, targets, held, np.random.RandomState(seeds[2]))
+            hidden = labeller.hidden(rows, targets, extra)
         training = build_training_set(
             rows,
             targets,
@@ -227,8 +279,19 @@ class DistillationSteps(BaseEstimator):
             held,
             preprocessor=self.preprocessor,
             n_bins=self.n_bins if self._embeds(named) else None,
+            hidden=hidden,
         )
         return training, targets
+
+    def _active_hints(self, named: list[Named]) -> list[ActiveHint]:
+        """Return the hints that have a weight, checked as far as that goes before training."""
+        hints = active_hints(self.hints, [n.name for n in named])
+        if self.student_module is None:
+            sizes = self.hidden_layer_sizes
+            layers = range(2 if isinstance(sizes, str) else len(sizes))
+            for asked in hints:
+                student_layer(asked, layers)
+        return hints
 
     def _embeds(self, named: list[Named]) -> bool:
         """Tell whether the built-in network gets the piecewise-linear encoding."""
@@ -278,8 +341,21 @@ class DistillationSteps(BaseEstimator):
 
         check_soft_rows(training, alpha)
         module = self._build_module(training, seed)
-        criterion = DistillationCriterion(float(temperature), float(alpha), self.loss)
+        hints = self._hint_terms(training, module, seed)
+        criterion = DistillationCriterion(float(temperature), float(alpha), self.loss, hints)
         return self._train_module(module, criterion, training, seed, max_epochs, passes=passes)
+
+    def _hint_terms(
+        self, training: TrainingSet | TrainingStream, module: Any, seed: int
+    ) -> list[Any]:
+        """Return the hints as terms of the loss of this network."""
+        from skdistill._hint_terms import build_hint_terms
+        from skdistill._modules import hidden_shapes
+
+        if isinstance(training, TrainingStream) or not training.hidden:
+            return []
+        shapes = hidden_shapes(module, training.n_features)
+        return build_hint_terms(training.hidden, shapes, seed)
 
     def _train_module(
         self,
@@ -320,7 +396,8 @@ class DistillationSteps(BaseEstimator):
 
         labelled = bool(training.hard_weight.any())
         one_batch = len(training.X) <= self.batch_size
-        unwanted = self.calibration is None or self.student_module is not None
+        unwanted = self.calibration is None or self.student_module is not None or self.alpha == 0
+        unwanted |= is_self(self.teachers)
         if targets is None or unwanted or not labelled or one_batch:
             return None
         rows = control_rows(training, np.random.RandomState(seed))
@@ -328,7 +405,7 @@ class DistillationSteps(BaseEstimator):
         batches = [math.ceil(len(t.X) / self.batch_size) for t in (training, rows)]
         # As many steps as the student makes, at most.
         epochs = min(_CONTROL_EPOCHS, math.ceil(settings.max_epochs * batches[0] / batches[1]))
-        settings = replace(settings, max_epochs=epochs, callbacks=())
+        settings = replace(settings, max_epochs=epochs, callbacks=(), self_distillation=0.0)
         module = self._build_module(training, seed)
         try:
             with stage("training a plain student"):
@@ -397,6 +474,7 @@ class DistillationSteps(BaseEstimator):
             callbacks=self.callbacks or (),
             dtype=self._dtype_name(n),
             device=self.device,
+            self_distillation=float(self.self_distillation),
         )
 
     def _dtype_name(self, n: int) -> str:

@@ -19,7 +19,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdistill._classifier import DistilledClassifier
 from skdistill._html_repr import DocLink
-from skdistill._inputs import as_table, n_rows, take_rows
+from skdistill._inputs import as_table, take_rows
+from skdistill._parameters import check_parameters
 from skdistill._pickling import LeftBehind, deep_copy, shallow_copy
 from skdistill._progress import (
     CALLBACKS,
@@ -30,6 +31,7 @@ from skdistill._progress import (
     stage,
     track,
 )
+from skdistill._roster import is_self
 from skdistill._rows import read_rows
 from skdistill._steps import TRAINING_ONLY
 from skdistill._training_set import TrainingSet
@@ -130,7 +132,8 @@ class DistilledClassifierCV(
     ``cv=5`` in the estimator has the teachers fitted inside each fold.
 
     A custom ``student_module``, a callable loss and ``callbacks`` cannot be stacked; such
-    candidates are fitted one by one.
+    candidates are fitted one by one. With ``self_distillation`` each student has targets of its
+    own: the teachers are still asked once a fold, and the students are trained one by one.
 
     Examples
     --------
@@ -229,9 +232,9 @@ class DistilledClassifierCV(
         assert rows.classes is not None
         labels = rows.classes[rows.code]
         weight = None if sample_weight is None else rows.weight
-        given = self._passed_on({"sample_weight": weight, **params})
-        self._warn_about_prefit()
-        estimator = self._seeded_estimator()
+        given = fit_arguments("DistilledClassifierCV.fit()", self, sample_weight=weight, **params)
+        warn_about_prefit(self.estimator, stacklevel=4)
+        estimator = seeded(self.estimator, self.random_state)
         scorer = self._scorer(estimator)
         splits = list(check_cv(self.cv, labels, classifier=True).split(X, labels, groups))
         with hand_over("setup", estimator):
@@ -265,19 +268,6 @@ class DistilledClassifierCV(
         self.best_params_ = candidates[self.best_index_]
         self.best_score_ = float(scores[self.best_index_])
 
-    def _passed_on(self, params: dict[str, Any]) -> dict[str, Any]:
-        """Return what the estimator's `fit` gets; with metadata routing, what it requests."""
-        unknown = sorted(set(params) - set(_PASSED_ON))
-        if unknown:
-            raise TypeError(
-                f"DistilledClassifierCV.fit() got an unexpected argument {unknown[0]!r}; the "
-                f"estimator's fit takes {', '.join(_PASSED_ON)}."
-            )
-        given = {k: v for k, v in params.items() if v is not None}
-        if get_config()["enable_metadata_routing"]:
-            return dict(process_routing(self, "fit", **given)["estimator"]["fit"])
-        return given
-
     def _scorer(self, estimator: DistilledClassifier) -> Any:
         """Return the one scorer that compares the candidates."""
         if self.scoring is not None and not isinstance(self.scoring, str | Callable):
@@ -295,36 +285,15 @@ class DistilledClassifierCV(
                 f"got a {type(self.estimator).__name__}. Put DistilledClassifierCV into the "
                 "Pipeline, not the Pipeline into it."
             )
-        for left in (self.estimator.teachers, self.cv, self.scoring):
+        for left in (self.estimator.teachers, self.estimator.hints, self.cv, self.scoring):
             if isinstance(left, TeachersLeftBehind | LeftBehind):
                 raise ValueError(left.refusal())
+        check_parameters(self.estimator)
         alphas = _check_grid("alphas", self.alphas, lambda a: 0 <= a <= 1, "in [0, 1]")
         temperatures = _check_grid(
             "temperatures", self.temperatures, lambda t: 0 < t < np.inf, "finite and > 0"
         )
         return [{"alpha": a, "temperature": t} for a in alphas for t in temperatures]
-
-    def _warn_about_prefit(self) -> None:
-        """Say that scores with prefit teachers hold only if these did not see X."""
-        estimator = self.estimator
-        if estimator._is_prefit() and estimator.teachers is not None:
-            warnings.warn(
-                "The teachers are fitted already (cv='prefit'): the scores assume that they did "
-                "not see X, otherwise candidates that follow them look better than they are. Pass "
-                "cv=5 to the estimator to have the teachers fitted inside each fold.",
-                UserWarning,
-                stacklevel=4,
-            )
-
-    def _seeded_estimator(self) -> DistilledClassifier:
-        """Return the estimator with an integer seed, so that its candidates share their draws."""
-        estimator = clone(self.estimator)
-        own = estimator.random_state
-        if not isinstance(own, int | np.integer):
-            rng = check_random_state(self.random_state if own is None else own)
-            seed = rng.randint(np.iinfo(np.int32).max)
-            estimator.set_params(random_state=int(seed))
-        return estimator
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict class labels with the best candidate.
@@ -426,7 +395,7 @@ class DistilledClassifierCV(
         for name, value in estimator.get_params(deep=False).items():
             if name in TRAINING_ONLY:
                 setattr(estimator, name, _plain(name, value))
-        if estimator.teachers is not None:
+        if estimator.teachers is not None and not is_self(estimator.teachers):
             estimator.teachers = TeachersLeftBehind.from_teachers(estimator.teachers)
         return {**state, "estimator": estimator}
 
@@ -435,6 +404,43 @@ class DistilledClassifierCV(
         state = dict(state)
         check_stamp(state, type(self).__name__)
         self.__dict__.update(state)
+
+
+def fit_arguments(caller: str, router: Any, **params: Any) -> dict[str, Any]:
+    """Return what the estimator's `fit` gets; with metadata routing, what it requests."""
+    unknown = sorted(set(params) - set(_PASSED_ON))
+    if unknown:
+        raise TypeError(
+            f"{caller} got an unexpected argument {unknown[0]!r}; the estimator's fit takes "
+            f"{', '.join(_PASSED_ON)}."
+        )
+    given = {k: v for k, v in params.items() if v is not None}
+    if get_config()["enable_metadata_routing"]:
+        return dict(process_routing(router, "fit", **given)["estimator"]["fit"])
+    return given
+
+
+def warn_about_prefit(estimator: DistilledClassifier, *, stacklevel: int) -> None:
+    """Say that scores with prefit teachers hold only if these did not see X."""
+    asked = estimator.teachers is not None and not is_self(estimator.teachers)
+    if estimator._is_prefit() and asked:
+        warnings.warn(
+            "The teachers are fitted already (cv='prefit'): the scores assume that they did "
+            "not see X, otherwise candidates that follow them look better than they are. Pass "
+            "cv=5 to the estimator to have the teachers fitted inside each fold.",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
+
+
+def seeded(estimator: DistilledClassifier, random_state: Any) -> DistilledClassifier:
+    """Return a clone with an integer seed, so that its candidates share their draws."""
+    estimator = clone(estimator)
+    own = estimator.random_state
+    if not isinstance(own, int | np.integer):
+        rng = check_random_state(random_state if own is None else own)
+        estimator.set_params(random_state=int(rng.randint(np.iinfo(np.int32).max)))
+    return estimator
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -477,7 +483,7 @@ def _run_fold(
     """Train the students of all candidates on one fold and score them on the rest."""
     train, test = split
     start = time.perf_counter()
-    students = _train_candidates(estimator, X, y, _cut(params, train, n_rows(X)), train, candidates)
+    students = _train_candidates(estimator, X, y, cut_arguments(params, train), train, candidates)
     fitted = time.perf_counter()
     held_out, labels = take_rows(X, test), y[test]
     scored = {}
@@ -510,7 +516,7 @@ def _score(scorer: Any, student: Any, X: Any, y: np.ndarray, weights: dict[str, 
     return float(scorer(student, X, y, **weights))
 
 
-def _cut(params: dict[str, Any], rows: np.ndarray, n: int) -> dict[str, Any]:
+def cut_arguments(params: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
     """Return the arguments of fit for some rows."""
     cut = dict(params)
     for name in _BY_ROW:
@@ -567,6 +573,7 @@ def _stackable(estimator: DistilledClassifier) -> bool:
         estimator.student_module is None
         and isinstance(estimator.loss, str)
         and not estimator.callbacks
+        and not estimator._has_hints()
     )
 
 
@@ -591,6 +598,9 @@ def _train_stack(
 
 def _students_at_once(estimator: DistilledClassifier, training: TrainingSet, seed: int) -> int:
     """Return how many students a stack may hold."""
+    if estimator.self_distillation:
+        # The students of a stack share their targets, and here each has its own.
+        return 1
     n_numbers = sum(p.numel() for p in estimator._build_module(training, seed).parameters())
     itemsize = np.dtype(estimator._dtype_name(len(training.X))).itemsize
     place = "cpu" if str(estimator.device).startswith("cpu") else "other"
