@@ -160,6 +160,9 @@ class _Line:
         """Leave one line that says how long it took, and where it stopped."""
         seconds = time.perf_counter() - self.start
         words = f"done in {seconds:.1f} s"
+        # A notebook draws a bar in red that ends below its total.
+        self._bar.total = self._bar.total or 1
+        self._bar.n = self._bar.total - failed
         if failed:
             where = f", {self.stopped}" if self.stopped else ""
             words = f"stopped after {seconds:.1f} s{where}"

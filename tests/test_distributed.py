@@ -28,7 +28,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
-from skdistill import BadArtefactError, DistilledClassifierCV
+from skdistill import BadArtefactError, DistilledClassifierCV, _progress
 from skdistill._parquet import FileTask
 from skdistill.distributed import LabelledParquet, LabellingError, label_parquet
 
@@ -47,6 +47,20 @@ def test_bytes_do_not_depend_on_the_run(tmp_path):
     label_parquet(str(tmp_path / "rows" / "*.parquet"), bundle, tmp_path / "two")
     assert content_of(tmp_path / "one") == content_of(tmp_path / "two")
     assert len(content_of(tmp_path / "one")) == 6
+
+
+def test_files_are_counted_on_one_line_if_asked_for(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(_progress, "_PAUSE", 0.0)
+    write_files(tmp_path / "rows")
+    bundle = save_bundle(tmp_path / "teachers")
+    label_parquet(tmp_path / "rows", bundle, tmp_path / "one")
+    assert capfd.readouterr() == ("", "")
+    label_parquet(tmp_path / "rows", bundle, tmp_path / "two", verbose=1)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "label_parquet: file: 100%" in err
+    assert err.count("\n") == 1
+    assert content_of(tmp_path / "one") == content_of(tmp_path / "two")
 
 
 def test_batches_bound_what_teachers_are_asked_at_once(tmp_path):
