@@ -12,10 +12,12 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skdistill._html_repr import DocLink, side_by_side
 from skdistill._incremental import IncrementalTraining
 from skdistill._inputs import TabularEncoder
 from skdistill._pickling import LeftBehind, deep_copy, shallow_copy
-from skdistill._roster import is_frozen, name_teachers
+from skdistill._progress import CALLBACKS, CallbackSupportMixin, stage
+from skdistill._roster import is_frozen, is_self, name_teachers, split_steps
 from skdistill._steps import TRAINING_ONLY
 from skdistill._versions import check_stamp, stamp
 from skdistill.teachers import TeachersLeftBehind
@@ -23,7 +25,9 @@ from skdistill.teachers import TeachersLeftBehind
 __all__ = ["DistilledClassifier"]
 
 
-class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraining):
+class DistilledClassifier(
+    DocLink, CallbackSupportMixin, MetaEstimatorMixin, ClassifierMixin, IncrementalTraining
+):
     """Distil heavy classifiers into a small, fast one.
 
     The teachers answer every row with probabilities (soft targets); a small neural network, the
@@ -41,12 +45,12 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
 
     Parameters
     ----------
-    teachers : list of teachers or of (name, teacher), default=None
+    teachers : list of teachers or of (name, teacher), "self" or None, default=None
         Scikit-learn-style classifiers with ``predict_proba`` (Pipelines, skorch nets, XGBoost,
         LightGBM and CatBoost included), ``torch.nn.Module`` that returns logits,
         :class:`TorchTeacher`, :class:`CallableTeacher` for anything else that maps X to
         probabilities. None: one default teacher, extra-trees behind our own preprocessing, fitted
-        inside `fit` on folds.
+        inside `fit` on folds. "self": nobody but the student itself, see `self_distillation`.
     cv : "prefit", "oob", int, splitter, iterable or None, default="prefit"
         Where the soft targets come from.
 
@@ -90,6 +94,21 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         to the loss (:class:`Hint`, Romero et al., 2015). "mse" and "cosine" are refused under
         cross-fitting, where each fold's teacher has hidden units of its own. What serves the
         comparison only is not shipped.
+    self_distillation : float in [0, 1), default=0.0
+        Weight, in the last epoch, of the student's own earlier answer in the soft target (PS-KD,
+        Kim et al., 2021). In epoch t of ``max_epochs``, from the second on, the target of each
+        row that has one is ``(1 - a) * target + a * p`` with
+        ``a = self_distillation * t / max_epochs``, where p are the probabilities that the weights
+        at the end of epoch t - 1 give the row, without dropout; temperature softens the mixture.
+        ``max_epochs`` counts as planned, wherever training stops early. With one epoch there is
+        none before: it has no part, and a warning says so. Neither has it with ``alpha=0``.
+
+        With ``teachers="self"`` the target is the row's own label; with ``alpha=1`` and
+        ``temperature=1`` that is the published method. It needs y and a weight above 0, or
+        ``alpha=0`` for a plain student. `cv`, `averaging` and `calibration` then have no part,
+        ``augment="auto"`` makes no rows, and what belongs to teachers is refused:
+        `teacher_weights`, other values of `augment`, ``X_unlabeled`` and ``teacher_proba`` in
+        `fit`, and `fit_stream`. A pickle keeps the word and can be fitted again.
     calibration : {"auto", None}, default="auto"
         Whether confidence is set right by a temperature of its own, at most 1, which costs nothing
         at prediction. Averages of many opinions are often less sure than right, and a student
@@ -151,7 +170,8 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
     n_iter_no_change : int, default=10
         Epochs without improvement after which training stops.
     callbacks : list of skorch callbacks, default=None
-        Hooks into the training loop.
+        Hooks into the training loop. Those of ``sklearn.callback`` (scikit-learn 1.9 or later)
+        are other ones, which ``set_callbacks(ProgressBar())`` sets and clones share.
     memory : str or joblib.Memory, default=None
         Caches the cross-fitting of the teachers.
     n_jobs : int or None, default=None
@@ -164,7 +184,8 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         Seeds folds, default teachers, synthetic rows, first weights, batches and dropout. The
         global generators of NumPy and torch are left alone.
     verbose : int, default=0
-        With 1, one line for each stage of `fit`.
+        With 1, one live line on standard error says what `fit` is doing: teachers that are asked
+        or fitted, synthetic rows, epochs with their loss.
     keep_teachers : bool, default=False
         Whether a pickle of the fitted classifier keeps the teachers and the other parameters that
         only shape training, so that it can be fitted again after loading.
@@ -215,6 +236,8 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
     .. [4] Gorishniy, Rubachev & Babenko (2022). On Embeddings for Numerical Features in Tabular
        Deep Learning.
     .. [5] Guo, Pleiss, Sun & Weinberger (2017). On Calibration of Modern Neural Networks.
+    .. [6] Kim, Ji, Yoon & Hwang (2021). Self-Knowledge Distillation with Progressive Refinement
+       of Targets.
 
     Examples
     --------
@@ -228,14 +251,6 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
     True
     """
 
-    # scikit-learn's developer guide tells other packages to set these two for the link in the
-    # HTML representation, underscores notwithstanding.
-    _doc_link_module = "skdistill"
-    _doc_link_template = (
-        "https://skdistill.readthedocs.io/en/latest/generated/"
-        "{estimator_module}.{estimator_name}.html"
-    )
-
     def __init__(
         self,
         teachers: Any = None,
@@ -247,6 +262,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         teacher_weights: Any = None,
         loss: str | Callable[..., Any] = "kl",
         hints: Any = None,
+        self_distillation: float = 0.0,
         calibration: str | None = "auto",
         hidden_layer_sizes: Any = "auto",
         activation: str = "relu",
@@ -281,6 +297,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         self.teacher_weights = teacher_weights
         self.loss = loss
         self.hints = hints
+        self.self_distillation = self_distillation
         self.calibration = calibration
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -351,15 +368,12 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         FloatingPointError
             If the training loss stops being finite.
         """
-        self._forget()
-        try:
+        with self._attempt(X, y):
             rows, rng = self._read(X, y, sample_weight, X_unlabeled, teacher_proba)
             named = self._name_teachers(rows)
-            with self._stage("labelled and prepared the rows"):
-                made = self._make_training_set(rows, named, rng, self._alpha(rows))
-            training, soft_targets = made
+            training, soft_targets = self._make_training_set(rows, named, rng, self._alpha(rows))
             seeds = rng.randint(np.iinfo(np.int32).max, size=2)
-            with self._stage(f"trained the student on {len(training.X)} rows"):
+            with stage("training the student"):
                 net = self._train(training, self.temperature, self._alpha(rows), int(seeds[0]))
             control = self._train_control(training, soft_targets, int(seeds[1]))
             shortfall = None if control is None else control.shortfall()
@@ -371,9 +385,6 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
                     stacklevel=2,
                 )
             self._finish(training, net, soft_targets, control)
-        except BaseException:
-            self._forget()
-            raise
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -555,17 +566,11 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
             readers += [t[1] if isinstance(t, tuple) and len(t) == 2 else t for t in self.teachers]
         return readers
 
-    # The hook by which an estimator says how it is drawn, and the only one. The block is made by a
-    # public class that draws its members side by side; where anything fails, scikit-learn draws
-    # the plain block.
+    # The hook by which an estimator says how it is drawn, and the only one.
     @available_if(lambda self: bool(self.teachers) and isinstance(self.teachers, list | tuple))
     def _sk_visual_block_(self) -> Any:
         """Draw the teachers side by side."""
-        # Imported late, as above.
-        from sklearn.ensemble import VotingClassifier
-
-        named = name_teachers(self.teachers)
-        return VotingClassifier([(n.name, n.estimator) for n in named])._sk_visual_block_()
+        return side_by_side(lambda: [(n.name, n.estimator) for n in name_teachers(self.teachers)])
 
     def __copy__(self) -> Self:
         """Copy shallowly, teachers included; only pickles leave them behind."""
@@ -578,7 +583,9 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
     def __getstate__(self) -> dict[str, Any]:
         """Return what a pickle holds.
 
-        * unfitted, or ``keep_teachers=True``: every parameter, so that workers can fit;
+        * unfitted, or ``keep_teachers=True``: every parameter, so that workers can fit. A fitted
+          student among the teachers would leave its own teachers behind; where `fit` will clone
+          it anyway, its clone goes along;
         * fitted: the student and the parameters that are plain values. Teachers and everything
           else that only shapes training is replaced by a placeholder.
 
@@ -586,11 +593,15 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         """
         state = {k: v for k, v in self.__dict__.items() if k != "net_"}
         state["_versions"] = stamp()
+        will_clone = "student_" not in state and not self._is_prefit()
+        if will_clone and isinstance(self.teachers, list | tuple):
+            state["teachers"] = [_ready_to_fit(entry) for entry in self.teachers]
         if "student_" not in state or self.keep_teachers:
             return state
         state.pop("teachers_", None)
         state.pop("_ensemble", None)
-        if state["teachers"] is not None:
+        state.pop(CALLBACKS, None)
+        if state["teachers"] is not None and not is_self(state["teachers"]):
             state["teachers"] = TeachersLeftBehind.from_teachers(state["teachers"])
         for name in TRAINING_ONLY:
             if not isinstance(state[name], str | int | None):
@@ -602,6 +613,16 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         state = dict(state)
         check_stamp(state, type(self).__name__)
         self.__dict__.update(state)
+
+
+def _ready_to_fit(entry: Any) -> Any:
+    """Return a clone of a student among the teachers, and any other entry as it is."""
+    name, teacher = entry if isinstance(entry, tuple) and len(entry) == 2 else (None, entry)
+    kinds = type(split_steps(teacher)[1]).__mro__
+    ours = any(kind.__module__.startswith("skdistill.") for kind in kinds)
+    if is_frozen(teacher) or not ours:
+        return entry
+    return clone(teacher) if name is None else (name, clone(teacher))
 
 
 def _input_tags(part: Any) -> Any:

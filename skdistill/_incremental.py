@@ -6,12 +6,14 @@ from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
 from skdistill._control import UnseenLabels
 from skdistill._labelling import Labeller
 from skdistill._pooling import weights_without_labels
-from skdistill._roster import Named, name_teachers
+from skdistill._progress import stage
+from skdistill._roster import Named, is_self, name_teachers
 from skdistill._rows import Rows, check_teacher_proba, read_rows
 from skdistill._steps import (
     OF_TEACHERS,
@@ -27,6 +29,17 @@ from skdistill._training_set import ExtraRows, Prepared, TrainingSet, build_trai
 from skdistill.teachers import TeachersLeftBehind
 
 __all__ = ["IncrementalTraining", "trainable_module"]
+
+
+def _one_pass_suffices(estimator: Any) -> bool:
+    """Tell whether a batch can teach the student in one pass, or raise saying why not."""
+    if estimator.self_distillation != 0:
+        raise AttributeError(
+            "partial_fit is not available with "
+            f"self_distillation={estimator.self_distillation!r}: it sees a batch once, and there "
+            "is no epoch before. Pass self_distillation=0."
+        )
+    return True
 
 
 class IncrementalTraining(DistillationSteps):
@@ -96,20 +109,16 @@ class IncrementalTraining(DistillationSteps):
         """
         if max_epochs is not None and (not isinstance(max_epochs, Integral) or max_epochs < 1):
             raise ValueError(f"max_epochs must be None or an integer >= 1; got {max_epochs!r}.")
-        self._forget()
-        try:
+        with self._attempt():
             rng = self._check_settings()
             self._refuse_hints("fit_stream")
-            with self._stage("surveyed the shards"):
+            with stage("surveying the shards"):
                 stream = self._open_stream(Shards(targets, label), rng)
             self._check_loss(stream.hard_weight > 0, len(stream.classes))
             alpha = self.alpha if stream.hard_weight else 1.0
-            with self._stage(f"trained the student on {stream.n_rows} rows an epoch"):
+            with stage("training the student"):
                 net = self._train(stream, self.temperature, alpha, draw_seed(rng), max_epochs)
             self._finish(stream.sample, net, None, self._unseen_labels(stream))
-        except BaseException:
-            self._forget()
-            raise
         return self
 
     def _calibrates_streams(self) -> bool:
@@ -126,6 +135,11 @@ class IncrementalTraining(DistillationSteps):
         # As many as fit draws for its rows, so that one shard gives the student that fit gives.
         seeds = rng.randint(np.iinfo(np.int32).max, size=3)
         named = []
+        if is_self(self.teachers):
+            raise ValueError(
+                "teachers='self' has no place in fit_stream: the soft targets stand in the shards. "
+                "Pass teachers=None; self_distillation mixes into those targets."
+            )
         if self.teachers is not None:
             named = name_teachers(self.teachers, reserved=self._get_param_names())
             weights_without_labels(self.teacher_weights, len(named))
@@ -145,6 +159,7 @@ class IncrementalTraining(DistillationSteps):
         validate_data(self, shards.first, skip_check_array=True)
         return stream
 
+    @available_if(_one_pass_suffices)
     def partial_fit(
         self,
         X: Any,
@@ -194,6 +209,8 @@ class IncrementalTraining(DistillationSteps):
         callable. A rule of `teacher_weights` compares the teachers on the first batch; later ones
         are labelled with the ``teacher_weights_`` found there. `calibration` sets the targets of
         teachers that the first batch fits; the student is calibrated by `fit` and `fit_stream`.
+        With ``self_distillation > 0`` there is no partial_fit: a batch is seen once, in no second
+        epoch.
 
         Examples
         --------
@@ -220,7 +237,8 @@ class IncrementalTraining(DistillationSteps):
         try:
             rng = self._check_settings()
             self._refuse_hints("partial_fit")
-            known = _first_classes(self.teachers if self._is_prefit() else None, classes)
+            knowing = self._is_prefit() and not is_self(self.teachers)
+            known = _first_classes(self.teachers if knowing else None, classes)
             if y is None:
                 self._check_without_labels(teacher_proba)
             rows = read_rows(X, y, sample_weight, None, teacher_proba, classes=known)

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from skdistill._criterion import DistillationCriterion, LossSums, Targets
 from skdistill._hint_terms import HiddenColumns
 from skdistill._mlp import StudentMLP
 from skdistill._modules import logits_of, seeded_globally, with_hidden
+from skdistill._progress import stage, track
+from skdistill._self_distillation import ProgressiveBatches
 from skdistill._step import CpuStep
 from skdistill._stream import TrainingStream
 from skdistill._training_set import HiddenLayer, TrainingSet
@@ -35,6 +38,7 @@ class _Batches:
 
     def __init__(self, X: Tensor, targets: Any, batch_size: int, generator: torch.Generator):
         self.X, self.targets, self.generator = X, targets, generator
+        self.batch_size = batch_size
         self.n_batches = -(-len(X) // batch_size)
 
     def __len__(self) -> int:
@@ -47,6 +51,10 @@ class _Batches:
     def parts(self) -> Iterator["_Batches"]:
         """Yield what is in memory at once: here everything."""
         yield self
+
+    def with_targets(self, targets: Any) -> "_Batches":
+        """Return batches of the same rows that draw from the same generator."""
+        return _Batches(self.X, targets, self.batch_size, self.generator)
 
     def rows(self) -> Iterator[Tensor | None]:
         """Yield the rows of each batch; None where one batch holds all."""
@@ -87,7 +95,8 @@ class _StreamedBatches:
 
     def parts(self) -> Iterator[_Batches]:
         """Yield the batches of each group of shards, which are in memory at once."""
-        for group in self.stream.plan(self.epoch):
+        groups = self.stream.plan(self.epoch)
+        for group in track("group of shards", groups, len(groups)):
             yield _Batches(*self._read(group), self.batch_size, self.generator)
         self.epoch += 1
 
@@ -185,11 +194,13 @@ class StudentNet(NeuralNet):
         *args: Any,
         seed: int = 0,
         schedule: Callable[[float], float] | None = None,
+        self_distillation: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(module, *args, **kwargs)
         self.seed = seed
         self.schedule = schedule
+        self.self_distillation = self_distillation
 
     @property
     def _default_callbacks(self) -> list[Any]:
@@ -200,26 +211,42 @@ class StudentNet(NeuralNet):
         if not self.initialized_:
             self.initialize()
         self.notify("on_train_begin", X=X, y=y)
-        with contextlib.suppress(_StopTrainingError):
-            self.fit_loop(X, y)
+        self.fit_loop(X, y)
         self.notify("on_train_end", X=X, y=y)
         return self
 
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any) -> Any:
         """Run the epochs over batches cut from tensors, or from a stream."""
         step = self._cpu_step()
-        batches = self._cut(X, y, weigh=step is None and self._by_hand)
         epochs = self.max_epochs if epochs is None else epochs
-        self._step, self._n_steps = 0, batches.n_steps(epochs)
-        for _ in range(epochs):
-            self.notify("on_epoch_begin", dataset_train=batches, dataset_valid=None)
-            if step is None:
-                self.run_single_epoch(
-                    batches, training=True, prefix="train", step_fn=self.train_step
+        weighed = step is None and self._by_hand
+        if self._learns_from_itself:
+            if epochs == 1:
+                warnings.warn(
+                    f"self_distillation={self.self_distillation} has no part: it mixes in the "
+                    "student of the epoch before, and there is one epoch. Raise max_epochs, or "
+                    "pass self_distillation=0.",
+                    UserWarning,
+                    stacklevel=7,
                 )
-            else:
-                self._run_cpu_epoch(batches, step)
-            self.notify("on_epoch_end", dataset_train=batches, dataset_valid=None)
+            weigh = self.criterion_.weigh if weighed else None
+            own = self._cut(X, y, weigh=False)
+            batches = ProgressiveBatches(own, self.module_, self.self_distillation, epochs, weigh)
+        else:
+            batches = self._cut(X, y, weigh=weighed)
+        self._step, self._n_steps = 0, batches.n_steps(epochs)
+        with stage("epoch", epochs) as shown, contextlib.suppress(_StopTrainingError):
+            for _ in range(epochs):
+                self.notify("on_epoch_begin", dataset_train=batches, dataset_valid=None)
+                if step is None:
+                    self.run_single_epoch(
+                        batches, training=True, prefix="train", step_fn=self.train_step
+                    )
+                else:
+                    self._run_cpu_epoch(batches, step)
+                self.notify("on_epoch_end", dataset_train=batches, dataset_valid=None)
+                if shown is not None and shown.done(self.history[-1]):
+                    break
         return self
 
     def _cut(self, X: Any, targets: Any, weigh: bool) -> Any:
@@ -234,6 +261,12 @@ class StudentNet(NeuralNet):
             return rows, self.criterion_.weigh(own) if weigh else own
 
         return _StreamedBatches(X, read, self.batch_size, generator)
+
+    @property
+    def _learns_from_itself(self) -> bool:
+        """Tell whether the student of the epoch before has a part in the soft targets."""
+        alpha = torch.as_tensor(self.criterion_.alpha)
+        return self.self_distillation > 0 and bool((alpha > 0).any())
 
     @property
     def _by_hand(self) -> bool:
@@ -366,6 +399,7 @@ class TrainingSettings:
     callbacks: Sequence[Any]
     dtype: str
     device: str
+    self_distillation: float = 0.0
 
 
 def train(
@@ -410,6 +444,7 @@ def train(
         verbose=0,
         seed=seed,
         schedule=_constant if constant_rate else None,
+        self_distillation=settings.self_distillation,
     )
     net.initialize()
     if after is not None:

@@ -115,6 +115,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         ),
         "None or a list of Hint",
     ),
+    "self_distillation": _real(0, 1, closed="left"),
     "calibration": _choice("auto", None),
     "hidden_layer_sizes": _either(_choice("auto"), _sizes),
     "activation": _choice("relu", "tanh", "gelu", "silu"),

@@ -22,6 +22,7 @@ __all__ = [
     "Named",
     "check_fitted",
     "is_frozen",
+    "is_self",
     "known_classes",
     "name_teachers",
     "split_steps",
@@ -41,6 +42,7 @@ _SMOOTH = (
     "sklearn.naive_bayes",
     "sklearn.neural_network",
     "sklearn.svm",
+    "skdistill._torch_student",
 )
 
 
@@ -108,6 +110,11 @@ def _listed(teachers: Any) -> Sequence[Any]:
     rule = "teachers must be a non-empty list of fitted classifiers"
     if isinstance(teachers, TeachersLeftBehind):
         raise ValueError(teachers.refusal())
+    if isinstance(teachers, str):
+        raise TypeError(
+            f"{rule} or of (name, classifier) pairs, got {teachers!r}. The only word that may "
+            "stand there is 'self', in DistilledClassifier."
+        )
     if not isinstance(teachers, (list, tuple)):
         one = hasattr(teachers, "predict_proba") or is_torch_module(teachers)
         way_out = f" Pass a list with one entry: teachers=[{_type_name(teachers)}(...)]."
@@ -250,6 +257,22 @@ def split_steps(estimator: Any) -> tuple[list[Any], Any]:
     return before, estimator
 
 
+def is_self(teachers: Any) -> bool:
+    """Say whether the student is to be its own teacher.
+
+    Parameters
+    ----------
+    teachers : object
+        The value of the parameter.
+
+    Returns
+    -------
+    is_self : bool
+        True for the word "self".
+    """
+    return isinstance(teachers, str) and teachers == "self"
+
+
 def is_frozen(teacher: Any) -> bool:
     """Say whether a teacher is used as it is in every `cv` mode, because clones share it.
 
@@ -284,11 +307,28 @@ def is_smooth(teacher: Any) -> bool:
     -------
     smooth : bool
         True for torch modules, skorch nets and scikit-learn's networks, linear and kernel models,
-        discriminant analysis, Gaussian processes and naive Bayes.
+        discriminant analysis, Gaussian processes and naive Bayes; of students for those that see
+        numbers as they are.
     """
     last = split_steps(teacher)[1]
+    last = getattr(last, "student_", last)
     families = [kind.__module__ for kind in type(last).__mro__]
-    return isinstance(last, TorchTeacher) or any(f.startswith(_SMOOTH) for f in families)
+    if "skdistill.student" in families:
+        return last.encoding_ is None
+    if "skdistill._classifier" in families:
+        return _will_be_smooth(last)
+    of_torch = isinstance(last, TorchTeacher) or is_torch_module(last)
+    return of_torch or any(f.startswith(_SMOOTH) for f in families)
+
+
+def _will_be_smooth(unfitted: Any) -> bool:
+    """Tell whether a DistilledClassifier that is yet to be fitted will see numbers as they are."""
+    if unfitted.numerical_embedding is None or unfitted.student_module is not None:
+        return True
+    entries = unfitted.teachers if isinstance(unfitted.teachers, (list, tuple)) else []
+    teachers = [entry[1] if isinstance(entry, tuple) else entry for entry in entries]
+    wanted = unfitted.numerical_embedding == "auto" and bool(teachers)
+    return wanted and all(is_smooth(teacher) for teacher in teachers)
 
 
 def check_fitted(named: Named) -> None:

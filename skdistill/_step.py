@@ -113,19 +113,21 @@ class CpuStep:
             optimizer.count,
         )
         self._loaded: Tensor | None = None
+        self._targets: Targets | None = None
 
     def load(self, X: Tensor, targets: Targets) -> None:
         """Take the rows, of shape (n, n_features), of the steps to come, and what they carry.
 
-        Rows that are loaded already cost nothing.
+        What is loaded already, rows or targets, costs nothing.
         """
-        if X is self._loaded:
-            return
-        self._loaded, self._X = X, X.numpy()
-        self._loss = ArrayLoss(self._criterion, targets)
-        self._whole: Array | None = None
-        # Other rows may be cut into batches of other lengths.
-        self._hidden: dict[int, list[_Hidden]] = {}
+        if X is not self._loaded:
+            self._loaded, self._X = X, X.numpy()
+            self._whole: Array | None = None
+            # Other rows may be cut into batches of other lengths.
+            self._hidden: dict[int, list[_Hidden]] = {}
+        if targets is not self._targets:
+            self._targets = targets
+            self._loss = ArrayLoss(self._criterion, targets)
 
     def __call__(self, rows: Array | None) -> None:
         """Make one step on some rows, or on all."""

@@ -2,7 +2,6 @@
 
 import copy
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -24,7 +23,15 @@ from skdistill._inputs import TabularEncoder
 from skdistill._labelling import Labeller
 from skdistill._parameters import check_parameters
 from skdistill._pickling import LeftBehind
-from skdistill._roster import Named, check_fitted, is_smooth, known_classes, name_teachers
+from skdistill._progress import follow, stage
+from skdistill._roster import (
+    Named,
+    check_fitted,
+    is_self,
+    is_smooth,
+    known_classes,
+    name_teachers,
+)
 from skdistill._rows import Rows, check_teacher_proba, read_rows
 from skdistill._stream import TrainingStream
 from skdistill._targets import SoftTargets
@@ -73,6 +80,7 @@ class DistillationSteps(BaseEstimator):
     teacher_weights: Any
     loss: str | Callable[..., Any]
     hints: Sequence[Hint] | None
+    self_distillation: float
     calibration: str | None
     hidden_layer_sizes: Any
     activation: str
@@ -114,13 +122,15 @@ class DistillationSteps(BaseEstimator):
             self.__dict__.pop(name, None)
 
     @contextmanager
-    def _stage(self, words: str) -> Iterator[None]:
-        """Say what was done and how long it took."""
-        start = time.perf_counter()
-        yield
-        if self.verbose:
-            seconds = time.perf_counter() - start
-            print(f"[{type(self).__name__}] {words} in {seconds:.1f} s", flush=True)
+    def _attempt(self, X: Any = None, y: Any = None) -> Iterator[None]:
+        """Show the progress of a fit; one that fails leaves nothing that looks fitted."""
+        self._forget()
+        try:
+            with follow(self, X, y):
+                yield
+        except BaseException:
+            self._forget()
+            raise
 
     def _alpha(self, rows: Rows) -> float:
         """Return the weight of the soft term; without labels there is no other."""
@@ -133,6 +143,8 @@ class DistillationSteps(BaseEstimator):
         rng = self._check_settings()
         if y is None:
             self._check_without_labels(teacher_proba)
+        if is_self(self.teachers):
+            self._check_self_taught(X_unlabeled=X_unlabeled, teacher_proba=teacher_proba)
         rows = read_rows(X, y, sample_weight, X_unlabeled, teacher_proba)
         validate_data(self, rows.X, skip_check_array=True)
         if isinstance(self.preprocessor, str):
@@ -149,19 +161,44 @@ class DistillationSteps(BaseEstimator):
             if name not in skip and isinstance(getattr(self, name), LeftBehind):
                 raise ValueError(getattr(self, name).refusal())
         check_parameters(self, skip=skip)
+        if is_self(self.teachers):
+            self._check_self_taught(
+                teacher_weights=self.teacher_weights,
+                hints=self.hints if self._has_hints() else None,
+            )
         return check_random_state(self.random_state)
+
+    def _has_hints(self) -> bool:
+        """Tell whether there is a hint with a weight."""
+        return any(hint.weight > 0 for hint in self.hints or ())
 
     def _refuse_hints(self, method: str) -> None:
         """Raise where rows come piece by piece, and no layer of a teacher with them."""
-        if any(hint.weight > 0 for hint in self.hints or ()):
+        if self._has_hints():
             raise ValueError(
                 f"{method} does not support hints: the layers of the teachers are not part of "
                 "what it is given. Pass hints=None, or use fit."
             )
 
+    def _check_self_taught(self, **of_teachers: Any) -> None:
+        """Raise where a student without teachers has nobody to learn from, or is given theirs."""
+        if self.alpha > 0 and self.self_distillation == 0:
+            raise ValueError(
+                "teachers='self' needs self_distillation > 0: with 0 nobody teaches the student. "
+                "Pass self_distillation=0.5, or alpha=0 for a plain student."
+            )
+        for name, value in of_teachers.items():
+            if value is not None:
+                raise ValueError(
+                    f"{name} has no place beside teachers='self', where a row's target is its own "
+                    f"label and the student's earlier answer. Pass teachers=[...], or {name}=None."
+                )
+
     def _check_without_labels(self, teacher_proba: Any) -> None:
         """Raise where nothing but labels could teach."""
-        if self.early_stopping:
+        if is_self(self.teachers):
+            reason = "teachers='self' takes the labels as its first targets"
+        elif self.early_stopping:
             reason = "early_stopping=True compares the epochs on labels"
         elif not self._is_prefit():
             reason = f"cv={self.cv!r} fits the teachers inside fit"
@@ -202,6 +239,8 @@ class DistillationSteps(BaseEstimator):
             if get_config()["enable_metadata_routing"]:
                 trees.set_fit_request(sample_weight=True)
             named = name_teachers([make_pipeline(FrozenEstimator(encoder), trees)])
+        elif is_self(self.teachers):
+            named = []
         else:
             named = name_teachers(self.teachers, reserved=self._get_param_names())
         if self._is_prefit() and self.teachers is not None:
@@ -359,6 +398,7 @@ class DistillationSteps(BaseEstimator):
         labelled = bool(training.hard_weight.any())
         one_batch = len(training.X) <= self.batch_size
         unwanted = self.calibration is None or self.student_module is not None or self.alpha == 0
+        unwanted |= is_self(self.teachers)
         if targets is None or unwanted or not labelled or one_batch:
             return None
         rows = control_rows(training, np.random.RandomState(seed))
@@ -366,10 +406,10 @@ class DistillationSteps(BaseEstimator):
         batches = [math.ceil(len(t.X) / self.batch_size) for t in (training, rows)]
         # As many steps as the student makes, at most.
         epochs = min(_CONTROL_EPOCHS, math.ceil(settings.max_epochs * batches[0] / batches[1]))
-        settings = replace(settings, max_epochs=epochs, callbacks=())
+        settings = replace(settings, max_epochs=epochs, callbacks=(), self_distillation=0.0)
         module = self._build_module(training, seed)
         try:
-            with self._stage(f"trained a plain student on {len(rows.X)} rows"):
+            with stage("training a plain student"):
                 net = _net.train(module, DistillationCriterion(1.0, 0.0), rows, settings, seed=seed)
         except FloatingPointError:
             # In a search the students that diverged are said; without a control none is calibrated.
@@ -435,6 +475,7 @@ class DistillationSteps(BaseEstimator):
             callbacks=self.callbacks or (),
             dtype=self._dtype_name(n),
             device=self.device,
+            self_distillation=float(self.self_distillation),
         )
 
     def _dtype_name(self, n: int) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from skdistill._inputs import as_table, is_frame, n_rows, stack_rows, take_rows
 from skdistill._labelling import Labeller
+from skdistill._progress import track
 from skdistill._rows import Rows, check_teacher_proba, encode_among
 from skdistill._targets import Ensemble, SoftTargets
 from skdistill._training_set import (
@@ -454,7 +455,7 @@ def _survey(
     sample = _Sample(SAMPLE_ROWS, np.random.default_rng([seed, SAMPLE_ROWS]))
     sizes, n_labelled = np.zeros((2, shards.n_shards), dtype=np.int64)
     survey = _Survey(sizes, n_labelled, sample)
-    for number in range(shards.n_shards):
+    for number in track("shard", range(shards.n_shards), shards.n_shards):
         shard = shards.read(number)
         if shard is None:
             continue

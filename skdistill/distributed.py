@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
-from importlib.util import find_spec
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from skdistill._bundle import TeacherBundle, TeacherLabeller
 from skdistill._parquet import FileTask, LabelledParquet, pair_files
+from skdistill._progress import live_line, track
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -56,6 +56,7 @@ def label_parquet(
     averaging: str = "auto",
     teacher_weights: Any = None,
     on_bad_partition: str = "raise",
+    verbose: int = 0,
 ) -> LabelledParquet:
     """Ask the teachers about every row of Parquet files, and store their log-probabilities.
 
@@ -87,6 +88,8 @@ def label_parquet(
         What to do about files that cannot be labelled, because they are damaged, a teacher fails
         on them, or they take their worker down every time. In any case all other files are
         labelled first. "quarantine": warn, and leave them out of the result.
+    verbose : int, default=0
+        With 1, one live line on standard error counts the files.
 
     Returns
     -------
@@ -113,8 +116,6 @@ def label_parquet(
     ``distributed.scheduler.allowed-failures`` says, and at the end once more with no other file
     beside it, so that no innocent file is blamed. A file that fails by its storage (an OSError)
     is tried once more at the end.
-
-    Progress is shown if tqdm is installed.
 
     Examples
     --------
@@ -158,7 +159,8 @@ def label_parquet(
         for source_file, target_file in pairs
     ]
     run = _run_here if client is None else _Cluster(client).run
-    errors = _with_second_try(run, tasks)
+    with live_line("label_parquet", verbose):
+        errors = _with_second_try(run, tasks)
     failures = {s: _reason(errors[s]) for s, _ in pairs if s in errors}
     if failures:
         message = _words(failures, len(tasks))
@@ -211,7 +213,7 @@ def _with_second_try(run: _Run, tasks: Sequence[FileTask]) -> dict[str, BaseExce
 def _run_here(tasks: Sequence[FileTask]) -> dict[str, BaseException]:
     """Label file after file in this process; return the errors."""
     errors: dict[str, BaseException] = {}
-    for task in _with_progress(tasks, len(tasks)):
+    for task in track("file", tasks, len(tasks)):
         try:
             task.run()
         except Exception as error:
@@ -227,16 +229,6 @@ def _reason(error: BaseException) -> str:
             "Lower batch_rows, write smaller files, or look into the worker's log"
         )
     return f"{type(error).__name__}: {error}".rstrip(".")
-
-
-def _with_progress(items: Any, total: int) -> Iterator[Any]:
-    """Show a bar of the files that are done, where tqdm is installed."""
-    if find_spec("tqdm") is None:
-        yield from items
-        return
-    from tqdm import tqdm
-
-    yield from tqdm(items, total=total, desc="label_parquet", unit="file")
 
 
 class _Cluster:
@@ -268,7 +260,7 @@ class _Cluster:
         errors: dict[str, BaseException] = {}
         n_done = 0
         try:
-            for future in _with_progress(as_completed(futures), len(futures)):
+            for future in track("file", as_completed(futures), len(futures)):
                 if future.status == "cancelled":
                     raise CancelledError
                 error = future.exception() if future.status == "error" else None

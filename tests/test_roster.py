@@ -92,7 +92,7 @@ def test_bare_modules_are_wrapped_and_others_are_themselves():
         ((), ValueError, "non-empty list"),
         (LogisticRegression(), TypeError, r"non-empty list.*teachers=\[LogisticRegression"),
         (Noisy(), TypeError, r"got Noisy.*teachers=\[Noisy"),
-        ("logistic", TypeError, "got str"),
+        ("logistic", TypeError, "got 'logistic'"),
         ({"a": LogisticRegression()}, TypeError, "got dict"),
         (-1, TypeError, "got int"),
         (("a", LogisticRegression()), TypeError, r"got one pair. Pass teachers=\[\(name"),

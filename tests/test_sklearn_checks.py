@@ -23,6 +23,7 @@ MISSING_TAKER = DecisionTreeClassifier()
         DistilledClassifier(**SMALL),
         DistilledClassifier([LogisticRegression()], cv=3, **SMALL),
         DistilledClassifier([MISSING_TAKER], cv=2, **SMALL),
+        DistilledClassifier("self", self_distillation=0.5, **SMALL),
     ]
 )
 @pytest.mark.filterwarnings("default")
@@ -51,6 +52,7 @@ def test_with_the_array_api(fresh_process, monkeypatch):
         for estimator in (
             DistilledClassifier(**small),
             DistilledClassifier([LogisticRegression()], cv=3, **small),
+            DistilledClassifier("self", self_distillation=0.5, **small),
         ):
             results = check_estimator(estimator, on_skip=None)
             assert len(results) > 50
@@ -61,7 +63,12 @@ def test_with_the_array_api(fresh_process, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "estimator", [DistilledClassifier(), DistilledClassifier([LogisticRegression()], cv=3)]
+    "estimator",
+    [
+        DistilledClassifier(),
+        DistilledClassifier([LogisticRegression()], cv=3),
+        DistilledClassifier("self", self_distillation=0.5),
+    ],
 )
 def test_no_check_is_taken_away(estimator):
     tags = get_tags(estimator)
