@@ -204,10 +204,15 @@ def _words(failures: dict[str, str], n_files: int) -> str:
 def _with_second_try(run: _Run, tasks: Sequence[FileTask]) -> dict[str, BaseException]:
     """Run tasks, and once more those that failed by their storage, which may answer again."""
     errors = run(tasks)
-    again = [task for task in tasks if isinstance(errors.get(task.source), OSError)]
+    again = [task for task in tasks if _may_pass(errors.get(task.source))]
     if not again:
         return errors
-    return {s: e for s, e in errors.items() if not isinstance(e, OSError)} | run(again)
+    return {s: e for s, e in errors.items() if not _may_pass(e)} | run(again)
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    """Tell an error of storage that may not come again from one that will."""
+    return isinstance(error, OSError) and not isinstance(error, PermissionError)
 
 
 def _run_here(tasks: Sequence[FileTask]) -> dict[str, BaseException]:

@@ -205,8 +205,10 @@ def test_files_that_come_during_a_run_wait_for_the_next(tmp_path, monkeypatch):
     assert len(label_parquet(tmp_path / "rows", bundle, tmp_path / "soft")) == 3
 
 
-@pytest.mark.parametrize("n_failures", [1, 2])
-def test_a_store_that_does_not_answer_is_asked_twice(tmp_path, monkeypatch, n_failures):
+@pytest.mark.parametrize(
+    ("error", "n_failures"), [(ConnectionError, 1), (ConnectionError, 2), (PermissionError, 1)]
+)
+def test_a_store_that_does_not_answer_is_asked_twice(tmp_path, monkeypatch, error, n_failures):
     paths = write_files(tmp_path / "rows", n_files=3)
     bundle = save_bundle(tmp_path / "teachers")
     run, failed = FileTask.run, []
@@ -214,14 +216,14 @@ def test_a_store_that_does_not_answer_is_asked_twice(tmp_path, monkeypatch, n_fa
     def out_of_reach(task):
         if task.source == str(paths[1]) and len(failed) < n_failures:
             failed.append(task)
-            raise ConnectionError("no answer")
+            raise error("no answer")
         return run(task)
 
     monkeypatch.setattr(FileTask, "run", out_of_reach)
-    if n_failures == 1:
+    if error is ConnectionError and n_failures == 1:
         assert len(label_parquet(tmp_path / "rows", bundle, tmp_path / "soft")) == 3
     else:
-        with pytest.raises(LabellingError, match=r"1 of 3 .*rows-1.*ConnectionError: no answer"):
+        with pytest.raises(LabellingError, match=rf"1 of 3 .*rows-1.*{error.__name__}: no answer"):
             label_parquet(tmp_path / "rows", bundle, tmp_path / "soft")
     assert len(failed) == n_failures
 
