@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from skdistill._artefact import BadArtefactError, UnsupportedFormatError
     from skdistill._classifier import DistilledClassifier
     from skdistill._distillation_display import DistillationDisplay
+    from skdistill._hints import Hint
     from skdistill._report import distillation_report
     from skdistill._report_view import DistillationReport
     from skdistill._sweep_display import SweepDisplay
@@ -33,6 +34,7 @@ __all__ = [
     "DistillationReport",
     "DistilledClassifier",
     "DistilledClassifierCV",
+    "Hint",
     "SkdistillVersionWarning",
     "StudentClassifier",
     "SweepDisplay",
@@ -59,6 +61,7 @@ _HOME = {
     "DistillationReport": "_report_view",
     "DistilledClassifier": "_classifier",
     "DistilledClassifierCV": "_tuning",
+    "Hint": "_hints",
     "SkdistillVersionWarning": "_versions",
     "StudentClassifier": "student",
     "SweepDisplay": "_sweep_display",

@@ -59,6 +59,8 @@ class Teacher:
         How it is named.
     estimator : object
         The teacher.
+    last : object
+        The classifier at its end, where it is a Pipeline.
     native : {"logits", "proba"}
         The space in which it answers.
 
@@ -78,10 +80,10 @@ class Teacher:
     ) -> None:
         self.name, self.label, self.estimator = named.name, named.label, named.estimator
         self.classes = np.asarray(classes)
-        self._before, self._last = split_steps(named.estimator)
-        if isinstance(self._last, TorchTeacher):
-            self._last.check_params()
-        self.native = self._last.output if isinstance(self._last, TorchTeacher) else "proba"
+        self._before, self.last = split_steps(named.estimator)
+        if isinstance(self.last, TorchTeacher):
+            self.last.check_params()
+        self.native = self.last.output if isinstance(self.last, TorchTeacher) else "proba"
         own = known_classes(self.estimator) if own_classes is None else own_classes
         self._columns = np.arange(len(self.classes))  # a bare module: by position
         self._column_classes = self.classes if own is None else own
@@ -181,7 +183,7 @@ class Teacher:
         unexpected = [name for name in names if name not in set(expected)]
         if not missing and not unexpected and len(names) == len(expected):
             return X[expected]
-        if _comes_from(self._last, "lightgbm", "xgboost") and all(
+        if _comes_from(self.last, "lightgbm", "xgboost") and all(
             re.fullmatch(r"(Column_|f)\d+", name) for name in expected
         ):  # made up by the library, which was fitted on an array
             return X
@@ -206,26 +208,37 @@ class Teacher:
 
     def _raw_outputs(self, X: Any) -> np.ndarray:
         """Ask in the way that leaves the teacher as it was found."""
-        if isinstance(self._last, (TorchTeacher, CallableTeacher)):
-            return self._last._outputs(self._prepared(X))
-        if not _comes_from(self._last, "skorch"):
+        if isinstance(self.last, (TorchTeacher, CallableTeacher)):
+            return self.last._outputs(self.prepared(X))
+        if not _comes_from(self.last, "skorch"):
             return columns_by_label(self.estimator.predict_proba(X), self._column_classes)
-        modules = [value for value in vars(self._last).values() if is_torch_module(value)]
-        parameter = next(self._last.module_.parameters(), None)
+        modules = [value for value in vars(self.last).values() if is_torch_module(value)]
+        parameter = next(self.last.module_.parameters(), None)
         is_double = parameter is not None and str(parameter.dtype) == "torch.float64"
-        table = numeric_array(self._prepared(X), "float64" if is_double else "float32")
+        table = numeric_array(self.prepared(X), "float64" if is_double else "float32")
         with left_as_found(modules):
-            return columns_by_label(self._last.predict_proba(table), None)
+            return columns_by_label(self.last.predict_proba(table), None)
 
-    def _prepared(self, X: Any) -> Any:
-        """Pass X through the steps before the last one."""
+    def prepared(self, X: Any) -> Any:
+        """Pass X through the steps before the last one.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n, n_features)
+            Rows.
+
+        Returns
+        -------
+        X : array-like or DataFrame
+            What the classifier at the end sees.
+        """
         for step in self._before:
             X = step.transform(X)
         return X
 
     def _advice(self) -> str:
         """Say what is usually wrong when a skorch net returns no probabilities."""
-        if not _comes_from(self._last, "skorch"):
+        if not _comes_from(self.last, "skorch"):
             return ""
         return (
             " A skorch net returns raw outputs when its criterion is not CrossEntropyLoss; set its "

@@ -85,6 +85,11 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         (:func:`skdistill.losses.decoupled_kl`, Zhao et al., 2022), for three classes or more. A
         callable ``loss(student_logits, target_proba, y, *, temperature)`` returns one value a row
         and includes its own T²; y is -1 where a row has no label.
+    hints : list of Hint, default=None
+        Hidden layers of teachers that hidden layers of the student are to match; each adds a term
+        to the loss (:class:`Hint`, Romero et al., 2015). "mse" and "cosine" are refused under
+        cross-fitting, where each fold's teacher has hidden units of its own. What serves the
+        comparison only is not shipped.
     self_distillation : float in [0, 1), default=0.0
         Weight, in the last epoch, of the student's own earlier answer in the soft target (PS-KD,
         Kim et al., 2021). In epoch t of ``max_epochs``, from the second on, the target of each
@@ -98,8 +103,9 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         ``temperature=1`` that is the published method. It needs y and a weight above 0, or
         ``alpha=0`` for a plain student. `cv`, `averaging` and `calibration` then have no part,
         ``augment="auto"`` makes no rows, and what belongs to teachers is refused:
-        `teacher_weights`, other values of `augment`, ``X_unlabeled`` and ``teacher_proba`` in
-        `fit`, and `fit_stream`. A pickle keeps the word and can be fitted again.
+        `teacher_weights`, `hints`, other values of `augment`, ``X_unlabeled`` and
+        ``teacher_proba`` in `fit`, and `fit_stream`. A pickle keeps the word and can be fitted
+        again.
     calibration : {"auto", None}, default="auto"
         Whether confidence is set right by a temperature of its own, at most 1, which costs nothing
         at prediction. Averages of many opinions are often less sure than right, and a student
@@ -189,8 +195,8 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Their names, where X had string names.
     history_ : dict of ndarray
-        Mean losses by epoch: "train_loss", "train_soft_loss", "train_hard_loss", and "valid_loss"
-        with early stopping.
+        Mean losses by epoch: "train_loss", "train_soft_loss", "train_hard_loss", with hints
+        "train_hint_loss", their weighed sum, and "valid_loss" with early stopping.
     n_iter_ : int
         Number of epochs run.
     teacher_weights_ : ndarray of shape (n_teachers,) or None
@@ -257,6 +263,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         averaging: str = "auto",
         teacher_weights: Any = None,
         loss: str | Callable[..., Any] = "kl",
+        hints: Any = None,
         self_distillation: float = 0.0,
         calibration: str | None = "auto",
         hidden_layer_sizes: Any = "auto",
@@ -291,6 +298,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         self.averaging = averaging
         self.teacher_weights = teacher_weights
         self.loss = loss
+        self.hints = hints
         self.self_distillation = self_distillation
         self.calibration = calibration
         self.hidden_layer_sizes = hidden_layer_sizes

@@ -368,8 +368,16 @@ def _train_plain(distilled: Distilled, X: Any, y: Any, teachers: Any, random_sta
         )
     plain = clone(distilled.model)
     # Without soft targets none of these has a part; their values may have been left behind.
-    plain.set_params(alpha=0.0, early_stopping=True, cv=None, loss="kl", augment=None, memory=None)
-    plain.set_params(self_distillation=0.0)
+    plain.set_params(
+        alpha=0.0,
+        early_stopping=True,
+        cv=None,
+        loss="kl",
+        hints=None,
+        self_distillation=0.0,
+        augment=None,
+        memory=None,
+    )
     if teachers is not None:
         plain.set_params(teachers=teachers)
     if plain.random_state is None:

@@ -98,6 +98,7 @@ def control_rows(training: TrainingSet, rng: np.random.RandomState) -> TrainingS
         held_out=held,
         n_real=len(learnt),
         n_synthetic=0,
+        hidden=(),
     )
 
 

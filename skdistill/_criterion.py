@@ -1,12 +1,13 @@
-"""The one place where hard and soft terms are weighed and reduced."""
+"""The one place where hard, soft and hidden terms are weighed and reduced."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from skdistill import losses
+from skdistill._hint_terms import HiddenColumns, HintTerm
 
 __all__ = ["DistillationCriterion", "LossSums", "Targets", "WeighedTargets"]
 
@@ -25,10 +26,17 @@ class Targets(NamedTuple):
     label: Tensor
     soft_weight: Tensor
     hard_weight: Tensor
+    hidden: tuple[HiddenColumns, ...] = ()
 
     def take(self, rows: Tensor) -> "Targets":
         """Return the targets of some rows."""
-        return Targets(*(column.index_select(0, rows) for column in self))
+        return Targets(
+            self.proba.index_select(0, rows),
+            self.label.index_select(0, rows),
+            self.soft_weight.index_select(0, rows),
+            self.hard_weight.index_select(0, rows),
+            tuple(columns.take(rows) for columns in self.hidden),
+        )
 
 
 class WeighedTargets(NamedTuple):
@@ -46,14 +54,18 @@ class WeighedTargets(NamedTuple):
 
 
 class LossSums(NamedTuple):
-    """Sums of the weighed soft and hard losses over the rows of a batch, one for each student."""
+    """Sums of the weighed losses over the rows of a batch, one for each student.
+
+    The hidden term holds the weights of the hints.
+    """
 
     soft: Tensor
     hard: Tensor
+    hidden: Tensor | float = 0.0
 
 
 class DistillationCriterion(nn.Module):
-    """Soft and hard losses, weighed and reduced, with their gradient at the logits.
+    """Soft, hard and hidden losses, weighed and reduced, with their gradient at the logits.
 
     ``temperature`` and ``alpha`` are numbers, or tensors of shape (n_students, 1, 1) when a stack
     of students is trained at once; sums then have shape (n_students,).
@@ -64,19 +76,57 @@ class DistillationCriterion(nn.Module):
         temperature: float | Tensor,
         alpha: float | Tensor,
         loss: str | CallableLoss = "kl",
+        hints: Sequence[HintTerm] = (),
     ) -> None:
         super().__init__()
         self.temperature = temperature
         self.alpha = alpha
         self.loss = loss
+        # Their projections are trained with the student and stay here.
+        self.hints = nn.ModuleList(hints)
 
-    def forward(self, logits: Tensor, targets: Targets) -> LossSums:
-        """Return the sums over the batch; differentiable."""
+    def forward(
+        self, logits: Tensor, targets: Targets, hidden: Mapping[Any, Tensor] | None = None
+    ) -> LossSums:
+        """Return the sums over the batch; differentiable.
+
+        ``hidden`` holds the student's layers that the hints name.
+        """
+        sums = self._at_outputs(logits, targets)
+        return sums._replace(hidden=self._hidden_sum(hidden or {}, targets))
+
+    def _at_outputs(self, logits: Tensor, targets: Targets) -> LossSums:
+        """Return the sums of what the outputs alone decide; differentiable."""
         soft = (targets.soft_weight * self._soft_rows(logits, targets)).sum(-1)
         log_proba = logits.log_softmax(-1)
         label = _columns_of_labels(targets.label, logits)
         hard = -(targets.hard_weight * log_proba.gather(-1, label).squeeze(-1)).sum(-1)
         return LossSums(soft, hard)
+
+    def _hidden_sum(self, hidden: Mapping[Any, Tensor], targets: Targets) -> Tensor | float:
+        """Return the sum of the hints over the batch."""
+        terms = zip(self.hints, targets.hidden, strict=True) if self.hints else ()
+        return sum((term(hidden[term.student_layer], columns) for term, columns in terms), 0.0)
+
+    def at_hidden(
+        self, hidden: Mapping[Any, Tensor], targets: Targets
+    ) -> tuple[Tensor, dict[Any, Tensor]]:
+        """Return the sum of the hints, and the gradients of the batch mean at the layers.
+
+        Those of the projections are left on them.
+        """
+        own = list(self.parameters())
+        with torch.enable_grad():
+            leaves = {
+                term.student_layer: hidden[term.student_layer].detach().requires_grad_()
+                for term in self.hints
+            }
+            total: Any = self._hidden_sum(leaves, targets)
+            mean = total / len(targets.label)
+            gradients = torch.autograd.grad(mean, [*leaves.values(), *own])
+        for parameter, gradient in zip(own, gradients[len(leaves) :], strict=True):
+            parameter.grad = gradient
+        return total.detach(), dict(zip(leaves, gradients, strict=False))
 
     def _soft_rows(self, logits: Tensor, targets: Targets) -> Tensor:
         """Return the soft loss of each row."""
@@ -92,17 +142,18 @@ class DistillationCriterion(nn.Module):
         return SOFT_LOSSES[self.loss](logits, targets, self.temperature)
 
     def total(self, sums: LossSums) -> Tensor:
-        """Weigh the two sums by alpha."""
+        """Weigh the sums of soft and hard losses by alpha, and add the hidden ones."""
         alpha = self.alpha.flatten() if isinstance(self.alpha, Tensor) else self.alpha
-        return alpha * sums.soft + (1 - alpha) * sums.hard
+        return alpha * sums.soft + (1 - alpha) * sums.hard + sums.hidden
 
     def gradients_off(self) -> Any:
         """Return the cheapest context in which `at_logits` works: without autograd where it can."""
-        return torch.inference_mode() if self.loss == "kl" else torch.no_grad()
+        by_formula = self.loss == "kl" and not self.hints
+        return torch.inference_mode() if by_formula else torch.no_grad()
 
     def weigh(self, targets: Targets) -> "Targets | WeighedTargets":
         """Multiply temperature and weights into the targets once, where the loss allows it."""
-        if self.loss != "kl" or isinstance(self.temperature, Tensor):
+        if self.loss != "kl" or isinstance(self.temperature, Tensor) or self.hints:
             return targets
         soft_weight, hard_weight = targets.soft_weight[:, None], targets.hard_weight[:, None]
         target = losses.temper(targets.proba, self.temperature)
@@ -116,16 +167,16 @@ class DistillationCriterion(nn.Module):
     def at_logits(
         self, logits: Tensor, targets: Targets | WeighedTargets
     ) -> tuple[LossSums, Tensor]:
-        """Return the sums over the batch, and the gradient of the weighed batch mean."""
+        """Return the sums of soft and hard losses, and the gradient of their weighed batch mean."""
         if isinstance(targets, WeighedTargets):
             return self._weighed_kl_at_logits(logits, targets.columns)
         if self.loss == "kl":
             return self._kl_at_logits(logits, targets)
         with torch.enable_grad():
             leaf = logits.detach().requires_grad_()
-            sums = self(leaf, targets)
+            sums = self._at_outputs(leaf, targets)
             (gradient,) = torch.autograd.grad(self.total(sums).sum() / logits.shape[-2], leaf)
-        return LossSums(*(term.detach() for term in sums)), gradient
+        return LossSums(sums.soft.detach(), sums.hard.detach()), gradient
 
     def _weighed_kl_at_logits(self, logits: Tensor, columns: Tensor) -> tuple[LossSums, Tensor]:
         """Return alpha·T·(softmax(z/T) - q)·w_soft + (1 - alpha)·(softmax(z) - y)·w_hard."""

@@ -104,6 +104,7 @@ class IncrementalTraining(DistillationSteps):
         self._forget()
         try:
             rng = self._check_settings()
+            self._refuse_hints("fit_stream")
             with self._stage("surveyed the shards"):
                 stream = self._open_stream(Shards(targets, label), rng)
             self._check_loss(stream.hard_weight > 0, len(stream.classes))
@@ -221,6 +222,7 @@ class IncrementalTraining(DistillationSteps):
         self._forget()
         try:
             rng = self._check_settings()
+            self._refuse_hints("partial_fit")
             knowing = self._is_prefit() and not is_self(self.teachers)
             known = _first_classes(self.teachers if knowing else None, classes)
             if y is None:
@@ -243,6 +245,7 @@ class IncrementalTraining(DistillationSteps):
     ) -> Self:
         """Go on from the student's weights."""
         rng = self._check_settings(teachers_needed=teacher_proba is None and self.alpha > 0)
+        self._refuse_hints("partial_fit")
         _check_batch_classes(classes, self.classes_)
         rows = read_rows(X, y, sample_weight, None, teacher_proba, classes=self.classes_)
         rows.classes = self.classes_

@@ -1,15 +1,24 @@
 """Labelling: how the rows of `fit` and further ones get their soft targets."""
 
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from skdistill._adapter import as_teacher
+from skdistill._adapter import Teacher, as_teacher
 from skdistill._calibration import sharpening_temperature
 from skdistill._folds import distinct_row_folds
+from skdistill._hidden import (
+    HiddenAnswers,
+    answers_of_folds,
+    check_layer,
+    hidden_answers,
+    stack_answers,
+)
+from skdistill._hints import ActiveHint
+from skdistill._inputs import n_rows, take_rows
 from skdistill._pooling import check_teacher_weights, pool, weights_without_labels
 from skdistill._roster import Named, is_frozen
 from skdistill._rows import Rows
@@ -47,6 +56,8 @@ class Labeller:
         Which of them get the sample weights when they are fitted.
     cv, averaging, teacher_weights, calibration, augment, n_synthetic, n_jobs, memory
         The parameters of the classifier.
+    hints : list of ActiveHint
+        The hints that have a weight.
     """
 
     named: list[Named]
@@ -61,6 +72,7 @@ class Labeller:
     n_synthetic: Any
     n_jobs: Any
     memory: Any
+    hints: Sequence[ActiveHint] = ()
 
     def soft_targets(self, rows: Rows, rng: np.random.RandomState) -> SoftTargets:
         """Ask the teachers for the soft target of every row, in the way that `cv` says.
@@ -75,6 +87,10 @@ class Labeller:
         weights = check_teacher_weights(self.teacher_weights, len(self.named))
         if isinstance(weights, str):
             self._check_rule(weights, rows)
+        for hint in self.hints:
+            teacher = self.named[hint.teacher]
+            check_layer(teacher.estimator, teacher.label, hint)
+            self._check_kind(hint, rows)
         averaging = resolve_averaging(self.averaging, self.named)
         if rows.teacher_proba is not None:
             known = np.ones(len(rows.weight), dtype=bool)
@@ -192,6 +208,67 @@ class Labeller:
             proba = answer_cache.predict_proba(targets.ensemble, X)
             extra.append(ExtraRows(X, proba, shapes_inputs=False))
         return extra
+
+    def _check_kind(self, asked: ActiveHint, rows: Rows) -> None:
+        """Raise where the folds' teachers would mix what cannot be compared."""
+        if self.prefit and not self.default:
+            return
+        if isinstance(self.cv, str) and self.cv == "oob":
+            raise ValueError(
+                "Hints are not offered with cv='oob': a layer of a teacher that saw the row is no "
+                "out-of-bag answer. Pass cv=5, or fitted teachers."
+            )
+        if asked.hint.kind in ("mse", "cosine"):
+            raise ValueError(self._one_teacher_needed(asked))
+        if rows.teacher_proba is not None:
+            raise ValueError(
+                "Hints need teachers that are asked, and with teacher_proba none is fitted. Pass "
+                "fitted teachers with cv='prefit', or leave teacher_proba out."
+            )
+
+    def hidden(
+        self, rows: Rows, targets: SoftTargets, extra: Sequence[ExtraRows]
+    ) -> list[HiddenAnswers]:
+        """Ask for the layers that the hints name, for the rows of `fit` and the extra ones."""
+        return [self._hidden(asked, rows, targets, extra) for asked in self.hints]
+
+    def _one_teacher_needed(self, asked: ActiveHint) -> str:
+        """Say why the clones of the folds cannot give this hint."""
+        return (
+            f"{asked.where} of kind={asked.hint.kind!r} needs one teacher for all rows, and "
+            f"cv={self.cv!r} fits one a fold, each with hidden units of its own. Use "
+            "kind='relation', or fitted teachers with cv='prefit'."
+        )
+
+    def _hidden(
+        self,
+        asked: ActiveHint,
+        rows: Rows,
+        targets: SoftTargets,
+        extra: Sequence[ExtraRows],
+    ) -> HiddenAnswers:
+        """Ask one teacher, or its fold clones; a row that no clone saw is given to any of them."""
+        if not targets.members:
+            teachers = [as_teacher(self.named[asked.teacher], rows.classes)]
+        else:
+            teachers = targets.members[asked.teacher]
+        fold = np.zeros(len(rows.weight), dtype=int)
+        if len(teachers) > 1:
+            assert targets.fold is not None
+            fold = targets.fold
+            if asked.hint.kind == "attention":
+                self._check_places(teachers[0], asked, rows)
+        answers = [answers_of_folds(teachers, fold, asked, rows.X)]
+        for e in extra:
+            fold = np.arange(n_rows(e.X)) % len(teachers)
+            answers.append(answers_of_folds(teachers, fold, asked, e.X))
+        return stack_answers(answers)
+
+    def _check_places(self, teacher: Teacher, asked: ActiveHint, rows: Rows) -> None:
+        """Raise where an attention map is one of units, of which each clone has its own."""
+        whole = asked._replace(hint=replace(asked.hint, kind="relation"))
+        if hidden_answers(teacher, whole, take_rows(rows.X, np.array([0]))).ndim == 2:
+            raise ValueError(self._one_teacher_needed(asked))
 
     def augmenter(self, targets: SoftTargets) -> Callable[..., Any] | None:
         """Return what makes synthetic rows, if any are wanted."""

@@ -197,6 +197,11 @@ class StudentMLP(nn.Module):
                 masks.append(self.dropout_mask(a))
             inputs.append(a * masks[-1] if dropping else a)
         terms, gradient = criterion.at_logits(_product(inputs[-1], *parameters[-1]), targets)
+        hints: dict[int, Tensor] = {}
+        if criterion.hints:
+            # A hint looks at a layer before dropout.
+            hidden, hints = criterion.at_hidden(dict(enumerate(outputs)), targets)
+            terms = terms._replace(hidden=hidden)
         for i in range(len(parameters) - 1, -1, -1):
             into_weight, into_bias = gradients[i]
             torch.matmul(inputs[i].mT, gradient, out=into_weight)
@@ -205,6 +210,8 @@ class StudentMLP(nn.Module):
                 gradient = torch.matmul(gradient, parameters[i][0].mT)
                 if dropping:
                     gradient *= masks[i - 1]
+                if i - 1 in hints:
+                    gradient += hints[i - 1]
                 gradient = activation_backward(gradient, sums[i - 1], outputs[i - 1])
         return terms
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 __all__ = [
     "build_custom_module",
     "frozen_layers",
+    "hidden_shapes",
     "logits_of",
     "seeded_globally",
     "torch_layer",
     "torch_student",
+    "with_hidden",
 ]
 
 _global_seed_lock = threading.RLock()
@@ -69,6 +71,53 @@ def _check_output(module: nn.Module, n_features: int, n_classes: int) -> None:
 def logits_of(output: Any) -> Tensor:
     """Return the logits of a module that may return (logits, hidden)."""
     return output[0] if isinstance(output, tuple | list) else output
+
+
+def with_hidden(
+    module: nn.Module, X: Tensor, names: Collection[str] | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Run a user's module; return its logits and the named layers, or all of them.
+
+    A name is a key of the dictionary that the module returns beside the logits, or the dotted name
+    of a submodule.
+    """
+    heard: dict[str, Tensor] = {}
+
+    def listen(name: str, part: nn.Module) -> Any:
+        def keep(part: nn.Module, inputs: Any, output: Any) -> None:
+            tensor = output[0] if isinstance(output, tuple | list) else output
+            if isinstance(tensor, Tensor):
+                # A copy, as the layer behind may work in place.
+                heard[name] = tensor.clone()
+
+        return part.register_forward_hook(keep)
+
+    parts = {name: part for name, part in module.named_modules() if name}
+    handles = [listen(n, part) for n, part in parts.items() if names is None or n in names]
+    try:
+        output = module(X)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if isinstance(output, tuple | list) and len(output) > 1 and isinstance(output[1], Mapping):
+        heard |= {n: layer for n, layer in output[1].items() if names is None or n in names}
+    return logits_of(output), heard
+
+
+def hidden_shapes(module: nn.Module, n_features: int) -> dict[Any, tuple[int, ...]]:
+    """Return the shape of a row in each hidden layer that keeps the rows apart.
+
+    Layers of the built-in network go by number, those of a user's module by name.
+    """
+    if isinstance(module, StudentMLP):
+        return {i: (width,) for i, (_, width) in enumerate(module.shapes[:-1])}
+    training = module.training
+    parameter = next(module.parameters(), torch.empty(0))
+    rows = torch.zeros(2, n_features, dtype=parameter.dtype, device=parameter.device)
+    with torch.no_grad():
+        _, heard = with_hidden(module.eval(), rows)
+    module.train(training)
+    return {name: tuple(h.shape[1:]) for name, h in heard.items() if h.ndim > 1 and len(h) == 2}
 
 
 def frozen_layers(module: nn.Module) -> list[Layer] | None:

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from skdistill._adam import FlatAdam
 from skdistill._criterion import DistillationCriterion, LossSums, Targets
+from skdistill._hint_terms import HiddenColumns
 from skdistill._mlp import StudentMLP
-from skdistill._modules import logits_of, seeded_globally
+from skdistill._modules import logits_of, seeded_globally, with_hidden
 from skdistill._self_distillation import ProgressiveBatches
 from skdistill._step import CpuStep
 from skdistill._stream import TrainingStream
-from skdistill._training_set import TrainingSet
+from skdistill._training_set import HiddenLayer, TrainingSet
 
 __all__ = ["StudentNet", "TrainingSettings", "Validation", "train"]
 
@@ -276,7 +277,7 @@ class StudentNet(NeuralNet):
     def _cpu_step(self) -> CpuStep | None:
         """Return the step that needs neither torch's operations nor hooks, where it serves."""
         serves = self._by_hand and not self._hooked and self.module_.theta.device.type == "cpu"
-        if not (serves and self.criterion_.loss == "kl"):
+        if not serves or self.criterion_.loss != "kl" or self.criterion_.hints:
             return None
         return CpuStep(self.module_, self.criterion_, self.optimizer_)
 
@@ -303,24 +304,25 @@ class StudentNet(NeuralNet):
     ) -> None:
         """Run the batches of an epoch and record its mean losses once."""
         self._set_training(training)
-        soft: Any = 0.0
-        hard: Any = 0.0
+        total: Any = (0.0, 0.0, 0.0)
         n_rows = 0
         for batch in iterator:
             if self.callbacks_:
                 self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch)
-            soft, hard = soft + step["sums"].soft, hard + step["sums"].hard
+            total = [a + b for a, b in zip(total, step["sums"], strict=True)]
             n_rows += len(batch[0])
             if self.callbacks_:
                 self.notify("on_batch_end", batch=batch, training=training, **step)
-        self._record(LossSums(soft, hard), n_rows, prefix)
+        self._record(LossSums(*total), n_rows, prefix)
 
     def _record(self, sums: LossSums, n_rows: int, prefix: str) -> None:
         """Record the mean losses of an epoch; raise where a single student diverged."""
-        means = LossSums(sums.soft / n_rows, sums.hard / n_rows)
+        means = LossSums(sums.soft / n_rows, sums.hard / n_rows, sums.hidden / n_rows)
         total = self.criterion_.total(means).tolist()
         terms = {"loss": total, "soft_loss": means.soft.tolist(), "hard_loss": means.hard.tolist()}
+        if self.criterion_.hints:
+            terms["hint_loss"] = float(means.hidden)
         for name, value in terms.items():
             self.history.record(f"{prefix}_{name}", value)
         if isinstance(total, float) and not math.isfinite(total):
@@ -360,10 +362,13 @@ class StudentNet(NeuralNet):
         if self._by_hand:
             return {"sums": self.module_.backward_by_hand(X, targets, self.criterion_)}
         self.optimizer_.zero_grad()
-        sums = self.criterion_(logits_of(self.module_(X)), targets)
+        names = {term.student_layer for term in self.criterion_.hints}
+        logits, hidden = with_hidden(self.module_, X, names)
+        sums = self.criterion_(logits, targets, hidden)
         loss = self.criterion_.total(sums) / len(X)
         loss.backward()
-        return {"sums": LossSums(sums.soft.detach(), sums.hard.detach()), "loss": loss.detach()}
+        done = LossSums(*(torch.as_tensor(value).detach() for value in sums))
+        return {"sums": done, "loss": loss.detach()}
 
 
 def _constant(progress: float) -> float:
@@ -418,7 +423,7 @@ def train(
             weight=torch.as_tensor(held.weight, **place),
         )
         callbacks.append(BestEpoch(validation, settings.n_iter_no_change))
-    module = module.to(**place)
+    module, criterion = module.to(**place), criterion.to(**place)
     if isinstance(module, StudentMLP):
         module.prepare()
     net = StudentNet(
@@ -474,8 +479,20 @@ def _tensors(training: TrainingSet, net: StudentNet) -> tuple[Tensor, Targets]:
         label=torch.as_tensor(training.label, device=parameter.device),
         soft_weight=torch.as_tensor(training.soft_weight, **place),
         hard_weight=torch.as_tensor(training.hard_weight, **place),
+        hidden=tuple(_columns(training.hidden, place)),
     )
     return torch.as_tensor(training.X, **place), targets
+
+
+def _columns(hidden: Sequence[HiddenLayer], place: dict[str, Any]) -> Iterator[HiddenColumns]:
+    """Yield what the rows carry for each hint, as tensors."""
+    for layer in hidden:
+        space = layer.space
+        yield HiddenColumns(
+            values=torch.as_tensor(layer.values, **place),
+            weight=torch.as_tensor(layer.weight, **place),
+            space=None if space is None else torch.as_tensor(space, device=place["device"]),
+        )
 
 
 class _ThreadLimit:

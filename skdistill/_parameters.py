@@ -5,6 +5,8 @@ from collections.abc import Callable, Collection, Sequence
 from numbers import Integral, Real
 from typing import Any
 
+from skdistill._hints import Hint
+
 __all__ = ["check_parameters"]
 
 
@@ -106,6 +108,13 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "alpha": _real(0, 1, closed="both"),
     "averaging": _choice("auto", "logits", "proba"),
     "loss": _either(_choice("kl", "mse", "dkd"), _callable),
+    "hints": (
+        lambda value: (
+            value is None
+            or (isinstance(value, list | tuple) and all(isinstance(h, Hint) for h in value))
+        ),
+        "None or a list of Hint",
+    ),
     "self_distillation": _real(0, 1, closed="left"),
     "calibration": _choice("auto", None),
     "hidden_layer_sizes": _either(_choice("auto"), _sizes),

@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import validate_data
 
 from skdistill._control import Control, control_rows, read_control
+from skdistill._hidden import HiddenAnswers
+from skdistill._hints import Hint, active_hints
 from skdistill._inputs import TabularEncoder
 from skdistill._labelling import Labeller
 from skdistill._parameters import check_parameters
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["TRAINING_ONLY", "DistillationSteps"]
 
 # What a lean pickle leaves behind besides the teachers; each of these only shapes training.
-TRAINING_ONLY = ("loss", "student_module", "callbacks", "augment", "cv", "memory")
+TRAINING_ONLY = ("hints", "loss", "student_module", "callbacks", "augment", "cv", "memory")
 # Those that training needs no more once there is a network and soft targets are given.
 _FOR_A_START = ("cv", "memory", "student_module")
 OF_TEACHERS = ("teacher_weights_", "teachers_", "_ensemble")
@@ -76,6 +78,7 @@ class DistillationSteps(BaseEstimator):
     averaging: str
     teacher_weights: Any
     loss: str | Callable[..., Any]
+    hints: Sequence[Hint] | None
     self_distillation: float
     calibration: str | None
     hidden_layer_sizes: Any
@@ -156,7 +159,7 @@ class DistillationSteps(BaseEstimator):
                 raise ValueError(getattr(self, name).refusal())
         check_parameters(self, skip=skip)
         if is_self(self.teachers):
-            self._check_self_taught(teacher_weights=self.teacher_weights)
+            self._check_self_taught(teacher_weights=self.teacher_weights, hints=self.hints or None)
         return check_random_state(self.random_state)
 
     def _check_self_taught(self, **of_teachers: Any) -> None:
@@ -172,6 +175,14 @@ class DistillationSteps(BaseEstimator):
                     f"{name} has no place beside teachers='self', where a row's target is its own "
                     f"label and the student's earlier answer. Pass teachers=[...], or {name}=None."
                 )
+
+    def _refuse_hints(self, method: str) -> None:
+        """Raise where rows come piece by piece, and no layer of a teacher with them."""
+        if any(hint.weight > 0 for hint in self.hints or ()):
+            raise ValueError(
+                f"{method} does not support hints: the layers of the teachers are not part of "
+                "what it is given. Pass hints=None, or use fit."
+            )
 
     def _check_without_labels(self, teacher_proba: Any) -> None:
         """Raise where nothing but labels could teach."""
@@ -244,10 +255,14 @@ class DistillationSteps(BaseEstimator):
             held = hold_out(rows, self.validation_fraction, np.random.RandomState(seeds[0]))
         targets: SoftTargets | None = None
         extra: list[ExtraRows] = []
-        if alpha > 0:
-            labeller = self._labeller(rows, named)
+        hidden: list[HiddenAnswers] = []
+        hints = active_hints(self.hints, [n.name for n in named])
+        if alpha > 0 or hints:
+            labeller = replace(self._labeller(rows, named), hints=hints)
             targets = labeller.soft_targets(rows, np.random.RandomState(seeds[1]))
-            extra = labeller.extra_rows(rows, targets, held, np.random.RandomState(seeds[2]))
+            if alpha > 0:
+                extra = labeller.extra_rows(rows, targets, held, np.random.RandomState(seeds[2]))
+            hidden = labeller.hidden(rows, targets, extra)
         training = build_training_set(
             rows,
             targets,
@@ -255,6 +270,7 @@ class DistillationSteps(BaseEstimator):
             held,
             preprocessor=self.preprocessor,
             n_bins=self.n_bins if self._embeds(named) else None,
+            hidden=hidden,
         )
         return training, targets
 
@@ -306,8 +322,21 @@ class DistillationSteps(BaseEstimator):
 
         check_soft_rows(training, alpha)
         module = self._build_module(training, seed)
-        criterion = DistillationCriterion(float(temperature), float(alpha), self.loss)
+        hints = self._hint_terms(training, module, seed)
+        criterion = DistillationCriterion(float(temperature), float(alpha), self.loss, hints)
         return self._train_module(module, criterion, training, seed, max_epochs, passes=passes)
+
+    def _hint_terms(
+        self, training: TrainingSet | TrainingStream, module: Any, seed: int
+    ) -> list[Any]:
+        """Return the hints as terms of the loss of this network."""
+        from skdistill._hint_terms import build_hint_terms
+        from skdistill._modules import hidden_shapes
+
+        if isinstance(training, TrainingStream) or not training.hidden:
+            return []
+        shapes = hidden_shapes(module, training.n_features)
+        return build_hint_terms(training.hidden, shapes, seed)
 
     def _train_module(
         self,
@@ -348,7 +377,7 @@ class DistillationSteps(BaseEstimator):
 
         labelled = bool(training.hard_weight.any())
         one_batch = len(training.X) <= self.batch_size
-        unwanted = self.calibration is None or self.student_module is not None
+        unwanted = self.calibration is None or self.student_module is not None or self.alpha == 0
         unwanted |= is_self(self.teachers)
         if targets is None or unwanted or not labelled or one_batch:
             return None

@@ -54,6 +54,10 @@ class SoftTargets:
         For ``teacher_weights_``: the teachers' weights on rows without a label.
     temperature : float
         By what the targets were calibrated.
+    members : list of list of Teacher
+        The adapters of the fold clones of each teacher, where teachers were cross-fitted.
+    fold : int array of shape (n,) or None
+        The fold whose clones did not see the row; -1 where there is none.
     """
 
     proba: np.ndarray
@@ -62,6 +66,8 @@ class SoftTargets:
     fitted: list[Any] = field(default_factory=list)
     weights: np.ndarray | None = None
     temperature: float = 1.0
+    members: list[list[Teacher]] = field(default_factory=list)
+    fold: np.ndarray | None = None
 
     def tempered(self, temperature: float) -> "SoftTargets":
         """Return the targets at a temperature, those of further rows included."""
@@ -252,8 +258,19 @@ def cross_fit(
         n.estimator if is_frozen(n.estimator) else [t.estimator for t in folds]
         for n, folds in zip(named, fold_teachers, strict=True)
     ]
+    fold = np.full(n_rows(X), -1)
+    for i, (_, test) in enumerate(splits):
+        fold[test] = i
     ensemble = Ensemble(everyone, shares, averaging)
-    return SoftTargets(pooled.proba, pooled.known, ensemble, fitted, pooled.weights)
+    return SoftTargets(
+        pooled.proba,
+        pooled.known,
+        ensemble,
+        fitted,
+        pooled.weights,
+        members=fold_teachers,
+        fold=fold,
+    )
 
 
 def _splits(cv: Any, X: Any, code: np.ndarray, rng: np.random.RandomState) -> Any:

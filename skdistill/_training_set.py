@@ -10,15 +10,18 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import has_fit_parameter
 
 from skdistill._embedding import PiecewiseLinearEncoding
+from skdistill._hints import ActiveHint
 from skdistill._inputs import TabularEncoder, check_matrix, is_frame, n_rows, stack_rows, take_rows
 from skdistill._rows import Rows
 
 if TYPE_CHECKING:
+    from skdistill._hidden import HiddenAnswers
     from skdistill._targets import SoftTargets
 
 __all__ = [
     "ExtraRows",
     "HeldOut",
+    "HiddenLayer",
     "Prepared",
     "TrainingSet",
     "apply_preprocessor",
@@ -59,6 +62,20 @@ class Prepared:
 
 
 @dataclass
+class HiddenLayer:
+    """What a hint's teacher says of each row, and the rows' weights, scaled as the others are.
+
+    ``asked`` is the hint. Rows are compared with those of the same ``space`` alone; None where all
+    rows share one.
+    """
+
+    asked: ActiveHint
+    values: np.ndarray
+    weight: np.ndarray
+    space: np.ndarray | None
+
+
+@dataclass
 class TrainingSet:
     """Everything a student is trained on; nothing here depends on temperature or alpha.
 
@@ -78,6 +95,7 @@ class TrainingSet:
     held_out: HeldOut | None
     n_real: int
     n_synthetic: int
+    hidden: Sequence[HiddenLayer] = ()
 
     @property
     def n_rows(self) -> int:
@@ -141,10 +159,12 @@ def build_training_set(
     preprocessor: Any,
     n_bins: int | None,
     like: "Prepared | None" = None,
+    hidden: "Sequence[HiddenAnswers]" = (),
 ) -> TrainingSet:
     """Prepare all rows for the student and weigh them.
 
-    With `like` they are prepared as other rows were before, and nothing is fitted.
+    With `like` they are prepared as other rows were before, and nothing is fitted. `hidden` holds
+    the answers to the hints, for the rows of `fit` and the extra ones.
     """
     assert rows.classes is not None
     used = (rows.weight > 0) & ~held
@@ -184,7 +204,20 @@ def build_training_set(
         held_out=_held_out(rows, targets, held, fitted) if held.any() else None,
         n_real=n,
         n_synthetic=sum(n_rows(e.X) for e in extra if not e.shapes_inputs),
+        hidden=[_hidden_layer(answers, used, train.weight, n_extra) for answers in hidden],
     )
+
+
+def _hidden_layer(
+    answers: "HiddenAnswers", used: np.ndarray, weight: np.ndarray, n_extra: int
+) -> HiddenLayer:
+    """Keep the answers for the rows trained on; rows without one get the weight zero."""
+    kept = answers.take(np.concatenate([np.flatnonzero(used), len(used) + np.arange(n_extra)]))
+    # An extra row counts as much as the average row of X.
+    everyone = np.concatenate([weight, np.full(n_extra, weight.mean())])
+    shared = kept.space.min() == kept.space.max()
+    known = _scaled(everyone * (kept.space >= 0))
+    return HiddenLayer(kept.asked, kept.values, known, None if shared else kept.space)
 
 
 def _prepare(preprocessor: Any, train: Rows, extra: Sequence[ExtraRows]) -> tuple[Any, np.ndarray]:

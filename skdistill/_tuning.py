@@ -281,7 +281,7 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 f"got a {type(self.estimator).__name__}. Put DistilledClassifierCV into the "
                 "Pipeline, not the Pipeline into it."
             )
-        for left in (self.estimator.teachers, self.cv, self.scoring):
+        for left in (self.estimator.teachers, self.estimator.hints, self.cv, self.scoring):
             if isinstance(left, TeachersLeftBehind | LeftBehind):
                 raise ValueError(left.refusal())
         alphas = _check_grid("alphas", self.alphas, lambda a: 0 <= a <= 1, "in [0, 1]")
@@ -553,6 +553,7 @@ def _stackable(estimator: DistilledClassifier) -> bool:
         estimator.student_module is None
         and isinstance(estimator.loss, str)
         and not estimator.callbacks
+        and not any(hint.weight > 0 for hint in estimator.hints or ())
     )
 
 

@@ -5,21 +5,29 @@ so that a stack of students trained together goes through the same functions as 
 target of shape (n, k) is shared by the whole stack. A temperature is a number, or a tensor that
 broadcasts against the logits, such as (m, 1, 1) for `m` stacked students.
 
+Hidden layers have shape (n, ...), and a stack is none of their business.
+
 No function reduces over rows, :func:`distillation_loss` excepted. The sum over classes is a sum,
 never a mean: ``torch.nn.functional.kl_div`` with its default ``reduction="mean"`` divides by
 ``n * k``, which makes the soft term `k` times too small.
 """
 
 import torch
-from torch.nn.functional import one_hot
+from torch.nn.functional import interpolate, one_hot
 
 __all__ = [
+    "attention_map",
+    "attention_transfer",
+    "co_occurrence",
     "cross_entropy",
     "decoupled_kl",
     "distillation_loss",
+    "hidden_cosine",
+    "hidden_mse",
     "kl_divergence",
     "log_softmax_at",
     "logit_mse",
+    "relation",
     "temper",
 ]
 
@@ -397,3 +405,232 @@ def distillation_loss(
     tempered = torch.softmax(teacher_logits.detach() / temperature, dim=-1)
     soft = _soft_term(student_logits, tempered, temperature)
     return (alpha * soft + (1 - alpha) * cross_entropy(student_logits, y)).mean()
+
+
+def hidden_mse(student_hidden: torch.Tensor, teacher_hidden: torch.Tensor) -> torch.Tensor:
+    r"""Return the mean squared difference of two hidden layers, over their units.
+
+    The layers' own scale enters: divide by the variance of the teacher's layer to be rid of it.
+
+    Parameters
+    ----------
+    student_hidden, teacher_hidden : Tensor of shape (n, ...)
+        Activations, of one shape.
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        One value a row, 0 or more, in squared units of the layers.
+
+    References
+    ----------
+    Romero, Ballas, Kahou, Chassang, Gatta and Bengio, "FitNets: Hints for Thin Deep Nets", 2015.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdistill.losses import hidden_mse
+    >>> hidden_mse(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 4.0]]))
+    tensor([2.])
+    """
+    return (student_hidden - teacher_hidden).flatten(1).square().mean(1)
+
+
+def hidden_cosine(student_hidden: torch.Tensor, teacher_hidden: torch.Tensor) -> torch.Tensor:
+    r"""Return half the squared distance of the directions of two hidden layers.
+
+    .. math:: \tfrac12 \left\lVert \frac{s}{\lVert s \rVert} - \frac{t}{\lVert t \rVert}
+              \right\rVert^2 = 1 - \cos(s, t)
+
+    A layer shorter than 1e-6 has no direction and counts as zero, so that two rows without a
+    direction agree.
+
+    Parameters
+    ----------
+    student_hidden, teacher_hidden : Tensor of shape (n, ...)
+        Activations, of one shape.
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        One value a row, in [0, 2].
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdistill.losses import hidden_cosine
+    >>> hidden_cosine(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 5.0]]))
+    tensor([1.])
+    """
+    difference = _direction(student_hidden.flatten(1)) - _direction(teacher_hidden.flatten(1))
+    return difference.square().sum(1) / 2
+
+
+def _direction(rows: torch.Tensor) -> torch.Tensor:
+    """Divide rows by their length; those that are next to zero stay what they are."""
+    square = rows.square().sum(1, keepdim=True)
+    # The square root of a chosen 1, and not of 0, where its gradient is infinite.
+    return rows / torch.where(square > _SHORTEST**2, square, 1.0).sqrt()
+
+
+_SHORTEST = 1e-6
+
+
+def attention_map(hidden: torch.Tensor, *, channel_axis: int = 1) -> torch.Tensor:
+    """Return where a hidden layer is active: the mean square over its channels at each place.
+
+    Parameters
+    ----------
+    hidden : Tensor of shape (n, ...)
+        Activations. Of a vector (n, n_units) each unit is a place of its own.
+    channel_axis : int, default=1
+        The axis of the channels, where there are three axes or more: 1 for convolutions, -1 for
+        sequences.
+
+    Returns
+    -------
+    Tensor of shape (n, *places)
+        0 or more.
+
+    References
+    ----------
+    Zagoruyko and Komodakis, "Paying More Attention to Attention", 2017, equation 2 with p = 2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdistill.losses import attention_map
+    >>> attention_map(torch.tensor([[[1.0, 0.0], [3.0, 0.0]]]))
+    tensor([[5., 0.]])
+    """
+    square = hidden.square()
+    return square if hidden.ndim == 2 else square.mean(channel_axis)
+
+
+def attention_transfer(student_map: torch.Tensor, teacher_map: torch.Tensor) -> torch.Tensor:
+    r"""Return the squared distance of two attention maps, each of length 1.
+
+    Maps of different places are averaged to the smaller number of places along each axis.
+
+    Parameters
+    ----------
+    student_map, teacher_map : Tensor of shape (n, *places)
+        What :func:`attention_map` returns; up to three axes of places.
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        One value a row, in [0, 2].
+
+    Raises
+    ------
+    ValueError
+        If one map has more axes than the other.
+
+    References
+    ----------
+    Zagoruyko and Komodakis, "Paying More Attention to Attention", 2017, equation 3.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdistill.losses import attention_transfer
+    >>> attention_transfer(torch.tensor([[2.0, 0.0]]), torch.tensor([[1.0, 1.0, 0.0, 0.0]]))
+    tensor([0.])
+    """
+    if student_map.ndim != teacher_map.ndim:
+        raise ValueError(
+            f"The attention maps have {student_map.ndim - 1} and {teacher_map.ndim - 1} axes of "
+            "places; they must have as many."
+        )
+    places = [min(pair) for pair in zip(student_map.shape[1:], teacher_map.shape[1:], strict=True)]
+    maps = [_at_places(m, places).flatten(1) for m in (student_map, teacher_map)]
+    return (_direction(maps[0]) - _direction(maps[1])).square().sum(1)
+
+
+def _at_places(map_: torch.Tensor, places: list[int]) -> torch.Tensor:
+    """Average a map to a number of places along each axis."""
+    if list(map_.shape[1:]) == places:
+        return map_
+    return interpolate(map_[:, None], size=places, mode="area")[:, 0]
+
+
+def relation(
+    student_hidden: torch.Tensor,
+    teacher_similarity: torch.Tensor,
+    *,
+    weight: torch.Tensor | None = None,
+    comparable: torch.Tensor | None = None,
+) -> torch.Tensor:
+    r"""Return how differently student and teacher see which rows of a batch are alike.
+
+    .. math:: \sum_j w_j (S_{ij} - R_{ij})^2, \qquad
+              S_{i\cdot} = \frac{(H H^\top)_{i\cdot}}{\lVert (H H^\top)_{i\cdot} \rVert_w}
+
+    where `R` is the teacher's matrix, its rows normalised in the same way. The widths of the two
+    layers need not be equal.
+
+    Parameters
+    ----------
+    student_hidden : Tensor of shape (n, ...)
+        The student's activations `H`.
+    teacher_similarity : Tensor of shape (n, n)
+        The inner products of the teacher's activations, or :func:`co_occurrence` of leaves.
+    weight : Tensor of shape (n,), default=None
+        Weights of the rows, >= 0, that act as repeated rows; None: equal.
+    comparable : bool Tensor of shape (n, n), default=None
+        Pairs that count, such as rows answered by one and the same teacher; None: all.
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        One value a row, in [0, 4].
+
+    References
+    ----------
+    Tung and Mori, "Similarity-Preserving Knowledge Distillation", 2019: their loss times n, one
+    value a row.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdistill.losses import relation
+    >>> student, teacher = torch.eye(2), torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 3.0]])
+    >>> relation(student, teacher @ teacher.T)
+    tensor([0., 0.])
+    """
+    rows = student_hidden.flatten(1)
+    matrices = [rows @ rows.T, teacher_similarity]
+    root = 1.0 if weight is None else weight.sqrt()
+    if comparable is not None:
+        root = root * comparable
+    student, teacher = (_direction(matrix * root) for matrix in matrices)
+    return (student - teacher).square().sum(1)
+
+
+def co_occurrence(leaves: torch.Tensor) -> torch.Tensor:
+    """Return the share of trees that sort two rows into the same leaf.
+
+    Parameters
+    ----------
+    leaves : float Tensor of shape (n, n_trees)
+        The number of the leaf of each row in each tree.
+
+    Returns
+    -------
+    Tensor of shape (n, n)
+        In [0, 1], 1 on the diagonal.
+
+    References
+    ----------
+    Breiman, "Random Forests", 2001: the proximity of two rows.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdistill.losses import co_occurrence
+    >>> co_occurrence(torch.tensor([[1.0, 4.0], [1.0, 5.0]]))
+    tensor([[1.0000, 0.5000],
+            [0.5000, 1.0000]])
+    """
+    return 1 - torch.cdist(leaves, leaves, p=0.0) / leaves.shape[1]

@@ -7,7 +7,7 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import EarlyStopping, LRScheduler
 
-from skdistill import DistilledClassifier
+from skdistill import DistilledClassifier, Hint
 from skdistill._parameters import RULES, check_parameters
 
 GOOD = {
@@ -15,6 +15,7 @@ GOOD = {
     "alpha": [0, 1, 0.5, np.float64(0.3)],
     "averaging": ["auto", "logits", "proba"],
     "loss": ["kl", "mse", "dkd", min],
+    "hints": [None, [], [Hint()], (Hint(weight=0),)],
     "self_distillation": [0, 0.0, 0.5, np.float32(0.9)],
     "calibration": ["auto", None],
     "hidden_layer_sizes": ["auto", (), (8,), [4, 4]],
@@ -44,6 +45,7 @@ BAD = {
     "alpha": [-0.01, 1.01, math.nan, "half", None],
     "averaging": ["mean", None],
     "loss": ["dkd!", None],
+    "hints": [Hint(), ["net.4"], "mse", [None]],
     "self_distillation": [1, -0.1, math.nan, "on", True, None],
     "calibration": ["platt", True, 1.0],
     "hidden_layer_sizes": [8, (0,), (1.5,), "88"],

@@ -1,0 +1,264 @@
+"""What a teacher knows beside its answer: hidden layers, and the leaves of its trees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+from sklearn.neural_network import MLPClassifier
+
+from skdistill._adapter import Teacher
+from skdistill._forward import Forward
+from skdistill._hints import ActiveHint, Hint
+from skdistill._inputs import check_matrix, n_rows, take_rows
+from skdistill._roster import split_steps
+from skdistill.student import StudentClassifier
+from skdistill.teachers import TorchTeacher, is_torch_module
+
+__all__ = ["HiddenAnswers", "answers_of_folds", "check_layer", "hidden_answers", "stack_answers"]
+
+# Layers are wide: their answers are taken in smaller blocks of rows than probabilities.
+_BLOCK_ROWS = 8_192
+# The share of common leaves is an average over trees; this many are enough for it.
+_MOST_TREES = 100
+
+
+@dataclass
+class HiddenAnswers:
+    """What a teacher's layer says of some rows.
+
+    ``asked`` is the hint. ``values`` has shape (n, ...), float32: activations, for "attention"
+    their map, for trees the numbers of the leaves. Rows of the same ``space`` were answered by the
+    same fitted teacher and can be compared; rows of space -1 have no answer.
+    """
+
+    asked: ActiveHint
+    values: np.ndarray
+    space: np.ndarray
+
+    def take(self, rows: np.ndarray) -> HiddenAnswers:
+        """Return the answers for some rows."""
+        return HiddenAnswers(self.asked, self.values[rows], self.space[rows])
+
+
+def check_layer(estimator: Any, label: str, asked: ActiveHint) -> None:
+    """Raise if the teacher has no such layer, as far as that can be told before it is fitted."""
+    last, hint = split_steps(estimator)[1], asked.hint
+    label = f"{asked.where} asks {label} for"
+    module = _module_of(last)
+    if module is not None:
+        names = [name for name, _ in module.named_modules() if name]
+        if hint.layer not in names:
+            raise ValueError(
+                f"{label} layer {hint.layer!r}; its layers are {_listed(names)}, by their dotted "
+                "names."
+            )
+        return
+    widths = _widths_of(last)
+    if widths is not None:
+        number = isinstance(hint.layer, int | np.integer)
+        if not number or not -len(widths) <= hint.layer < len(widths):  # type: ignore[operator]
+            shown = [f"{i} ({width} units)" for i, width in enumerate(widths)]
+            raise ValueError(
+                f"{label} layer {hint.layer!r}; its hidden layers are {_listed(shown)}, by number."
+            )
+        return
+    if _leaf_reader(last) is None:
+        if _may_have_layers_once_fitted(last):
+            return
+        raise ValueError(
+            f"{label} a layer, and a {type(last).__name__} shows none. Hints work with torch "
+            "modules, skorch nets, MLPClassifier, students of ours, and, with kind='relation', "
+            "trees that tell their leaves (apply)."
+        )
+    if hint.layer is not None or hint.kind != "relation":
+        raise ValueError(
+            f"{label} layer {hint.layer!r} with kind={hint.kind!r}; trees have leaves only: "
+            "layer=None with kind='relation'."
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Name the layers there are."""
+    return ", ".join(names) if names else "none"
+
+
+def hidden_answers(teacher: Teacher, asked: ActiveHint, X: Any) -> np.ndarray:
+    """Ask a teacher for a layer, in blocks of rows; for "attention" return its map."""
+    X, hint = teacher.check_input(X), asked.hint
+    check_layer(teacher.estimator, teacher.label, asked)
+    n = n_rows(X)
+    if n <= _BLOCK_ROWS:
+        return _ask_block(teacher, hint, X)
+    blocks = (np.arange(s, min(s + _BLOCK_ROWS, n)) for s in range(0, n, _BLOCK_ROWS))
+    return np.concatenate([_ask_block(teacher, hint, take_rows(X, block)) for block in blocks])
+
+
+def _ask_block(teacher: Teacher, hint: Hint, X: Any) -> np.ndarray:
+    """Ask about one block of rows."""
+    last = teacher.last
+    module = _module_of(last)
+    if module is not None:
+        values = _ask_module(teacher, module, str(hint.layer), X)
+    elif isinstance(last, MLPClassifier):
+        values = _ask_mlp(last, int(hint.layer), teacher.prepared(X))  # type: ignore[arg-type]
+    elif _student_of(last) is not None:
+        student = _student_of(last)
+        values = _ask_student(student, int(hint.layer), teacher.prepared(X))  # type: ignore[arg-type]
+    else:
+        reader = _leaf_reader(last)
+        assert reader is not None
+        leaves = np.asarray(reader(teacher.prepared(X)))
+        values = _choose(leaves.reshape(len(leaves), -1), _MOST_TREES)
+    values = np.asarray(values, dtype=np.float32)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{teacher.label} has values in layer {hint.layer!r} that are not finite.")
+    return _map_of(values, hint) if hint.kind == "attention" else values
+
+
+def _map_of(values: np.ndarray, hint: Hint) -> np.ndarray:
+    """Return the attention map, which is smaller than the layer."""
+    import torch
+
+    from skdistill.losses import attention_map
+
+    return attention_map(torch.from_numpy(values), channel_axis=hint.channel_axis).numpy()
+
+
+def _module_of(last: Any) -> Any:
+    """Return the torch module of a teacher, if it is one or holds one."""
+    if isinstance(last, TorchTeacher):
+        return last.module
+    module = getattr(last, "module_", None)
+    return module if is_torch_module(module) else None
+
+
+def _may_have_layers_once_fitted(last: Any) -> bool:
+    """Tell whether this is a net of skorch's or a student of ours: a network comes with `fit`."""
+    homes = [kind.__module__ for kind in type(last).__mro__]
+    return any(home.startswith(("skorch.", "skdistill._steps")) for home in homes)
+
+
+def _student_of(last: Any) -> StudentClassifier | None:
+    """Return the frozen student of a teacher that is one of our own."""
+    student = getattr(last, "student_", last)
+    return student if isinstance(student, StudentClassifier) else None
+
+
+def _widths_of(last: Any) -> list[int] | None:
+    """Return the widths of hidden layers that go by number."""
+    if isinstance(last, MLPClassifier):
+        return [int(width) for width in np.atleast_1d(last.hidden_layer_sizes)]
+    student = _student_of(last)
+    if student is None:
+        return None
+    return [layer.arrays[0].shape[1] for layer in student.layers_ if layer.kind == "linear"][:-1]
+
+
+def _leaf_reader(last: Any) -> Callable[[Any], Any] | None:
+    """Return the function that tells the leaves of rows, if there is one."""
+    package = type(last).__module__.partition(".")[0]
+    if package == "lightgbm":
+        return lambda X: last.predict(X, pred_leaf=True)
+    if package == "catboost":
+        return lambda X: last.calc_leaf_indexes(X)
+    return getattr(last, "apply", None)
+
+
+def _ask_module(teacher: Teacher, module: Any, name: str, X: Any) -> np.ndarray:
+    """Run the teacher with an ear at one of its submodules."""
+    with _recorded(module, name) as record:
+        teacher.ask(X)
+    n = n_rows(X)
+    values = np.concatenate(record) if record else np.empty((0, 0))
+    if len(values) != n:
+        raise ValueError(
+            f"{teacher.label}: layer {name!r} gave {len(values)} rows for {n}. A hint needs a "
+            "layer that is called once in a forward pass and keeps the rows apart."
+        )
+    return values
+
+
+@contextmanager
+def _recorded(module: Any, name: str) -> Iterator[list[np.ndarray]]:
+    """Collect what a submodule returns; nothing stays behind on the module."""
+    record: list[np.ndarray] = []
+
+    def keep(part: Any, inputs: Any, output: Any) -> None:
+        tensor = output[0] if isinstance(output, tuple | list) else output
+        # A copy, as the layer behind may work in place.
+        record.append(tensor.detach().float().cpu().numpy().copy())
+
+    handle = module.get_submodule(name).register_forward_hook(keep)
+    try:
+        yield record
+    finally:
+        handle.remove()
+
+
+_ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "identity": lambda z: z,
+    "logistic": expit,
+    "tanh": np.tanh,
+    "relu": lambda z: np.maximum(z, 0),
+}
+
+
+def _ask_mlp(net: MLPClassifier, layer: int, X: Any) -> np.ndarray:
+    """Run scikit-learn's network up to a hidden layer."""
+    h = X.to_numpy() if hasattr(X, "to_numpy") else X
+    if not hasattr(h, "dtype"):
+        h = np.asarray(h)
+    depth = range(layer % (len(net.coefs_) - 1) + 1)
+    for i in depth:
+        h = _ACTIVATIONS[net.activation](h @ net.coefs_[i] + net.intercepts_[i])
+    return h
+
+
+def _ask_student(student: StudentClassifier, layer: int, X: Any) -> np.ndarray:
+    """Run a frozen student up to a hidden layer, its activation included."""
+    before = student.preprocessor_
+    Z = check_matrix(X if before is None else before.transform(X), before)
+    if student.encoding_ is not None:
+        Z = student.encoding_.encode(Z)
+    ends = [i for i, step in enumerate(student.layers_) if step.kind == "linear"]
+    steps = student.layers_[: ends[layer % (len(ends) - 1) + 1]]
+    return Forward([], steps, np.dtype(np.float64))(np.array(Z, dtype=np.float64))
+
+
+def answers_of_folds(
+    teachers: Sequence[Teacher], fold: np.ndarray, asked: ActiveHint, X: Any
+) -> HiddenAnswers:
+    """Give each row what the teacher says of it that did not see it: the one of its fold."""
+    rows = {i: np.flatnonzero(fold == i) for i in np.unique(fold[fold >= 0])}
+    answers = {i: hidden_answers(teachers[i], asked, take_rows(X, r)) for i, r in rows.items()}
+    if asked.hint.layer is None:
+        # Boosting may have stopped at another number of trees on each fold.
+        fewest = min(a.shape[1] for a in answers.values())
+        answers = {i: _choose(a, fewest) for i, a in answers.items()}
+    shapes = {a.shape[1:] for a in answers.values()}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"{teachers[0].label} has a layer {asked.hint.layer!r} of different shapes on "
+            f"different folds: {sorted(shapes)}. A hint needs equal ones."
+        )
+    values = np.zeros((len(fold), *shapes.pop()), dtype=np.float32)
+    for i, answer in answers.items():
+        values[rows[i]] = answer
+    return HiddenAnswers(asked, values, fold)
+
+
+def _choose(leaves: np.ndarray, n: int) -> np.ndarray:
+    """Return the leaves in some of the trees, from first to last."""
+    n = min(n, leaves.shape[1])
+    return leaves[:, np.linspace(0, leaves.shape[1] - 1, n).astype(int)]
+
+
+def stack_answers(answers: Sequence[HiddenAnswers]) -> HiddenAnswers:
+    """Stack the answers of several tables."""
+    values = np.concatenate([a.values for a in answers])
+    return HiddenAnswers(answers[0].asked, values, np.concatenate([a.space for a in answers]))
