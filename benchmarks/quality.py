@@ -485,7 +485,7 @@ def print_summary(summary: dict[str, Any], n_sets: int) -> None:
             )
 
 
-def _environment(threads: int) -> dict[str, Any]:
+def environment(threads: int) -> dict[str, Any]:
     """Return what the figures depend on besides the code."""
     packages = ("skdistill", "scikit-learn", "torch", "skorch", "numpy", "scipy", "pandas")
     return {
@@ -563,7 +563,7 @@ def main() -> None:
     print_summary(summary, len(results))
     if arguments.json:
         report = {
-            **_environment(arguments.threads),
+            **environment(arguments.threads),
             "teachers": arguments.teachers,
             "seeds": arguments.seeds,
             "summary": summary,

@@ -2,6 +2,7 @@
 
     python benchmarks/scale.py --rows 10_000_000 --workers 2
     python benchmarks/scale.py --rows 10_000_000 --folder /data/scale --json scale.json
+    python benchmarks/scale.py --rows 1_000_000 --seeds 3
     python benchmarks/scale.py --quick
 
 Makes seeded rows of 20 numbers in Parquet files, fits four cheap teachers on a sample, labels every
@@ -9,8 +10,8 @@ row with `label_parquet` on a cluster of worker processes, and trains a student 
 Reports rows per second by the clock, and of processor time, which other work on the machine hardly
 changes: that is the rate of a core. Beside them stand the peak memory of each process that trains,
 log-loss and accuracy on held-out rows beside those of a student trained in memory on a sample of
-the same rows, and what a billion rows would cost at these rates. Files of rows that are there
-already are not made again.
+the same rows, and what a billion rows would cost at these rates. The stream is trained twice, as it
+is and with calibration=None. Files of rows that are there already are not made again.
 """
 
 import argparse
@@ -47,6 +48,12 @@ from skdistill.distributed import LabelledParquet, TeacherBundle, label_parquet
 N_FEATURES = 20
 COLUMNS = [f"x{j}" for j in range(N_FEATURES)]
 TEACHER_ROWS, TEST_ROWS = 20_000, 50_000
+# How the students of the comparison are trained.
+KINDS = {
+    "stream": {},
+    "uncalibrated_stream": {"calibration": None},
+    "memory": {},
+}
 BILLION = 1e9
 
 
@@ -112,20 +119,21 @@ def label(folder: Path, bundle: TeacherBundle, n_rows: int, n_workers: int) -> d
     }
 
 
-def train(kind: str, folder: Path, epochs: int, n_sample: int) -> dict[str, float]:
+def train(kind: str, folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
     """Train one student and say what it took; runs in a process of its own."""
     bundle = TeacherBundle.load(folder / "teachers")
     targets = LabelledParquet(folder / "rows", folder / "soft", bundle=bundle)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    student = DistilledClassifier(random_state=0, n_synthetic=0)
-    if kind == "stream":
+    student = DistilledClassifier(random_state=arguments.seed, n_synthetic=0, **KINDS[kind])
+    if kind != "memory":
+        epochs = arguments.epochs
         seconds, of_core = timed(lambda: student.fit_stream(targets, max_epochs=epochs, label="y"))
         n_seen = student.n_iter_ * sum(pq.read_metadata(path).num_rows for path in targets.sources)
     else:
-        X, y, proba = in_memory(targets.with_label("y"), n_sample)
+        X, y, proba = in_memory(targets.with_label("y"), arguments.sample)
         seconds, of_core = timed(lambda: student.fit(X, y, teacher_proba=proba))
         n_seen = student.n_iter_ * len(X)
-    student.student_.save(folder / f"{kind}.safetensors")
+    student.student_.save(folder / f"{kind}-{arguments.seed}.safetensors")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         f"{kind}_seconds": seconds,
@@ -144,16 +152,17 @@ def in_memory(targets: LabelledParquet, n_sample: int) -> tuple[Any, Any, Any]:
     return pd.concat(X), np.concatenate(y).astype(int), np.concatenate(proba)
 
 
-def quality(folder: Path, bundle: TeacherBundle) -> list[tuple[str, float, float, float]]:
+def quality(folder: Path, bundle: TeacherBundle, seed: int) -> list[tuple[str, float, ...]]:
     """Return log-loss and accuracy of teachers and students on rows that nobody saw.
 
-    The last number is the standard error of the difference in log-loss from the student in memory.
+    The last numbers are the difference in log-loss from the student in memory, row by row, and its
+    standard error.
     """
     rows = make_rows(TEST_ROWS, seed=2**31)
     proba = np.exp(bundle.labeller().log_proba(rows).astype(float))
     answers = {"ensemble": proba / proba.sum(axis=1, keepdims=True)}
-    for kind in ("memory", "stream"):
-        student = StudentClassifier.load(folder / f"{kind}.safetensors")
+    for kind in KINDS:
+        student = StudentClassifier.load(folder / f"{kind}-{seed}.safetensors")
         answers[kind] = student.predict_proba(rows[COLUMNS])
     y = rows["y"].to_numpy()
     losses = {name: -np.log(proba[np.arange(len(y)), y]) for name, proba in answers.items()}
@@ -162,15 +171,19 @@ def quality(folder: Path, bundle: TeacherBundle) -> list[tuple[str, float, float
             name,
             losses[name].mean(),
             accuracy_score(y, proba.argmax(axis=1)),
+            (losses[name] - losses["memory"]).mean(),
             (losses[name] - losses["memory"]).std() / np.sqrt(len(y)),
         )
         for name, proba in answers.items()
     ]
 
 
-def in_own_process(kind: str, arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
+def in_own_process(
+    kind: str, arguments: argparse.Namespace, folder: Path, seed: int
+) -> dict[str, float]:
     """Train in a process of its own, so that its peak of memory is its own."""
     command = [sys.executable, __file__, "--train", kind, "--folder", str(folder)]
+    command += ["--seed", str(seed)]
     command += ["--epochs", str(arguments.epochs), "--sample", str(arguments.sample)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -182,9 +195,9 @@ def report(figures: dict[str, Any], arguments: argparse.Namespace) -> None:
     for name, value in figures.items():
         if name != "quality":
             print(f"{name:40s} {value:14,.1f}")
-    print(f"\n{'':12s} {'log-loss':>9s} {'accuracy':>9s} {'error of the difference':>24s}")
-    for name, loss, accuracy, error in figures["quality"]:
-        print(f"{name:12s} {loss:9.4f} {accuracy:9.4f} {error:24.4f}")
+    print(f"\n{'':20s} {'log-loss':>9s} {'accuracy':>9s} {'loss - memory':>14s} {'error':>7s}")
+    for name, loss, accuracy, difference, error in figures["quality"]:
+        print(f"{name:20s} {loss:9.4f} {accuracy:9.4f} {difference:+14.4f} {error:7.4f}")
     labelling = BILLION / figures["label_rows_per_second_and_core"] / 3600
     training = BILLION / figures["stream_rows_per_second_and_core"] / 3600
     print(
@@ -202,10 +215,12 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--sample", type=int, default=200_000)
+    parser.add_argument("--seeds", type=int, default=1, help="students of each kind")
     parser.add_argument("--folder", type=Path, default=None)
     parser.add_argument("--json", type=Path, default=None)
     parser.add_argument("--quick", action="store_true", help="40,000 rows, to see that it runs")
-    parser.add_argument("--train", choices=["stream", "memory"], help=argparse.SUPPRESS)
+    parser.add_argument("--train", choices=KINDS, help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rows, arguments.sample, arguments.files = 40_000, 10_000, 4
@@ -222,9 +237,11 @@ def run(arguments: argparse.Namespace, folder: Path) -> None:
         fit_teachers(), folder / "teachers", classes=[0, 1], feature_names=COLUMNS
     )
     figures: dict[str, Any] = label(folder, bundle, arguments.rows, arguments.workers)
-    for kind in ("stream", "memory"):
-        figures |= in_own_process(kind, arguments, folder)
-    figures["quality"] = quality(folder, bundle)
+    figures["quality"] = []
+    for seed in range(arguments.seeds):
+        for kind in KINDS:
+            figures |= in_own_process(kind, arguments, folder, seed)
+        figures["quality"] += quality(folder, bundle, seed)
     report(figures, arguments)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(figures | {"rows": arguments.rows}, indent=1))
@@ -234,7 +251,7 @@ def main() -> None:
     """Run the whole, or train one student for it."""
     arguments = parsed()
     if arguments.train is not None:
-        figures = train(arguments.train, arguments.folder, arguments.epochs, arguments.sample)
+        figures = train(arguments.train, arguments.folder, arguments)
         print(json.dumps(figures))
     elif arguments.folder is not None:
         run(arguments, arguments.folder)

@@ -56,7 +56,7 @@ html_theme_options = {
 html_sidebars = {
     name: []
     for name in (
-        *("guide", "tutorial", "comparison", "measured", "edge", "security"),
+        *("guide", "beyond", "tutorial", "comparison", "measured", "edge", "security"),
         "auto_examples/*",  # the overview has pictures, and lines of code are wide
     )
 }

@@ -161,7 +161,7 @@ X_teach, X_search, y_teach, y_search = train_test_split(
 forest = FrozenEstimator(
     RandomForestClassifier(100, min_samples_leaf=2, random_state=0).fit(X_teach, y_teach)
 )
-student = DistilledClassifier([forest], hidden_layer_sizes=(32,), max_epochs=20, random_state=0)
+student = DistilledClassifier([forest], hidden_layer_sizes=(32,), max_epochs=10, random_state=0)
 pipeline = make_pipeline(student)
 search = GridSearchCV(
     pipeline,

@@ -20,7 +20,7 @@ from sklearn.model_selection import cross_val_predict, cross_val_score
 
 from skdistill import DistilledClassifier
 
-N_DRAWS = 10
+N_DRAWS = 8
 forest = ExtraTreesClassifier(30, min_samples_leaf=2, random_state=0)
 student = DistilledClassifier(
     hidden_layer_sizes=(32,), max_epochs=40, augment=None, alpha=1, random_state=0
@@ -59,7 +59,7 @@ for seed in range(N_DRAWS):
 # %%
 # The answer
 # ----------
-# A dot is one draw of 200 rows and labels, the bar the mean of ten draws with two standard errors.
+# A dot is one draw of 200 rows and labels, a bar the mean of eight with two standard errors.
 
 figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
 colours = ["#D55E00", "#E69F00", "#0072B2"]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from skdistill._hints import Hint
     from skdistill._report import distillation_report
     from skdistill._report_view import DistillationReport
+    from skdistill._smallest import SmallestStudent, smallest_student
     from skdistill._sweep_display import SweepDisplay
     from skdistill._torch_student import TorchStudent
     from skdistill._training_curve_display import TrainingCurveDisplay
@@ -36,6 +37,7 @@ __all__ = [
     "DistilledClassifierCV",
     "Hint",
     "SkdistillVersionWarning",
+    "SmallestStudent",
     "StudentClassifier",
     "SweepDisplay",
     "TeachersLeftBehind",
@@ -50,6 +52,7 @@ __all__ = [
     "losses",
     "metrics",
     "onnx",
+    "smallest_student",
     "teachers",
 ]
 
@@ -63,6 +66,7 @@ _HOME = {
     "DistilledClassifierCV": "_tuning",
     "Hint": "_hints",
     "SkdistillVersionWarning": "_versions",
+    "SmallestStudent": "_smallest",
     "StudentClassifier": "student",
     "SweepDisplay": "_sweep_display",
     "TeachersLeftBehind": "teachers",
@@ -71,6 +75,7 @@ _HOME = {
     "TrainingCurveDisplay": "_training_curve_display",
     "UnsupportedFormatError": "_artefact",
     "distillation_report": "_report",
+    "smallest_student": "_smallest",
 }
 _SUBMODULES = ("augment", "distributed", "losses", "metrics", "onnx", "teachers")
 

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from skdistill._contenders import find_distilled, find_faculty
 from skdistill._inputs import as_table
-from skdistill._plotting import BLUE, GREEN, GREY, as_frame, check_matplotlib, find_axes
+from skdistill._plotting import BLUE, GREEN, GREY, Display, as_frame, check_matplotlib
 from skdistill.metrics import _both_proba, _codes
 
 __all__ = ["AgreementDisplay"]
@@ -22,7 +22,7 @@ _RIGHT = {
 }
 
 
-class AgreementDisplay:
+class AgreementDisplay(Display):
     """How often student and ensemble name different classes, by the ensemble's confidence.
 
     With labels, the bars say who is right where they differ.
@@ -61,9 +61,6 @@ class AgreementDisplay:
     >>> display.frame()["n_differ"].tolist()
     [1, 0]
     """
-
-    ax_: Any
-    figure_: Any
 
     def __init__(
         self,
@@ -226,20 +223,8 @@ class AgreementDisplay:
             }
         )
 
-    def plot(self, ax: Any = None) -> Self:
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None: in a new figure.
-
-        Returns
-        -------
-        self : AgreementDisplay
-        """
-        self.ax_ = find_axes(f"{type(self).__name__}.plot", ax)
-        self.figure_ = self.ax_.figure
+    def _draw(self) -> None:
+        """Draw the bars."""
         edges, n_rows = np.asarray(self.edges), np.asarray(self.n_rows)
         parts = [("", BLUE, "", self.n_differ)]
         if self.n_right is not None:
@@ -268,7 +253,6 @@ class AgreementDisplay:
             xlim=(edges[0], edges[-1]),
             ylim=(0, max(1.12 * top.max(), 0.01)),
         )
-        return self
 
     def _count_rows(self, edges: np.ndarray, n_rows: np.ndarray, top: np.ndarray) -> None:
         """Write the number of rows above each bar: a share of few rows says little."""

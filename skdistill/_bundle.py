@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Self
 
@@ -21,7 +21,7 @@ from skdistill._artefact import BadArtefactError, UnsupportedFormatError
 from skdistill._inputs import is_frame
 from skdistill._pooling import to_proba, weights_without_labels
 from skdistill._roster import Named, check_fitted, name_teachers
-from skdistill._storage import is_whole, join, open_place, read_whole, write_whole
+from skdistill._storage import everywhere, is_whole, join, open_place, read_whole, write_whole
 from skdistill._targets import resolve_averaging
 from skdistill._versions import stamp
 
@@ -48,7 +48,7 @@ class TeacherBundle:
     Attributes
     ----------
     path : str
-        The folder, a local path or an fsspec URL.
+        The folder, an absolute local path or an fsspec URL.
     digest : str
         SHA-256 of the manifest, and by it of every file.
     classes : ndarray of shape (n_classes,)
@@ -84,7 +84,7 @@ class TeacherBundle:
     classes: np.ndarray
     feature_names: list[str]
     teacher_names: list[str]
-    _files: tuple[dict[str, Any], ...] = ()
+    _files: tuple[dict[str, Any], ...] = field(default=(), repr=False)
 
     @classmethod
     def save(cls, teachers: Any, path: Any, *, classes: Any, feature_names: Any) -> Self:
@@ -145,7 +145,7 @@ class TeacherBundle:
         write_whole(fs, join(folder, _MANIFEST), manifest)
         for file in old - {entry["file"] for entry in files}:
             fs.rm_file(join(folder, file))
-        return cls._read(str(path), manifest)
+        return cls._read(everywhere(path), manifest)
 
     @classmethod
     def load(cls, path: Any, expected_sha256: str | None = None) -> Self:
@@ -174,7 +174,7 @@ class TeacherBundle:
             raise FileNotFoundError(
                 f"There is no teacher bundle in {path}; see TeacherBundle.save."
             )
-        bundle = cls._read(str(path), read_whole(fs, join(folder, _MANIFEST)))
+        bundle = cls._read(everywhere(path), read_whole(fs, join(folder, _MANIFEST)))
         if expected_sha256 not in (None, bundle.digest):
             raise BadArtefactError(
                 f"The teacher bundle in {path} has the digest {bundle.digest}, expected "

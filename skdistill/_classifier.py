@@ -12,10 +12,12 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skdistill._html_repr import DocLink, side_by_side
 from skdistill._incremental import IncrementalTraining
 from skdistill._inputs import TabularEncoder
 from skdistill._pickling import LeftBehind, deep_copy, shallow_copy
-from skdistill._roster import is_frozen, is_self, name_teachers
+from skdistill._progress import CALLBACKS, CallbackSupportMixin, stage
+from skdistill._roster import is_frozen, is_self, name_teachers, split_steps
 from skdistill._steps import TRAINING_ONLY
 from skdistill._versions import check_stamp, stamp
 from skdistill.teachers import TeachersLeftBehind
@@ -23,7 +25,9 @@ from skdistill.teachers import TeachersLeftBehind
 __all__ = ["DistilledClassifier"]
 
 
-class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraining):
+class DistilledClassifier(
+    DocLink, CallbackSupportMixin, MetaEstimatorMixin, ClassifierMixin, IncrementalTraining
+):
     """Distil heavy classifiers into a small, fast one.
 
     The teachers answer every row with probabilities (soft targets); a small neural network, the
@@ -116,7 +120,8 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         confident than that on the synthetic rows. The same plain student is the measure by which
         `fit` warns of teachers that are worse than it; their student is left alone.
         "auto" does neither without labels, with `student_module`, or where all rows fit one batch
-        (targets are calibrated there too). None: never.
+        (targets are calibrated there too). None: never. `fit_stream` calibrates the student on
+        labelled rows that it keeps from training.
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
         Widths of the student's hidden layers. "auto": (128, 64), narrowed until the student has at
         most 11 parameters for each row of X, with 20,000 allowed in any case and never more than
@@ -125,7 +130,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         Activation of the hidden layers.
     dropout : "auto" or float in [0, 1), default="auto"
         Share of hidden units left out in a training step. "auto": 0.1, and 0 where all rows fit
-        one batch.
+        one batch, or where there are ten rows or more for each parameter of the network.
     numerical_embedding : {"auto", "piecewise_linear", None}, default="auto"
         How the network sees numbers: "piecewise_linear" as their values in quantile bins, which
         lets a small network follow the steps of trees (Gorishniy et al., 2022), None as they are.
@@ -166,7 +171,8 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
     n_iter_no_change : int, default=10
         Epochs without improvement after which training stops.
     callbacks : list of skorch callbacks, default=None
-        Hooks into the training loop.
+        Hooks into the training loop. Those of ``sklearn.callback`` (scikit-learn 1.9 or later)
+        are other ones, which ``set_callbacks(ProgressBar())`` sets and clones share.
     memory : str or joblib.Memory, default=None
         Caches the cross-fitting of the teachers.
     n_jobs : int or None, default=None
@@ -179,7 +185,8 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         Seeds folds, default teachers, synthetic rows, first weights, batches and dropout. The
         global generators of NumPy and torch are left alone.
     verbose : int, default=0
-        With 1, one line for each stage of `fit`.
+        With 1, one live line on standard error says what `fit` is doing: teachers that are asked
+        or fitted, synthetic rows, epochs with their loss.
     keep_teachers : bool, default=False
         Whether a pickle of the fitted classifier keeps the teachers and the other parameters that
         only shape training, so that it can be fitted again after loading.
@@ -203,7 +210,7 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         The weights of the teachers on rows without a label; None if no teacher was asked.
     calibration_temperature_ : float
         By what calibration divided the logits of cross-fitted targets, or of the student; 1.0 where
-        it left them alone, as `fit_stream` does. After `partial_fit` that of the targets alone.
+        it left them alone. After `partial_fit` that of the targets alone.
     teachers_ : list
         The teachers that answered: a prefit teacher itself, a cross-fitted one as the list of its
         fold clones. Not in a lean pickle.
@@ -244,14 +251,6 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
     >>> student.score(X, y) > 0.9
     True
     """
-
-    # scikit-learn's developer guide tells other packages to set these two for the link in the
-    # HTML representation, underscores notwithstanding.
-    _doc_link_module = "skdistill"
-    _doc_link_template = (
-        "https://skdistill.readthedocs.io/en/latest/generated/"
-        "{estimator_module}.{estimator_name}.html"
-    )
 
     def __init__(
         self,
@@ -370,15 +369,12 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         FloatingPointError
             If the training loss stops being finite.
         """
-        self._forget()
-        try:
+        with self._attempt(X, y):
             rows, rng = self._read(X, y, sample_weight, X_unlabeled, teacher_proba)
             named = self._name_teachers(rows)
-            with self._stage("labelled and prepared the rows"):
-                made = self._make_training_set(rows, named, rng, self._alpha(rows))
-            training, soft_targets = made
+            training, soft_targets = self._make_training_set(rows, named, rng, self._alpha(rows))
             seeds = rng.randint(np.iinfo(np.int32).max, size=2)
-            with self._stage(f"trained the student on {len(training.X)} rows"):
+            with stage("training the student"):
                 net = self._train(training, self.temperature, self._alpha(rows), int(seeds[0]))
             control = self._train_control(training, soft_targets, int(seeds[1]))
             shortfall = None if control is None else control.shortfall()
@@ -390,9 +386,6 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
                     stacklevel=2,
                 )
             self._finish(training, net, soft_targets, control)
-        except BaseException:
-            self._forget()
-            raise
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -574,17 +567,11 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
             readers += [t[1] if isinstance(t, tuple) and len(t) == 2 else t for t in self.teachers]
         return readers
 
-    # The hook by which an estimator says how it is drawn, and the only one. The block is made by a
-    # public class that draws its members side by side; where anything fails, scikit-learn draws
-    # the plain block.
+    # The hook by which an estimator says how it is drawn, and the only one.
     @available_if(lambda self: bool(self.teachers) and isinstance(self.teachers, list | tuple))
     def _sk_visual_block_(self) -> Any:
         """Draw the teachers side by side."""
-        # Imported late, as above.
-        from sklearn.ensemble import VotingClassifier
-
-        named = name_teachers(self.teachers)
-        return VotingClassifier([(n.name, n.estimator) for n in named])._sk_visual_block_()
+        return side_by_side(lambda: [(n.name, n.estimator) for n in name_teachers(self.teachers)])
 
     def __copy__(self) -> Self:
         """Copy shallowly, teachers included; only pickles leave them behind."""
@@ -597,7 +584,9 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
     def __getstate__(self) -> dict[str, Any]:
         """Return what a pickle holds.
 
-        * unfitted, or ``keep_teachers=True``: every parameter, so that workers can fit;
+        * unfitted, or ``keep_teachers=True``: every parameter, so that workers can fit. A fitted
+          student among the teachers would leave its own teachers behind; where `fit` will clone
+          it anyway, its clone goes along;
         * fitted: the student and the parameters that are plain values. Teachers and everything
           else that only shapes training is replaced by a placeholder.
 
@@ -605,10 +594,14 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         """
         state = {k: v for k, v in self.__dict__.items() if k != "net_"}
         state["_versions"] = stamp()
+        will_clone = "student_" not in state and not self._is_prefit()
+        if will_clone and isinstance(self.teachers, list | tuple):
+            state["teachers"] = [_ready_to_fit(entry) for entry in self.teachers]
         if "student_" not in state or self.keep_teachers:
             return state
         state.pop("teachers_", None)
         state.pop("_ensemble", None)
+        state.pop(CALLBACKS, None)
         if state["teachers"] is not None and not is_self(state["teachers"]):
             state["teachers"] = TeachersLeftBehind.from_teachers(state["teachers"])
         for name in TRAINING_ONLY:
@@ -621,6 +614,16 @@ class DistilledClassifier(MetaEstimatorMixin, ClassifierMixin, IncrementalTraini
         state = dict(state)
         check_stamp(state, type(self).__name__)
         self.__dict__.update(state)
+
+
+def _ready_to_fit(entry: Any) -> Any:
+    """Return a clone of a student among the teachers, and any other entry as it is."""
+    name, teacher = entry if isinstance(entry, tuple) and len(entry) == 2 else (None, entry)
+    kinds = type(split_steps(teacher)[1]).__mro__
+    ours = any(kind.__module__.startswith("skdistill.") for kind in kinds)
+    if is_frozen(teacher) or not ours:
+        return entry
+    return clone(teacher) if name is None else (name, clone(teacher))
 
 
 def _input_tags(part: Any) -> Any:

@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skdistill._adapter import Teacher, as_teacher, learns_codes
+from skdistill._calibration import temper
 from skdistill._pooling import check_teacher_weights, to_proba
 from skdistill._roster import Named, check_fitted, is_frozen, is_self, name_teachers
 from skdistill._targets import Ensemble, resolve_averaging
@@ -34,7 +35,7 @@ class Contender:
     ----------
     name : str
         How tables call it.
-    role : {"teacher", "ensemble", "plain", "distilled"}
+    role : {"teacher", "ensemble", "calibrated", "plain", "distilled"}
         What it is.
     proba : ndarray of shape (n, n_classes)
         Its answer to the held-out rows, columns in the order of the student's classes.
@@ -145,6 +146,8 @@ class Faculty:
     ----------
     in_sample : list of str
         The names of those whose soft targets may come from rows they were fitted on.
+    temperature : float
+        By what `fit` calibrated their answers before the student learned from them.
     """
 
     def __init__(
@@ -153,7 +156,9 @@ class Faculty:
         weights: np.ndarray,
         averaging: str,
         in_sample: Sequence[str] = (),
+        temperature: float = 1.0,
     ) -> None:
+        self.temperature = temperature
         self.members, self.weights, self.averaging = members, weights, averaging
         self.in_sample = list(in_sample)
         everyone = [(t, w / len(f)) for (_, f), w in zip(members, weights, strict=True) for t in f]
@@ -190,6 +195,13 @@ class Faculty:
         parts = [t.estimator for t in self.ensemble.teachers]
         call = self.ensemble.predict_proba
         return [*found, Contender("ensemble", "ensemble", proba, X, call, parts)]
+
+    def calibrated(self, ensemble: Contender) -> Contender | None:
+        """Return the ensemble with the confidence that the student learned, if it is another."""
+        if self.temperature == 1:
+            return None
+        proba = temper(ensemble.proba, self.temperature)
+        return replace(ensemble, name="calibrated ensemble", role="calibrated", proba=proba)
 
     def _space(self, native_logits: bool) -> str:
         """Return where the folds of one teacher are averaged: its own probabilities stay as are."""
@@ -241,7 +253,11 @@ def find_faculty(distilled: Distilled, X: Any, teachers: Any = None) -> Faculty:
         ]
     weights = _weights_of(model, len(named))
     averaging = resolve_averaging(getattr(model, "averaging", "auto"), named)
-    return Faculty(members, weights, averaging, _in_sample(distilled, named))
+    in_sample = _in_sample(distilled, named)
+    temperature = 1.0
+    if teachers is None and not in_sample:
+        temperature = model.calibration_temperature_
+    return Faculty(members, weights, averaging, in_sample, temperature)
 
 
 def _weights_of(model: Any, n_teachers: int) -> np.ndarray:
@@ -368,16 +384,8 @@ def _train_plain(distilled: Distilled, X: Any, y: Any, teachers: Any, random_sta
         )
     plain = clone(distilled.model)
     # Without soft targets none of these has a part; their values may have been left behind.
-    plain.set_params(
-        alpha=0.0,
-        early_stopping=True,
-        cv=None,
-        loss="kl",
-        hints=None,
-        self_distillation=0.0,
-        augment=None,
-        memory=None,
-    )
+    plain.set_params(alpha=0.0, early_stopping=True, cv=None, loss="kl", augment=None, memory=None)
+    plain.set_params(hints=None, self_distillation=0.0)
     if teachers is not None:
         plain.set_params(teachers=teachers)
     if plain.random_state is None:

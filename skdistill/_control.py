@@ -11,7 +11,7 @@ from skdistill._forward import Forward, Layer
 from skdistill._pooling import PROBA_FLOOR
 from skdistill._training_set import HeldOut, TrainingSet, split_rows
 
-__all__ = ["Control", "control_rows", "read_control"]
+__all__ = ["Control", "UnseenLabels", "control_rows", "read_control"]
 
 # Below this many rows without a label a mean confidence says little; above the other, no more.
 _FEWEST_ROWS, _MOST_ROWS = 200, 5_000
@@ -56,9 +56,7 @@ class Control:
         if self.rows is None or self.shortfall() is not None:
             return layers, 1.0
         temperature = matching_temperature(_logits(layers, training, self.rows), self.confidence)
-        kind, arrays = layers[-1]
-        last = Layer(kind, tuple(array / temperature for array in arrays))
-        return [*layers[:-1], last], temperature
+        return _divided(layers, temperature), temperature
 
     def shortfall(self) -> str | None:
         """Say by how much the teachers are worse than the plain student, beyond two errors."""
@@ -73,6 +71,31 @@ class Control:
             f"them best, is {weight @ self.teacher_log_loss:.3f}; that of a plain student that "
             f"never saw these rows is {weight @ self.log_loss:.3f}."
         )
+
+
+@dataclass(frozen=True)
+class UnseenLabels:
+    """Labels of rows that the student did not learn, and so can be checked on itself.
+
+    Where rows are plenty this replaces the plain student: some are kept from training.
+    """
+
+    held: HeldOut
+
+    def calibrate(self, layers: list[Layer], training: TrainingSet) -> tuple[list[Layer], float]:
+        """Divide a student's logits, by at most 1, so that its log-loss there is the lowest."""
+        if len(self.held.label) < _FEWEST_HELD:
+            return layers, 1.0
+        log_proba = log_softmax(_logits(layers, training, self.held.X), axis=1)
+        own = fit_temperature(log_proba, self.held.label, self.held.weight, pseudo_count=1.0)
+        temperature = min(1.0, own)
+        return _divided(layers, temperature), temperature
+
+
+def _divided(layers: list[Layer], temperature: float) -> list[Layer]:
+    """Divide the logits that come out of layers."""
+    kind, arrays = layers[-1]
+    return [*layers[:-1], Layer(kind, tuple(array / temperature for array in arrays))]
 
 
 def control_rows(training: TrainingSet, rng: np.random.RandomState) -> TrainingSet:

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skdistill._plotting import BLACK, BLUE, GREEN, ORANGE, as_frame, check_matplotlib, find_axes
+from skdistill._plotting import BLACK, BLUE, GREEN, ORANGE, Display, as_frame, check_matplotlib
 from skdistill._report import distillation_report
 from skdistill._report_view import DistillationReport, write_bytes
 
@@ -36,7 +36,7 @@ _AREA, _AREA_PER_DECADE = 90.0, 50.0
 _BESIDE, _LETTER, _LINE = 11, 6, 13
 
 
-class DistillationDisplay:
+class DistillationDisplay(Display):
     """Quality against the time for one row, for teachers, ensemble, plain and distilled student.
 
     Good and fast is up (or, for a loss, down) and left. The area of a marker grows with the
@@ -83,9 +83,6 @@ class DistillationDisplay:
     >>> display.plot().ax_.get_xscale()
     'log'
     """
-
-    ax_: Any
-    figure_: Any
 
     def __init__(
         self,
@@ -145,12 +142,14 @@ class DistillationDisplay:
         """
         check_matplotlib(f"{cls.__name__}.from_report")
         _check_metric(metric)
+        # The calibrated ensemble is no other model, and would stand above the ensemble itself.
+        rows = [row for row in report.rows if row.role != "calibrated"]
         return cls(
-            names=[row.name for row in report.rows],
-            roles=[row.role for row in report.rows],
-            quality=np.array([getattr(row, metric) for row in report.rows]),
-            latency=np.array([row.latency_p50 for row in report.rows]),
-            n_bytes=[row.n_bytes for row in report.rows],
+            names=[row.name for row in rows],
+            roles=[row.role for row in rows],
+            quality=np.array([getattr(row, metric) for row in rows]),
+            latency=np.array([row.latency_p50 for row in rows]),
+            n_bytes=[row.n_bytes for row in rows],
             metric=metric,
         ).plot(ax=ax)
 
@@ -229,20 +228,8 @@ class DistillationDisplay:
             }
         )
 
-    def plot(self, ax: Any = None) -> Self:
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None: in a new figure.
-
-        Returns
-        -------
-        self : DistillationDisplay
-        """
-        self.ax_ = find_axes(f"{type(self).__name__}.plot", ax)
-        self.figure_ = self.ax_.figure
+    def _draw(self) -> None:
+        """Draw the models."""
         areas = _areas(self.n_bytes)
         for role, (colour, marker, label) in _STYLES.items():
             here = np.array([r == role for r in self.roles])
@@ -257,7 +244,6 @@ class DistillationDisplay:
         self.ax_.margins(x=0.15, y=0.15)
         self.ax_.grid(color="0.9", zorder=0)
         self._annotate()
-        return self
 
     def _annotate(self) -> None:
         """Name the models and their sizes, but not a crowd of teachers."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from skdistill import losses
-from skdistill._hints import ActiveHint
+from skdistill._hints import student_layer
 from skdistill._training_set import HiddenLayer
 
 __all__ = ["HiddenColumns", "HintTerm", "build_hint_terms"]
@@ -60,7 +60,7 @@ class HintTerm(nn.Module):
         hint = layer.asked.hint
         self.kind, self.weight = hint.kind, float(hint.weight)
         self.channel_axis, self.leaves = hint.channel_axis, hint.layer is None
-        self.student_layer = _find_layer(layer.asked, shapes)
+        self.student_layer = student_layer(layer.asked, list(shapes))
         own, shape = shapes[self.student_layer], tuple(layer.values.shape[1:])
         self.scale = _mean_variance(layer) if hint.kind == "mse" else 1.0
         self.projection: nn.Linear | None = None
@@ -105,22 +105,6 @@ def build_hint_terms(
     """Return a term for each hint; `shapes` are those of a row in the student's layers."""
     # The network draws from seed and seed + 1.
     return [HintTerm(layer, shapes, seed + 2 + i) for i, layer in enumerate(hidden)]
-
-
-def _find_layer(asked: ActiveHint, shapes: Mapping[Any, tuple[int, ...]]) -> Any:
-    """Return the student's layer, counted from its first, or raise naming those there are."""
-    wanted = asked.hint.student_layer
-    by_number = not any(isinstance(name, str) for name in shapes)
-    if by_number and not isinstance(wanted, str) and -len(shapes) <= wanted < len(shapes):
-        return int(wanted) % len(shapes)
-    if wanted in shapes:
-        return wanted
-    shown = [f"{name} {shape}" for name, shape in shapes.items()]
-    raise ValueError(
-        f"{asked.where} names the student's layer {wanted!r}; the hidden layers of the student "
-        f"are {', '.join(shown) if shown else 'none'}, by {'number' if by_number else 'name'} and "
-        "the shape of a row."
-    )
 
 
 def _mean_variance(layer: HiddenLayer) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
-__all__ = ["KINDS", "ActiveHint", "Hint", "active_hints"]
+__all__ = ["KINDS", "ActiveHint", "Hint", "active_hints", "student_layer"]
 
 KINDS = ("mse", "cosine", "attention", "relation")
 
@@ -143,3 +143,18 @@ def active_hints(hints: Sequence[Hint] | None, names: Sequence[str]) -> list[Act
         if hint.weight > 0:
             active.append(ActiveHint(hint, int(place) % len(names), f"hints[{i}]"))
     return active
+
+
+def student_layer(asked: ActiveHint, layers: Sequence[int] | Sequence[str]) -> int | str:
+    """Return the student's layer, counted from its first, or raise naming those there are."""
+    wanted = asked.hint.student_layer
+    by_number = not any(isinstance(name, str) for name in layers)
+    if by_number and not isinstance(wanted, str) and -len(layers) <= wanted < len(layers):
+        return int(wanted) % len(layers)
+    if wanted in layers and isinstance(wanted, str):
+        return wanted
+    shown = f"{', '.join(map(str, layers))}, by {'number' if by_number else 'name'}"
+    raise ValueError(
+        f"{asked.where} names the student's layer {wanted!r}; the hidden layers of the student "
+        f"are {shown if layers else 'none'}."
+    )

@@ -20,6 +20,7 @@ from skdistill._hidden import (
 from skdistill._hints import ActiveHint
 from skdistill._inputs import n_rows, take_rows
 from skdistill._pooling import check_teacher_weights, pool, weights_without_labels
+from skdistill._progress import stage
 from skdistill._roster import Named, is_frozen
 from skdistill._rows import Rows
 from skdistill._targets import (
@@ -171,15 +172,16 @@ class Labeller:
     def _ask_prefit(self, rows: Rows, weights: np.ndarray | str, averaging: str) -> SoftTargets:
         """Ask the teachers as they are, and look whether their answers can teach anything."""
         teachers = [as_teacher(n, rows.classes, rows.X) for n in self.named]
-        if isinstance(weights, str):
-            assert rows.code is not None
-            answers = ask_each(teachers, rows.X, averaging)
-            pooled = pool(answers, weights, averaging, rows.code, rows.weight)
-            proba, weights = pooled.proba, pooled.weights
-            ensemble = Ensemble(teachers, weights, averaging)
-        else:
-            ensemble = Ensemble(teachers, weights, averaging)
-            proba = answer_cache.predict_proba(ensemble, rows.X)
+        with stage("asking the teachers"):
+            if isinstance(weights, str):
+                assert rows.code is not None
+                answers = ask_each(teachers, rows.X, averaging)
+                pooled = pool(answers, weights, averaging, rows.code, rows.weight)
+                proba, weights = pooled.proba, pooled.weights
+                ensemble = Ensemble(teachers, weights, averaging)
+            else:
+                ensemble = Ensemble(teachers, weights, averaging)
+                proba = answer_cache.predict_proba(ensemble, rows.X)
         _warn_if_hard(proba)
         _warn_if_uninformed(proba, rows)
         known = np.ones(len(proba), dtype=bool)
@@ -197,15 +199,18 @@ class Labeller:
                     "X_unlabeled needs teachers that label it: teacher_proba covers the rows of X "
                     "only. Pass teachers=[...] with cv='prefit'."
                 )
-            proba = answer_cache.predict_proba(targets.ensemble, rows.X_unlabeled)
+            with stage("asking about unlabelled rows"):
+                proba = answer_cache.predict_proba(targets.ensemble, rows.X_unlabeled)
             extra.append(ExtraRows(rows.X_unlabeled, proba, shapes_inputs=True))
         augmenter = self.augmenter(targets)
         if augmenter is not None:
             assert targets.ensemble is not None
             train = rows.take(np.flatnonzero((rows.weight > 0) & ~held))
             n = self.count_synthetic(len(train.weight))
-            X = augmenter(train.X, n, sample_weight=train.weight, random_state=rng)
-            proba = answer_cache.predict_proba(targets.ensemble, X)
+            with stage("making synthetic rows"):
+                X = augmenter(train.X, n, sample_weight=train.weight, random_state=rng)
+            with stage("asking about synthetic rows"):
+                proba = answer_cache.predict_proba(targets.ensemble, X)
             extra.append(ExtraRows(X, proba, shapes_inputs=False))
         return extra
 

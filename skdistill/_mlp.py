@@ -91,14 +91,15 @@ def auto_hidden_sizes(
     """Return two hidden layers, the second half as wide, within the bound on parameters."""
     most = min(_MOST_PARAMETERS, max(_ENOUGH_PARAMETERS, _PARAMETERS_PER_ROW * n_rows))
     n_inputs = n_features if encoding is None else len(encoding.column_)
-
-    def n_parameters(width: int) -> int:
-        return (n_inputs + 1) * width + (width + 1) * (width // 2) + (width // 2 + 1) * n_classes
-
     for width in range(_WIDEST, _NARROWEST, -2):
-        if n_parameters(width) <= most:
+        if count_parameters([n_inputs, width, width // 2, n_classes]) <= most:
             return width, width // 2
     return _NARROWEST, _NARROWEST // 2
+
+
+def count_parameters(widths: Sequence[int]) -> int:
+    """Count weights and biases of a network, given the widths of all its layers."""
+    return sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(widths))
 
 
 class StudentMLP(nn.Module):

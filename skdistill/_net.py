@@ -20,6 +20,7 @@ from skdistill._criterion import DistillationCriterion, LossSums, Targets
 from skdistill._hint_terms import HiddenColumns
 from skdistill._mlp import StudentMLP
 from skdistill._modules import logits_of, seeded_globally, with_hidden
+from skdistill._progress import stage, track
 from skdistill._self_distillation import ProgressiveBatches
 from skdistill._step import CpuStep
 from skdistill._stream import TrainingStream
@@ -94,7 +95,8 @@ class _StreamedBatches:
 
     def parts(self) -> Iterator[_Batches]:
         """Yield the batches of each group of shards, which are in memory at once."""
-        for group in self.stream.plan(self.epoch):
+        groups = self.stream.plan(self.epoch)
+        for group in track("group of shards", groups, len(groups)):
             yield _Batches(*self._read(group), self.batch_size, self.generator)
         self.epoch += 1
 
@@ -209,8 +211,7 @@ class StudentNet(NeuralNet):
         if not self.initialized_:
             self.initialize()
         self.notify("on_train_begin", X=X, y=y)
-        with contextlib.suppress(_StopTrainingError):
-            self.fit_loop(X, y)
+        self.fit_loop(X, y)
         self.notify("on_train_end", X=X, y=y)
         return self
 
@@ -234,15 +235,18 @@ class StudentNet(NeuralNet):
         else:
             batches = self._cut(X, y, weigh=weighed)
         self._step, self._n_steps = 0, batches.n_steps(epochs)
-        for _ in range(epochs):
-            self.notify("on_epoch_begin", dataset_train=batches, dataset_valid=None)
-            if step is None:
-                self.run_single_epoch(
-                    batches, training=True, prefix="train", step_fn=self.train_step
-                )
-            else:
-                self._run_cpu_epoch(batches, step)
-            self.notify("on_epoch_end", dataset_train=batches, dataset_valid=None)
+        with stage("epoch", epochs) as shown, contextlib.suppress(_StopTrainingError):
+            for _ in range(epochs):
+                self.notify("on_epoch_begin", dataset_train=batches, dataset_valid=None)
+                if step is None:
+                    self.run_single_epoch(
+                        batches, training=True, prefix="train", step_fn=self.train_step
+                    )
+                else:
+                    self._run_cpu_epoch(batches, step)
+                self.notify("on_epoch_end", dataset_train=batches, dataset_valid=None)
+                if shown is not None and shown.done(self.history[-1]):
+                    break
         return self
 
     def _cut(self, X: Any, targets: Any, weigh: bool) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 from skdistill._bundle import TeacherBundle, TeacherLabeller, log_proba_columns
 from skdistill._storage import (
     clear_leftovers,
+    everywhere,
     find_files,
     is_newer,
     is_whole,
@@ -30,7 +31,10 @@ except ImportError as error:
 __all__ = ["FileTask", "LabelledParquet"]
 
 _KEY = b"skdistill"
+# What a file's metadata say of the call that made it; the same for all shards.
+_SETTINGS = ("averaging", "teacher_weights")
 _FORMAT = 1
+_FITTED_ON = "Name the columns that the teachers were fitted on with columns=[...]"
 # The end of a Parquet file: the length of the footer, and the magic number.
 _TAIL, _MAGIC = 8, b"PAR1"
 
@@ -104,7 +108,7 @@ class FileTask:
             metadata={_KEY: json.dumps(metadata)},
         )
         parquet = pq.ParquetFile(file)
-        _check_has(self.columns, parquet)
+        _check_has(self.columns, parquet, _FITTED_ON)
         buffer = io.BytesIO()
         with pq.ParquetWriter(buffer, schema, use_dictionary=False) as writer:
             for log_proba in self._batches(parquet):
@@ -145,13 +149,12 @@ def _fingerprint(file: Any) -> tuple[int, str]:
     return size, footer
 
 
-def _check_has(columns: Any, parquet: Any) -> None:
+def _check_has(columns: Any, parquet: Any, way_out: str) -> None:
     """Raise if a file lacks columns."""
     missing = [name for name in columns if name not in parquet.schema_arrow.names]
     if missing:
         raise ValueError(
-            f"it lacks the column(s) {missing}; it has {parquet.schema_arrow.names}. Name the "
-            "columns that the teachers were fitted on with columns=[...]"
+            f"it lacks the column(s) {missing}; it has {parquet.schema_arrow.names}. {way_out}"
         )
 
 
@@ -213,19 +216,38 @@ class LabelledParquet:
         label: str | None = None,
         skipped: dict[str, str] | None = None,
     ) -> None:
+        self._set(pair_files(source, targets), bundle, columns, label, skipped)
+
+    @classmethod
+    def _of_pairs(
+        cls,
+        pairs: list[tuple[str, str]],
+        bundle: TeacherBundle,
+        columns: list[str],
+        skipped: dict[str, str],
+    ) -> Self:
+        """Return shards of files that are known: more may have come into the folder meanwhile."""
+        new = cls.__new__(cls)
+        new._set(pairs, bundle, columns, None, skipped)
+        return new
+
+    def _set(
+        self, pairs: list[tuple[str, str]], bundle: Any, columns: Any, label: Any, skipped: Any
+    ) -> None:
         self.bundle = bundle
         self.classes = bundle.classes
         self.columns = list(bundle.feature_names if columns is None else columns)
         self.label = label
         self.quarantined = dict(skipped or {})
-        pairs = [pair for pair in pair_files(source, targets) if pair[0] not in self.quarantined]
+        pairs = [pair for pair in pairs if pair[0] not in self.quarantined]
         self.sources = [source for source, _ in pairs]
         self.targets = [target for _, target in pairs]
-        if targets is not None:
-            self._check_whole()
+        self._settings: dict[str, Any] = {}
+        if self.sources != self.targets:
+            self._read_settings()
 
-    def _check_whole(self) -> None:
-        """Raise where soft targets are missing."""
+    def _read_settings(self) -> None:
+        """Raise where soft targets are missing; learn how the first of them were made."""
         missing = []
         for source, target in zip(self.sources, self.targets, strict=True):
             fs, path = open_place(target)
@@ -236,6 +258,9 @@ class LabelledParquet:
                 f"{len(missing)} of {len(self.sources)} files have no soft targets yet, the first "
                 f"is {missing[0]}. Run label_parquet again: it skips finished files."
             )
+        if self.targets:
+            metadata = _metadata_of(*open_place(self.targets[0])) or {}
+            self._settings = {key: metadata.get(key) for key in _SETTINGS}
 
     def with_label(self, label: str | None) -> Self:
         """Return the same shards with another column of true labels.
@@ -252,6 +277,13 @@ class LabelledParquet:
         new = type(self).__new__(type(self))
         new.__dict__.update(self.__dict__, label=label)
         return new
+
+    def __repr__(self) -> str:
+        """Say how many shards there are, and of what."""
+        first = f", the first {self.sources[0]!r}" if self.sources else ""
+        quarantined = f", {len(self.quarantined)} quarantined" if self.quarantined else ""
+        label = "" if self.label is None else f", label={self.label!r}"
+        return f"<LabelledParquet: {len(self)} shards{first}{quarantined}{label}>"
 
     def __len__(self) -> int:
         """Return the number of shards."""
@@ -296,7 +328,9 @@ class LabelledParquet:
             size, footer = _fingerprint(file)
             parquet = pq.ParquetFile(file)
             wanted = [*names, *targets] if source == target else names
-            _check_has(wanted, parquet)
+            _check_has(self.columns, parquet, _FITTED_ON)
+            _check_has(names, parquet, "Name the column of true labels with label='...', or None")
+            _check_has(wanted, parquet, "Rows without soft targets go through label_parquet")
             table = parquet.read(columns=wanted)
         if source != target:
             other = self._read_targets(
@@ -324,6 +358,13 @@ class LabelledParquet:
                     f"the soft targets in {target} belong to another file or other teachers ({key} "
                     "differs). Run label_parquet again"
                 )
+        for key, value in self._settings.items():
+            if metadata.get(key) != value:
+                raise ValueError(
+                    f"the soft targets in {target} were made with {key}={metadata.get(key)!r}, "
+                    f"those of the first shard with {value!r}: a run of label_parquet was left "
+                    "half done. Run it again"
+                )
         with fs.open(path, "rb") as file:
             return pq.read_table(file)
 
@@ -334,15 +375,28 @@ def pair_files(source: Any, targets: Any) -> list[tuple[str, str]]:
     urls = [fs.unstrip_protocol(p) if fs.protocol not in _LOCAL else p for p in paths]
     if targets is None:
         return [(url, url) for url in urls]
-    folder = str(targets).rstrip("/")
-    place = open_place(folder)[1]
-    inside = [p for p in paths if p.startswith(f"{place}/")]
-    if inside and type(open_place(folder)[0]) is type(fs):
+    folder = everywhere(targets)
+    target_fs, place = open_place(folder)
+    if type(target_fs) is type(fs):
+        _check_apart(source, paths, place)
+    return [(url, f"{folder}/{name}") for url, name in zip(urls, names, strict=True)]
+
+
+def _check_apart(source: Any, paths: list[str], folder: str) -> None:
+    """Raise where soft targets would overwrite rows, or be taken for rows by the next run."""
+    inside = [p for p in paths if p.startswith(f"{folder}/")]
+    if inside:
         raise ValueError(
             f"The folder of soft targets {folder} holds files of source ({inside[0]}), which would "
             "be overwritten. Choose another folder."
         )
-    return [(url, f"{folder}/{name}") for url, name in zip(urls, names, strict=True)]
+    for one in source if isinstance(source, list | tuple) else [source]:
+        fs, place = open_place(one)
+        if folder.startswith(f"{place}/") and fs.isdir(place):
+            raise ValueError(
+                f"The folder of soft targets {folder} lies inside source {place}: the next run "
+                "would take soft targets for rows. Choose a folder beside it."
+            )
 
 
 _LOCAL = (("file", "local"), "file")

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from abc import ABC, abstractmethod
+from typing import Any, Self
 
-__all__ = ["BLACK", "BLUE", "GREEN", "GREY", "ORANGE", "as_frame", "check_matplotlib", "find_axes"]
+__all__ = [
+    "BLACK",
+    "BLUE",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "Display",
+    "as_frame",
+    "check_matplotlib",
+    "find_axes",
+]
 
 # Okabe & Ito (2008): told apart with any kind of colour vision. Their greys differ too, and every
 # use adds a marker, a dash or a hatch of its own.
@@ -27,11 +38,44 @@ def check_matplotlib(caller: str) -> None:
 def find_axes(caller: str, ax: Any) -> Any:
     """Return the axes that were passed, or those of a new figure."""
     check_matplotlib(caller)
-    if ax is not None:
-        return ax
-    import matplotlib.pyplot as plt
+    if ax is None:
+        import matplotlib.pyplot as plt
 
-    return plt.subplots(layout="constrained")[1]
+        _, ax = plt.subplots(layout="constrained")
+    return ax
+
+
+class Display(ABC):
+    """Numbers that can be drawn, in scikit-learn's manner."""
+
+    ax_: Any
+    figure_: Any
+
+    def plot(self, ax: Any = None) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None: in a new figure.
+
+        Returns
+        -------
+        self : Display
+            The display itself.
+        """
+        self._take_axes(ax)
+        self._draw()
+        return self
+
+    def _take_axes(self, ax: Any) -> None:
+        """Take the axes that were passed, or those of a new figure."""
+        self.ax_ = find_axes(f"{type(self).__name__}.plot", ax)
+        self.figure_ = self.ax_.figure
+
+    @abstractmethod
+    def _draw(self) -> None:
+        """Draw on `ax_`."""
 
 
 def as_frame(columns: dict[str, Any]) -> Any:

@@ -110,8 +110,9 @@ def distillation_report(
     -----
     *Scores.* ROC AUC is that of the second class, or the mean over the classes in y, each against
     the rest. ECE has 15 bins of equal width. Agreement and KL compare with the ensemble, which is
-    put together with the student's own ``averaging`` and ``teacher_weights``. A cross-fitted
-    teacher answers by the mean of its fold clones.
+    put together with the student's own ``averaging`` and ``teacher_weights`` and not calibrated.
+    A cross-fitted teacher answers by the mean of its fold clones. Where `fit` calibrated the
+    targets of cross-fitted teachers, a row "calibrated ensemble" tells what that alone changes.
 
     *Verdict.* Intervals are 95 % percentile bootstrap intervals over rows, the same rows for all
     models. They cover the choice of rows, and not that of seeds: another seed of the student moves
@@ -167,7 +168,8 @@ def distillation_report(
     )
     *taught, ensemble = faculty.contenders(prepared)
     ours = distilled.contender(prepared)
-    contenders = [*taught, ensemble, *([] if plain is None else [plain]), ours]
+    compared = [*taught, ensemble, faculty.calibrated(ensemble), plain, ours]
+    contenders = [c for c in compared if c is not None]
     speeds = _speeds(contenders)
     return DistillationReport(
         rows=_rows(contenders, speeds, ensemble.proba, y, classes),
@@ -337,9 +339,16 @@ def _notes(
     temperature = getattr(distilled.model, "calibration_temperature_", 1.0)
     if temperature != 1:
         what = "distilled student" if faculty.in_sample else "targets it was trained on"
+        others = "teachers, ensemble and plain student are as they are."
+        if faculty.temperature != 1:
+            others = (
+                '"calibrated ensemble" is the ensemble at that temperature. All comparisons are '
+                "with the ensemble as it answers, so what a student gains on it in log-loss may be "
+                "calibration."
+            )
         notes.append(
             f"The confidence of the {what} was calibrated by fit, at a temperature of "
-            f"{temperature:.2f}; teachers, ensemble and plain student are as they are."
+            f"{temperature:.2f}; {others}"
         )
     if distilled.before:
         notes.append("The steps before the student in its Pipeline are in no row's size or time.")

@@ -25,13 +25,14 @@ class ReportRow:
     Attributes
     ----------
     name : str
-        The teacher's name, "ensemble", "plain student" or "distilled student".
-    role : {"teacher", "ensemble", "plain", "distilled"}
+        The teacher's name, "ensemble", "calibrated ensemble", "plain student" or "distilled
+        student".
+    role : {"teacher", "ensemble", "calibrated", "plain", "distilled"}
         What it is.
     accuracy, log_loss, roc_auc, brier, ece : float
         Scores on the labels.
     agreement, kl : float
-        Against the ensemble.
+        Against the ensemble as it answers.
     n_parameters, n_bytes : int or None
         Size; None where it cannot be told.
     latency_p50, latency_p99 : float
@@ -65,7 +66,8 @@ class DistillationReport:
     Attributes
     ----------
     rows : tuple of ReportRow
-        Each teacher, the ensemble, the plain student if there is one, the distilled student.
+        Each teacher, the ensemble, the ensemble at the temperature of the student's targets if
+        `fit` calibrated these, the plain student if there is one, the distilled student.
     comparisons : dict of Comparison
         For ``"accuracy"`` and ``"log_loss"``: the share of the gap that was recovered
         (``share``, ``share_low``, ``share_high``; None where none is given) and the paired
@@ -93,7 +95,7 @@ class DistillationReport:
 
         Parameters
         ----------
-        role : {"teacher", "ensemble", "plain", "distilled"}
+        role : {"teacher", "ensemble", "calibrated", "plain", "distilled"}
             What is looked for.
 
         Returns

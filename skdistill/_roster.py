@@ -42,6 +42,7 @@ _SMOOTH = (
     "sklearn.naive_bayes",
     "sklearn.neural_network",
     "sklearn.svm",
+    "skdistill._torch_student",
 )
 
 
@@ -306,11 +307,28 @@ def is_smooth(teacher: Any) -> bool:
     -------
     smooth : bool
         True for torch modules, skorch nets and scikit-learn's networks, linear and kernel models,
-        discriminant analysis, Gaussian processes and naive Bayes.
+        discriminant analysis, Gaussian processes and naive Bayes; of students for those that see
+        numbers as they are.
     """
     last = split_steps(teacher)[1]
+    last = getattr(last, "student_", last)
     families = [kind.__module__ for kind in type(last).__mro__]
-    return isinstance(last, TorchTeacher) or any(f.startswith(_SMOOTH) for f in families)
+    if "skdistill.student" in families:
+        return last.encoding_ is None
+    if "skdistill._classifier" in families:
+        return _will_be_smooth(last)
+    of_torch = isinstance(last, TorchTeacher) or is_torch_module(last)
+    return of_torch or any(f.startswith(_SMOOTH) for f in families)
+
+
+def _will_be_smooth(unfitted: Any) -> bool:
+    """Tell whether a DistilledClassifier that is yet to be fitted will see numbers as they are."""
+    if unfitted.numerical_embedding is None or unfitted.student_module is not None:
+        return True
+    entries = unfitted.teachers if isinstance(unfitted.teachers, (list, tuple)) else []
+    teachers = [entry[1] if isinstance(entry, tuple) else entry for entry in entries]
+    wanted = unfitted.numerical_embedding == "auto" and bool(teachers)
+    return wanted and all(is_smooth(teacher) for teacher in teachers)
 
 
 def check_fitted(named: Named) -> None:

@@ -187,10 +187,10 @@ def _warn_if_disjoint(X: Any, extra: Any) -> None:
         )
 
 
-def check_teacher_proba(teacher_proba: Any, n: int, classes: np.ndarray) -> np.ndarray:
-    """Return given soft targets as rows that sum to 1 exactly."""
+def check_teacher_proba(teacher_proba: Any, n: int, classes: np.ndarray | None) -> np.ndarray:
+    """Return given soft targets as rows that sum to 1 exactly; their columns where it is known."""
     proba = check_array(teacher_proba, dtype=np.float64, input_name="teacher_proba")
-    if proba.shape != (n, len(classes)):
+    if classes is not None and proba.shape != (n, len(classes)):
         raise ValueError(
             f"teacher_proba must have shape {(n, len(classes))}: one row for each row of X and one "
             f"column for each of classes_ {classes.tolist()}; got {proba.shape}."

@@ -2,7 +2,6 @@
 
 import copy
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -17,13 +16,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import validate_data
 
-from skdistill._control import Control, control_rows, read_control
+from skdistill._control import Control, UnseenLabels, control_rows, read_control
 from skdistill._hidden import HiddenAnswers
-from skdistill._hints import Hint, active_hints
+from skdistill._hints import ActiveHint, Hint, active_hints, student_layer
 from skdistill._inputs import TabularEncoder
 from skdistill._labelling import Labeller
 from skdistill._parameters import check_parameters
 from skdistill._pickling import LeftBehind
+from skdistill._progress import follow, stage
 from skdistill._roster import (
     Named,
     check_fitted,
@@ -64,8 +64,9 @@ _FITTED = (
 _STEPS_PER_ROW, _FEWEST_STEPS, _MOST_STEPS = 7, 1_000, 20_000
 # The control stops early; with fewer the learning rate would fall while it still learns.
 _CONTROL_EPOCHS = 200
-# dropout="auto": none where all rows fit one batch, so that weights act as repeated rows there.
-DROPOUT = {False: 0.1, True: 0.0}
+# dropout="auto": none where all rows fit one batch, so that weights act as repeated rows there, and
+# none where there are so many rows for each parameter that no network can learn them by heart.
+_DROPOUT, _ROWS_TO_SPARE = 0.1, 10
 
 
 class DistillationSteps(BaseEstimator):
@@ -121,13 +122,15 @@ class DistillationSteps(BaseEstimator):
             self.__dict__.pop(name, None)
 
     @contextmanager
-    def _stage(self, words: str) -> Iterator[None]:
-        """Say what was done and how long it took."""
-        start = time.perf_counter()
-        yield
-        if self.verbose:
-            seconds = time.perf_counter() - start
-            print(f"[{type(self).__name__}] {words} in {seconds:.1f} s", flush=True)
+    def _attempt(self, X: Any = None, y: Any = None) -> Iterator[None]:
+        """Show the progress of a fit; one that fails leaves nothing that looks fitted."""
+        self._forget()
+        try:
+            with follow(self, X, y):
+                yield
+        except BaseException:
+            self._forget()
+            raise
 
     def _alpha(self, rows: Rows) -> float:
         """Return the weight of the soft term; without labels there is no other."""
@@ -159,8 +162,23 @@ class DistillationSteps(BaseEstimator):
                 raise ValueError(getattr(self, name).refusal())
         check_parameters(self, skip=skip)
         if is_self(self.teachers):
-            self._check_self_taught(teacher_weights=self.teacher_weights, hints=self.hints or None)
+            self._check_self_taught(
+                teacher_weights=self.teacher_weights,
+                hints=self.hints if self._has_hints() else None,
+            )
         return check_random_state(self.random_state)
+
+    def _has_hints(self) -> bool:
+        """Tell whether there is a hint with a weight."""
+        return any(hint.weight > 0 for hint in self.hints or ())
+
+    def _refuse_hints(self, method: str) -> None:
+        """Raise where rows come piece by piece, and no layer of a teacher with them."""
+        if self._has_hints():
+            raise ValueError(
+                f"{method} does not support hints: the layers of the teachers are not part of "
+                "what it is given. Pass hints=None, or use fit."
+            )
 
     def _check_self_taught(self, **of_teachers: Any) -> None:
         """Raise where a student without teachers has nobody to learn from, or is given theirs."""
@@ -175,14 +193,6 @@ class DistillationSteps(BaseEstimator):
                     f"{name} has no place beside teachers='self', where a row's target is its own "
                     f"label and the student's earlier answer. Pass teachers=[...], or {name}=None."
                 )
-
-    def _refuse_hints(self, method: str) -> None:
-        """Raise where rows come piece by piece, and no layer of a teacher with them."""
-        if any(hint.weight > 0 for hint in self.hints or ()):
-            raise ValueError(
-                f"{method} does not support hints: the layers of the teachers are not part of "
-                "what it is given. Pass hints=None, or use fit."
-            )
 
     def _check_without_labels(self, teacher_proba: Any) -> None:
         """Raise where nothing but labels could teach."""
@@ -237,7 +247,7 @@ class DistillationSteps(BaseEstimator):
             for teacher in named:
                 check_fitted(teacher)
         if rows.classes is None:
-            rows.classes = classes_of(named)
+            rows.classes = _classes_of(named)
         self._check_loss(rows.code is not None, len(rows.classes))
         if rows.teacher_proba is not None:
             rows.teacher_proba = check_teacher_proba(
@@ -256,7 +266,7 @@ class DistillationSteps(BaseEstimator):
         targets: SoftTargets | None = None
         extra: list[ExtraRows] = []
         hidden: list[HiddenAnswers] = []
-        hints = active_hints(self.hints, [n.name for n in named])
+        hints = self._active_hints(named)
         if alpha > 0 or hints:
             labeller = replace(self._labeller(rows, named), hints=hints)
             targets = labeller.soft_targets(rows, np.random.RandomState(seeds[1]))
@@ -273,6 +283,16 @@ class DistillationSteps(BaseEstimator):
             hidden=hidden,
         )
         return training, targets
+
+    def _active_hints(self, named: list[Named]) -> list[ActiveHint]:
+        """Return the hints that have a weight, checked as far as that goes before training."""
+        hints = active_hints(self.hints, [n.name for n in named])
+        if self.student_module is None:
+            sizes = self.hidden_layer_sizes
+            layers = range(2 if isinstance(sizes, str) else len(sizes))
+            for asked in hints:
+                student_layer(asked, layers)
+        return hints
 
     def _embeds(self, named: list[Named]) -> bool:
         """Tell whether the built-in network gets the piecewise-linear encoding."""
@@ -389,7 +409,7 @@ class DistillationSteps(BaseEstimator):
         settings = replace(settings, max_epochs=epochs, callbacks=(), self_distillation=0.0)
         module = self._build_module(training, seed)
         try:
-            with self._stage(f"trained a plain student on {len(rows.X)} rows"):
+            with stage("training a plain student"):
                 net = _net.train(module, DistillationCriterion(1.0, 0.0), rows, settings, seed=seed)
         except FloatingPointError:
             # In a search the students that diverged are said; without a control none is calibrated.
@@ -489,24 +509,35 @@ class DistillationSteps(BaseEstimator):
             sizes = _mlp.auto_hidden_sizes(
                 n_features, n_classes, training.encoding, training.n_real
             )
-        one_batch = training.n_rows <= self.batch_size
+        n_inputs = n_features if training.encoding is None else len(training.encoding.column_)
+        n_parameters = _mlp.count_parameters([n_inputs, *sizes, n_classes])
         return _mlp.StudentMLP(
             n_features,
             n_classes,
             hidden_layer_sizes=tuple(sizes),
             activation=self.activation,
-            dropout=DROPOUT[one_batch] if isinstance(self.dropout, str) else self.dropout,
+            dropout=self._dropout_rate(training, n_parameters),
             encoding=training.encoding,
             n_students=n_students,
             seed=seed,
         )
+
+    def _dropout_rate(
+        self, training: TrainingSet | TrainingStream, n_parameters: float = math.inf
+    ) -> float:
+        """Return the share of hidden units left out; "auto" asks how many rows there are."""
+        if not isinstance(self.dropout, str):
+            return self.dropout
+        one_batch = training.n_rows <= self.batch_size
+        to_spare = training.n_real >= _ROWS_TO_SPARE * n_parameters
+        return 0.0 if one_batch or to_spare else _DROPOUT
 
     def _finish(
         self,
         training: TrainingSet,
         net: Any,
         soft_targets: SoftTargets | None,
-        control: Control | None = None,
+        control: Control | UnseenLabels | None = None,
     ) -> None:
         """Freeze the trained network into `student_` and record what training left."""
         from skdistill._modules import frozen_layers
@@ -560,12 +591,18 @@ def draw_seed(rng: np.random.RandomState) -> int:
     return int(rng.randint(np.iinfo(np.int32).max))
 
 
-def classes_of(named: list[Named]) -> np.ndarray:
+def labels_known_to(named: list[Named]) -> np.ndarray | None:
+    """Return the sorted labels of the first teacher that knows its labels; None if none does."""
+    known = (known_classes(teacher.estimator) for teacher in named)
+    classes = next((labels for labels in known if labels is not None), None)
+    return None if classes is None else np.unique(np.asarray(classes))
+
+
+def _classes_of(named: list[Named]) -> np.ndarray:
     """Return the sorted labels of the first teacher that knows its labels."""
-    for teacher in named:
-        classes = known_classes(teacher.estimator)
-        if classes is not None:
-            return np.unique(np.asarray(classes))
+    classes = labels_known_to(named)
+    if classes is not None:
+        return classes
     raise ValueError(
         "Without y the classes must come from the teachers, and none of them knows its labels. "
         "Pass y, or wrap modules as TorchTeacher(module, classes=[...])."

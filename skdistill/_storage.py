@@ -2,6 +2,7 @@
 
 import glob
 import json
+import os
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +13,7 @@ from skdistill._artefact import write_atomically
 
 __all__ = [
     "clear_leftovers",
+    "everywhere",
     "find_files",
     "is_newer",
     "is_whole",
@@ -29,6 +31,12 @@ def open_place(path: Any) -> tuple[Any, str]:
     """Return the file system of a path or URL, and the path on it."""
     fs, place = fsspec.core.url_to_fs(str(path))
     return fs, place.rstrip("/")
+
+
+def everywhere(path: Any) -> str:
+    """Return a path that means the same in a process that was started in another folder."""
+    fs, place = open_place(path)
+    return place if isinstance(fs, LocalFileSystem) else str(path).rstrip("/")
 
 
 def join(folder: str, name: str) -> str:
@@ -60,27 +68,55 @@ def find_files(source: Any, suffix: str) -> tuple[Any, list[str], list[str]]:
     ------
     FileNotFoundError
         If there is no such file.
+    TypeError
+        If `source` holds anything but strings and paths.
+    ValueError
+        If the files are on more than one file system.
     """
     sources = list(source) if isinstance(source, list | tuple) else [source]
+    strange = [one for one in sources if not isinstance(one, str | os.PathLike)]
+    if strange:
+        raise TypeError(
+            f"source must be a path, a glob, or a list of them; got {type(strange[0]).__name__}."
+        )
     if not sources:
         raise FileNotFoundError("source is an empty list; name at least one file.")
     found: set[str] = set()
-    folders = []
-    for one in sources:
-        fs, place = open_place(one)
-        if any(sign in place for sign in "*?["):
-            paths = [p for p in fs.glob(place) if not _hidden(p.rpartition("/")[2], "")]
-        elif fs.isdir(place):
-            paths = [p for p in fs.find(place) if p.endswith(suffix) and not _hidden(p, place)]
-            folders.append(place)
-        else:
-            paths = [place] if fs.exists(place) else []
+    places = [open_place(one) for one in sources]
+    fs = places[0][0]
+    for one, (own, place) in zip(sources, places, strict=True):
+        if type(own) is not type(fs):
+            raise ValueError(
+                f"source must name files of one file system: {sources[0]!r} and {one!r} are on two."
+            )
+        paths = _files_at(fs, place, suffix)
         if not paths:
             raise FileNotFoundError(f"source names no file that ends in {suffix}: {one!r}.")
         found.update(paths)
     paths = sorted(found)
-    root = folders[0] if len(sources) == 1 and folders else _common_folder(paths)
+    alone = len(sources) == 1 and fs.isdir(places[0][1])
+    root = places[0][1] if alone else _common_folder(paths)
     return fs, paths, [p[len(root) :].lstrip("/") for p in paths]
+
+
+def _files_at(fs: Any, place: str, suffix: str) -> list[str]:
+    """Return the files that a path or glob names; folders, those of a glob too, with their own."""
+    if fs.isdir(place):
+        return [p for p in fs.find(place) if p.endswith(suffix) and not _hidden(p, place)]
+    # A name may hold the signs of a glob itself.
+    if fs.exists(place):
+        return [place]
+    if not any(sign in place for sign in "*?["):
+        return []
+    paths = []
+    for path, details in fs.glob(place, detail=True).items():
+        if _hidden(path.rpartition("/")[2], ""):
+            continue
+        inside = details["type"] == "directory"
+        # "**" names folders beside the files in them.
+        paths += _files_at(fs, path, suffix) if inside and path.endswith(suffix) else []
+        paths += [] if inside else [path]
+    return paths
 
 
 def _hidden(path: str, folder: str) -> bool:

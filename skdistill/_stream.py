@@ -6,13 +6,16 @@ learned.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from skdistill._inputs import as_table, is_frame, n_rows, stack_rows, take_rows
 from skdistill._labelling import Labeller
+from skdistill._progress import track
 from skdistill._rows import Rows, check_teacher_proba, encode_among
 from skdistill._targets import Ensemble, SoftTargets
 from skdistill._training_set import (
@@ -30,6 +33,9 @@ __all__ = ["Shards", "Synthetic", "TrainingStream", "open_stream"]
 SAMPLE_ROWS = 50_000
 # Shards whose rows are shuffled together: rows of one file are often alike.
 BUFFER_SHARDS = 4
+# Labelled rows kept from training to check the confidence on: fewer than the first number prove
+# nothing, more than the second add nothing.
+_FEWEST_UNSEEN, _MOST_UNSEEN, _UNSEEN_SHARE = 50, 5_000, 0.1
 
 
 @dataclass
@@ -50,12 +56,19 @@ class Shard:
     proba: np.ndarray
     label: np.ndarray | None
 
-    @property
+    @cached_property
     def labelled(self) -> np.ndarray:
         """Which rows have a label."""
         if self.label is None:
             return np.zeros(n_rows(self.X), dtype=bool)
+        if self.label.dtype.kind != "O":
+            return np.asarray(self.label == self.label)
         return np.array([v is not None and v == v for v in self.label.tolist()], dtype=bool)
+
+    def take(self, rows: np.ndarray) -> "Shard":
+        """Take some rows."""
+        label = None if self.label is None else self.label[rows]
+        return Shard(take_rows(self.X, rows), self.proba[rows], label)
 
 
 class Shards:
@@ -81,7 +94,7 @@ class Shards:
             n_shards = len(targets)
         except TypeError:
             n_shards = 0
-        if not n_shards or not hasattr(targets, "__getitem__"):
+        if isinstance(targets, str) or not n_shards or not hasattr(targets, "__getitem__"):
             raise ValueError(
                 "targets must be what label_parquet returns, or a non-empty sequence of shards "
                 f"(X, proba) or (X, proba, y); got {type(targets).__name__}."
@@ -89,12 +102,26 @@ class Shards:
         self.targets, self.n_shards = targets, n_shards
         self.classes = getattr(targets, "classes", None)
         self.first: Any = None
+        self.n_columns: int | None = None
 
-    def read(self, number: int) -> Shard:
-        """Read a shard."""
+    @contextmanager
+    def naming(self, number: int) -> Iterator[None]:
+        """Put the file, or the number, of a shard before what is wrong with its content."""
+        try:
+            yield
+        except (ValueError, TypeError) as error:
+            sources = getattr(self.targets, "sources", None)
+            name = f"shard {number}" if sources is None else sources[number]
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{name}: {error}") from error
+
+    def read(self, number: int) -> Shard | None:
+        """Read a shard; None where it has no rows, as engines write for empty partitions."""
         shard = self.targets[number]
         if not isinstance(shard, tuple) or len(shard) not in (2, 3):
             raise ValueError(f"shard {number} must be a tuple (X, proba) or (X, proba, y).")
+        if np.shape(shard[0])[:1] == (0,):
+            return None
         X = as_table(shard[0], name=f"X of shard {number}")
         if self.first is None:
             self.first = take_rows(X, slice(0, 1))
@@ -107,7 +134,19 @@ class Shards:
                     f"y of shard {number} must hold {n_rows(X)} labels, one for each row; its "
                     f"shape is {label.shape}."
                 )
-        return Shard(X, shard[1], label)
+        proba = np.asarray(shard[1])
+        if proba.ndim != 2 or len(proba) != n_rows(X):
+            raise ValueError(
+                f"shard {number} has {n_rows(X)} rows and soft targets of shape {proba.shape}."
+            )
+        if self.n_columns is None:
+            self.n_columns = proba.shape[1]
+        if proba.shape[1] != self.n_columns:
+            raise ValueError(
+                f"the soft targets of shard {number} have {proba.shape[1]} columns, those of the "
+                f"first {self.n_columns}."
+            )
+        return Shard(X, proba, label)
 
     def _check_columns(self, X: Any, number: int) -> None:
         """Raise where a shard has other columns than the first."""
@@ -124,38 +163,59 @@ class Shards:
             )
 
 
+@dataclass
+class _Part:
+    """What a sample keeps of a shard: some rows, their places there, and the keys they drew."""
+
+    number: int
+    shard: Shard
+    place: np.ndarray
+    key: np.ndarray
+
+    def take(self, rows: np.ndarray) -> "_Part":
+        """Take some rows."""
+        return _Part(self.number, self.shard.take(rows), self.place[rows], self.key[rows])
+
+
 class _Sample:
     """A uniform sample of rows in one pass, and every row that shows a value of a new kind."""
 
     def __init__(self, size: int, rng: np.random.Generator) -> None:
         self.size, self.rng = size, rng
-        self.parts: list[tuple[np.ndarray, Any, np.ndarray, np.ndarray | None]] = []
+        self.parts: list[_Part] = []
         self.seen: dict[int, set[Any]] = {}
 
-    def add(self, shard: Shard, *, only_new: bool = False) -> None:
+    def add(self, number: int, shard: Shard, *, only_new: bool = False) -> None:
         """Look at the rows of a shard."""
-        keys = self.rng.random(n_rows(shard.X))
+        n = n_rows(shard.X)
+        key = self.rng.random(n)
         if only_new:
-            keys += 2
-        keys[self._new_rows(shard.X)] = -1
-        self.parts.append((keys, shard.X, np.asarray(shard.proba), shard.label))
-        counts = sum(len(part[0]) for part in self.parts)
-        if only_new or counts > 1.5 * self.size:
+            key += 2
+        key[self._new_rows(shard.X)] = -1
+        self.parts.append(_Part(number, shard, np.arange(n), key))
+        if only_new or sum(len(part.key) for part in self.parts) > 1.5 * self.size:
             self._cut()
 
     def _cut(self) -> None:
         """Keep the rows with the smallest keys, in their order."""
-        keys = np.concatenate([part[0] for part in self.parts])
-        bound = 1.0
-        if len(keys) > self.size:
-            bound = min(bound, float(np.partition(keys, self.size - 1)[self.size - 1]))
-        kept = []
-        for own, X, proba, label in self.parts:
-            rows = np.flatnonzero(own <= bound)
-            if len(rows):
-                some = None if label is None else label[rows]
-                kept.append((own[rows], take_rows(X, rows), proba[rows], some))
-        self.parts = kept
+        bound = _nth_smallest(np.concatenate([part.key for part in self.parts]), self.size)
+        # A key above 1 is for what is new alone.
+        parts = [part.take(np.flatnonzero(part.key <= min(bound, 1.0))) for part in self.parts]
+        self.parts = [part for part in parts if len(part.key)]
+
+    def keep_back(self, n: int) -> tuple[Shard | None, dict[int, np.ndarray]]:
+        """Return up to n labelled rows, drawn uniformly, and their places by shard."""
+        if n < _FEWEST_UNSEEN:
+            return None, {}
+        drawn = [
+            part.take(np.flatnonzero(part.shard.labelled & (part.key >= 0))) for part in self.parts
+        ]
+        bound = _nth_smallest(np.concatenate([part.key for part in drawn]), n)
+        drawn = [part.take(np.flatnonzero(part.key <= bound)) for part in drawn]
+        drawn = [part for part in drawn if len(part.key)]
+        if sum(len(part.key) for part in drawn) < _FEWEST_UNSEEN:
+            return None, {}
+        return _stacked([part.shard for part in drawn]), {p.number: p.place for p in drawn}
 
     def _new_rows(self, X: Any) -> np.ndarray:
         """Return the first rows that are missing a value, or hold a category, not seen before."""
@@ -167,18 +227,33 @@ class _Sample:
                 if value not in seen:
                     seen.add(value)
                     rows.add(row)
+            if len(seen) > self.size:
+                name = X.columns[j] if is_frame(X) else j
+                raise ValueError(
+                    f"column {name!r} has more than {self.size} categories. Leave it out, or hash "
+                    "or group its values: a student gets an input for each of them"
+                )
         return np.array(sorted(rows), dtype=np.intp)
 
-    def rows(self) -> tuple[Any, np.ndarray, np.ndarray | None]:
-        """Return the sampled rows, their soft targets and their labels."""
+    def rows(self) -> Shard:
+        """Return the sampled rows."""
         self._cut()
-        labels = [part[3] for part in self.parts if part[3] is not None]
-        label = np.concatenate(labels) if len(labels) == len(self.parts) else None
-        return (
-            stack_rows([part[1] for part in self.parts]),
-            np.concatenate([part[2] for part in self.parts]),
-            label,
-        )
+        return _stacked([part.shard for part in self.parts])
+
+
+def _nth_smallest(keys: np.ndarray, n: int) -> float:
+    """Return the bound below which, with it, there are n keys, or all."""
+    return float(np.partition(keys, n - 1)[n - 1]) if len(keys) > n else np.inf
+
+
+def _stacked(shards: list[Shard]) -> Shard:
+    """Return the rows of several shards as one; without labels if one has none."""
+    labels = [shard.label for shard in shards if shard.label is not None]
+    return Shard(
+        stack_rows([shard.X for shard in shards]),
+        np.concatenate([shard.proba for shard in shards]),
+        np.concatenate(labels) if len(labels) == len(shards) else None,
+    )
 
 
 def _distinct(column: Any) -> Iterator[tuple[int, Any]]:
@@ -228,13 +303,17 @@ class TrainingStream:
     numbers : int array
         The shards that are trained on; one may be held out.
     sizes : int array of shape (n_shards,)
-        Their rows.
+        How many of their rows are trained on.
     sample : TrainingSet
         The sampled rows, from which everything that is fitted was learned.
     hard_weight : float
         The weight of the hard term in a row that has a label.
     held_out : HeldOut or None
         The shard on which the epochs are compared.
+    unseen : HeldOut or None
+        Labelled rows that are not trained on, to check the confidence of the student on.
+    kept_back : dict of int to int array
+        Their places in the shards.
     synthetic : Synthetic or None
         Makes further rows, shard by shard.
     seed : int
@@ -247,6 +326,8 @@ class TrainingStream:
     sample: TrainingSet
     hard_weight: float
     held_out: HeldOut | None
+    unseen: HeldOut | None
+    kept_back: dict[int, np.ndarray]
     synthetic: Synthetic | None
     seed: int
 
@@ -314,25 +395,30 @@ class TrainingStream:
     def _prepare(self, number: int, epoch: int) -> TrainingSet:
         """Read a shard and prepare its rows."""
         shard = self.shards.read(number)
-        n = n_rows(shard.X)
-        if n != self.sizes[number]:
+        kept_back = self.kept_back.get(number, np.zeros(0, dtype=np.intp))
+        before = self.sizes[number] + len(kept_back)
+        if shard is None or n_rows(shard.X) != before:
             raise ValueError(
-                f"shard {number} has {n} rows and had {self.sizes[number]} before training: it was "
-                "changed meanwhile."
+                f"shard {number} has {0 if shard is None else n_rows(shard.X)} rows and had "
+                f"{before} before training: it was changed meanwhile."
             )
-        rows, targets = as_rows(shard, self.classes)
-        extra = []
-        if self.synthetic is not None:
-            extra.append(self.synthetic.rows(shard.X, number, [self.seed, epoch, number]))
-        prepared = build_training_set(
-            rows,
-            targets,
-            extra,
-            np.zeros(n, dtype=bool),
-            preprocessor=None,
-            n_bins=None,
-            like=Prepared(self.sample.preprocessor, self.encoding),
-        )
+        if len(kept_back):
+            shard = shard.take(np.delete(np.arange(before), kept_back))
+        n = n_rows(shard.X)
+        with self.shards.naming(number):
+            rows, targets = as_rows(shard, self.classes)
+            extra = []
+            if self.synthetic is not None:
+                extra.append(self.synthetic.rows(shard.X, number, [self.seed, epoch, number]))
+            prepared = build_training_set(
+                rows,
+                targets,
+                extra,
+                np.zeros(n, dtype=bool),
+                preprocessor=None,
+                n_bins=None,
+                like=Prepared(self.sample.preprocessor, self.encoding),
+            )
         hard = np.zeros(prepared.n_rows)
         hard[:n] = shard.labelled * self.hard_weight
         return replace(prepared, hard_weight=hard)
@@ -358,30 +444,47 @@ class _Survey:
 
     sizes: np.ndarray
     n_labelled: np.ndarray
-    classes: set[Any]
     sample: _Sample
+    classes: dict[Any, None] = field(default_factory=dict)
 
 
-def _survey(shards: Shards, held: int | None, seed: int) -> _Survey:
-    """Read every shard once: count its rows and labels, and sample it."""
+def _survey(
+    shards: Shards, held: int | None, seed: int, known: np.ndarray | None, *, finite: bool
+) -> _Survey:
+    """Read every shard once: count its rows and labels, sample it, and find what is damaged."""
     sample = _Sample(SAMPLE_ROWS, np.random.default_rng([seed, SAMPLE_ROWS]))
-    sizes = np.zeros(shards.n_shards, dtype=np.int64)
-    n_labelled = np.zeros(shards.n_shards, dtype=np.int64)
-    classes: set[Any] = set()
-    for number in range(shards.n_shards):
+    sizes, n_labelled = np.zeros((2, shards.n_shards), dtype=np.int64)
+    survey = _Survey(sizes, n_labelled, sample)
+    for number in track("shard", range(shards.n_shards), shards.n_shards):
         shard = shards.read(number)
-        sizes[number] = n_rows(shard.X)
-        if shard.label is not None:
-            labelled = shard.labelled
-            n_labelled[number] = labelled.sum()
-            classes |= set(shard.label[labelled].tolist())
-        if np.shape(shard.proba)[:1] != (sizes[number],):
+        if shard is None:
+            continue
+        labels = dict.fromkeys(
+            shard.label[shard.labelled].tolist() if shard.label is not None else ()
+        )
+        with shards.naming(number):
+            _check_content(shard, labels, known, finite)
+            sample.add(number, shard, only_new=number == held)
+        survey.sizes[number] = n_rows(shard.X)
+        survey.n_labelled[number] = shard.labelled.sum()
+        survey.classes |= labels
+    return survey
+
+
+def _check_content(
+    shard: Shard, labels: dict[Any, None], classes: np.ndarray | None, finite: bool
+) -> None:
+    """Raise where training would stop at a shard, hours later."""
+    # Without classes a sample of the rows tells whether there are as many columns as labels.
+    check_teacher_proba(shard.proba, n_rows(shard.X), classes)
+    if classes is not None and labels:
+        encode_among(np.array(list(labels), dtype=object), classes)
+    for j in range(shard.X.shape[1] if finite else 0):
+        column = shard.X.iloc[:, j] if is_frame(shard.X) else shard.X[:, j]
+        if column.dtype.kind == "f" and np.isinf(np.asarray(column, dtype=np.float64)).any():
             raise ValueError(
-                f"shard {number} has {sizes[number]} rows and soft targets of shape "
-                f"{np.shape(shard.proba)}."
+                f"column {shard.X.columns[j] if is_frame(shard.X) else j!r} holds infinity."
             )
-        sample.add(shard, only_new=number == held)
-    return _Survey(sizes, n_labelled, classes, sample)
 
 
 def open_stream(
@@ -389,6 +492,7 @@ def open_stream(
     *,
     classes: np.ndarray | None,
     hold_out: bool,
+    keep_back: bool,
     preprocessor: Any,
     n_bins: int | None,
     labeller: Labeller | None,
@@ -397,7 +501,8 @@ def open_stream(
     """Survey the shards and learn from a sample how their rows are prepared.
 
     ``classes`` are those that the teachers know, where the shards do not name them; ``labeller``
-    makes synthetic rows, where some are wanted.
+    makes synthetic rows, where some are wanted; with ``keep_back`` some labelled rows are not
+    trained on.
     """
     held = None
     if hold_out:
@@ -407,11 +512,16 @@ def open_stream(
                 "smaller files, or pass early_stopping=False."
             )
         held = int(np.random.default_rng(seed).integers(shards.n_shards))
-    survey = _survey(shards, held, seed)
-    labels = _classes(shards, classes, survey)
-    numbers = np.delete(np.arange(shards.n_shards), [] if held is None else [held])
-    X, proba, label = survey.sample.rows()
-    sampled = Shard(X, proba, label)
+    known = classes if shards.classes is None else np.asarray(shards.classes)
+    # A transformer of the user's may take infinity.
+    finite = preprocessor is None or isinstance(preprocessor, str)
+    survey = _survey(shards, held, seed, known, finite=finite)
+    unseen, kept_back = _keep_back(survey) if keep_back and held is None else (None, {})
+    numbers = np.setdiff1d(np.flatnonzero(survey.sizes), [] if held is None else [held])
+    if not len(numbers):
+        raise ValueError(f"The {shards.n_shards} shards of targets hold no rows to train on.")
+    labels = _labels_of(survey) if known is None else known
+    sampled = survey.sample.rows()
     rows, targets = as_rows(sampled, labels)
     if not sampled.labelled.all():
         rows.code = None
@@ -419,7 +529,7 @@ def open_stream(
         rows,
         targets,
         [],
-        np.zeros(n_rows(X), dtype=bool),
+        np.zeros(n_rows(sampled.X), dtype=bool),
         preprocessor=preprocessor,
         n_bins=n_bins,
     )
@@ -430,6 +540,8 @@ def open_stream(
         sample=sample,
         hard_weight=0.0,
         held_out=None if held is None else _held_out(shards.read(held), labels, sample),
+        unseen=None if unseen is None else _held_out(unseen, labels, sample),
+        kept_back=kept_back,
         synthetic=None if labeller is None else _synthetic(labeller, labels, survey, numbers),
         seed=seed,
     )
@@ -438,12 +550,18 @@ def open_stream(
     return stream
 
 
-def _classes(shards: Shards, known: np.ndarray | None, survey: _Survey) -> np.ndarray:
-    """Return the labels: as the files, the teachers or the labels themselves name them."""
-    if shards.classes is not None:
-        return np.asarray(shards.classes)
-    if known is not None:
-        return known
+def _keep_back(survey: _Survey) -> tuple[Shard | None, dict[int, np.ndarray]]:
+    """Choose labelled rows that are not trained on, and take them off the counts."""
+    n = min(_MOST_UNSEEN, int(_UNSEEN_SHARE * survey.n_labelled.sum()))
+    unseen, places = survey.sample.keep_back(n)
+    for number, rows in places.items():
+        survey.sizes[number] -= len(rows)
+        survey.n_labelled[number] -= len(rows)
+    return unseen, places
+
+
+def _labels_of(survey: _Survey) -> np.ndarray:
+    """Return the sorted labels, where neither the files nor the teachers name them."""
     if len(survey.classes) < 2:
         raise ValueError(
             "The classes must come from the targets, the teachers or the labels: pass what "
@@ -453,14 +571,15 @@ def _classes(shards: Shards, known: np.ndarray | None, survey: _Survey) -> np.nd
     return np.unique(np.array(list(survey.classes)))
 
 
-def _held_out(shard: Shard, classes: np.ndarray, sample: TrainingSet) -> HeldOut:
-    """Prepare the labelled rows of the shard on which the epochs are compared."""
-    rows, targets = as_rows(shard, classes)
-    if rows.code is None:
+def _held_out(shard: Shard | None, classes: np.ndarray, sample: TrainingSet) -> HeldOut:
+    """Prepare the labelled rows of a shard that is not trained on."""
+    if shard is None or not shard.labelled.any():
         raise ValueError(
             "early_stopping=True compares the epochs on labels, and the shard that is held out has "
             "none. Pass label='column', or early_stopping=False."
         )
+    rows, targets = as_rows(shard, classes)
+    assert rows.code is not None
     known = np.flatnonzero(rows.code >= 0)
     Z = apply_preprocessor(sample.preprocessor, take_rows(shard.X, known))
     return HeldOut(Z, rows.code[known], rows.weight[known], targets.proba[known])

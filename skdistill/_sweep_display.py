@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from skdistill._plotting import BLACK, as_frame, check_matplotlib, find_axes
+from skdistill._plotting import BLACK, Display, as_frame, check_matplotlib
 
 __all__ = ["SweepDisplay"]
 
@@ -17,7 +17,7 @@ __all__ = ["SweepDisplay"]
 _MOST_WRITTEN = 80
 
 
-class SweepDisplay:
+class SweepDisplay(Display):
     """Mean test score of each temperature and alpha as a heat map, the best one framed.
 
     It is recommended to use :meth:`from_estimator` or :meth:`from_cv_results`.
@@ -56,8 +56,6 @@ class SweepDisplay:
     {'temperature': 4, 'alpha': 0.5}
     """
 
-    ax_: Any
-    figure_: Any
     image_: Any
 
     def __init__(
@@ -226,8 +224,12 @@ class SweepDisplay:
         -------
         self : SweepDisplay
         """
-        self.ax_ = find_axes(f"{type(self).__name__}.plot", ax)
-        self.figure_ = self.ax_.figure
+        self._take_axes(ax)
+        self._draw(cmap)
+        return self
+
+    def _draw(self, cmap: Any = "cividis") -> None:
+        """Draw the cells."""
         scores = np.asarray(self.scores, dtype=np.float64)
         self.image_ = self.ax_.imshow(scores, cmap=cmap, origin="lower", aspect="auto")
         self.figure_.colorbar(self.image_, ax=self.ax_, label=f"{self.score_name} (more is better)")
@@ -240,7 +242,6 @@ class SweepDisplay:
         if scores.size <= _MOST_WRITTEN:
             self._write(scores)
         self._frame_best()
-        return self
 
     def _write(self, scores: np.ndarray) -> None:
         """Write the scores into their cells, dark on light and light on dark."""

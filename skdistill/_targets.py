@@ -11,7 +11,7 @@ from typing import Any
 
 import joblib
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_memory
@@ -20,6 +20,7 @@ from skdistill._adapter import Teacher, as_teacher, fit_teacher
 from skdistill._calibration import temper
 from skdistill._inputs import n_rows, take_rows
 from skdistill._pooling import pool, to_proba
+from skdistill._progress import Stage, run_counted, stage, track
 from skdistill._roster import Named, is_frozen, split_steps
 from skdistill.teachers import TorchTeacher
 
@@ -111,17 +112,24 @@ class Ensemble:
     def mean(self, X: Any) -> np.ndarray:
         """Return the weighted mean in the space of `averaging`, asking in blocks of rows."""
         n = n_rows(X)
-        if n <= BATCH_ROWS:
+        if n <= BATCH_ROWS and len(self.teachers) == 1:
             return self._mean_of_block(X, 0)
-        starts = range(0, n, BATCH_ROWS)
-        blocks = (np.arange(s, min(s + BATCH_ROWS, n)) for s in starts)
-        return np.concatenate([self._mean_of_block(take_rows(X, b), int(b[0])) for b in blocks])
+        starts = range(0, max(n, 1), BATCH_ROWS)
+        with stage("answer", len(starts) * len(self.teachers)) as shown:
+            if n <= BATCH_ROWS:
+                return self._mean_of_block(X, 0, shown)
+            blocks = (np.arange(s, min(s + BATCH_ROWS, n)) for s in starts)
+            return np.concatenate(
+                [self._mean_of_block(take_rows(X, b), int(b[0]), shown) for b in blocks]
+            )
 
-    def _mean_of_block(self, X: Any, first_row: int) -> np.ndarray:
+    def _mean_of_block(self, X: Any, first_row: int, shown: Stage | None = None) -> np.ndarray:
         """Return the running weighted mean over the teachers for one block of rows."""
         mean: Any = 0.0
         for teacher, weight in zip(self.teachers, self.weights, strict=True):
             mean = mean + weight * teacher.ask(X, self.averaging, first_row=first_row)
+            if shown is not None:
+                shown.done()
         return mean
 
 
@@ -216,7 +224,8 @@ answer_cache = AnswerCache()
 
 def ask_each(teachers: Sequence[Teacher], X: Any, averaging: str) -> list[np.ndarray]:
     """Return the answer of each teacher by itself, from memory where it is confirmed."""
-    return [answer_cache.mean(Ensemble([t], np.ones(1), averaging), X) for t in teachers]
+    shown = track("teacher", teachers, len(teachers))
+    return [answer_cache.mean(Ensemble([t], np.ones(1), averaging), X) for t in shown]
 
 
 def cross_fit(
@@ -335,10 +344,11 @@ def _ask_folds(
         for i, t in enumerate(to_fit)
         for split in (splits if not is_frozen(t.named.estimator) else [None])
     ]
-    results = Parallel(n_jobs=n_jobs)(
+    questions = [
         delayed(_fit_and_ask)(to_fit[i], X, y, sample_weight, split, classes, averaging)
         for i, split in jobs
-    )
+    ]
+    results = run_counted("fitted teacher", questions, n_jobs)
     answers = [np.zeros((n_rows(X), len(classes))) for _ in to_fit]
     fold_teachers: list[list[Teacher]] = [[] for _ in to_fit]
     for (i, split), (teacher, answer) in zip(jobs, results, strict=True):
@@ -394,7 +404,8 @@ def out_of_bag(
     answer carry the hard term only.
     """
     answers, teachers = [], []
-    for n, takes in zip(named, weighted, strict=True):
+    both = zip(named, weighted, strict=True)
+    for n, takes in track("out-of-bag teacher", both, len(named)):
         if is_frozen(n.estimator):
             teacher = as_teacher(n, classes)
             answer = teacher.ask(X, averaging)

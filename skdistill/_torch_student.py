@@ -7,13 +7,14 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import validate_data
 
+from skdistill._html_repr import DocLink
 from skdistill._inputs import TabularEncoder, as_table, check_matrix
 from skdistill._versions import check_stamp, stamp
 
 __all__ = ["TorchStudent"]
 
 
-class TorchStudent(ClassifierMixin, BaseEstimator):
+class TorchStudent(DocLink, ClassifierMixin, BaseEstimator):
     """A trained student whose network is the user's own and needs torch to predict.
 
     It is made by :class:`~skdistill.DistilledClassifier` as ``student_`` when ``student_module``

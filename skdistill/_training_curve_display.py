@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skdistill._contenders import find_distilled
-from skdistill._plotting import BLACK, BLUE, GREEN, ORANGE, as_frame, check_matplotlib, find_axes
+from skdistill._plotting import BLACK, BLUE, GREEN, ORANGE, Display, as_frame, check_matplotlib
 
 __all__ = ["TrainingCurveDisplay"]
 
@@ -22,7 +22,7 @@ _CURVES = {
 }
 
 
-class TrainingCurveDisplay:
+class TrainingCurveDisplay(Display):
     """The losses of a student's training by epoch, and the epoch that was kept.
 
     It is recommended to use :meth:`from_estimator`.
@@ -53,8 +53,6 @@ class TrainingCurveDisplay:
     2
     """
 
-    ax_: Any
-    figure_: Any
     lines_: dict[str, Any]
 
     def __init__(self, *, history: Mapping[str, ArrayLike]) -> None:
@@ -124,20 +122,8 @@ class TrainingCurveDisplay:
         curves = {name: np.asarray(values) for name, values in self.history.items()}
         return as_frame({"epoch": np.arange(1, n_epochs + 1), **curves})
 
-    def plot(self, ax: Any = None) -> Self:
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None: in a new figure.
-
-        Returns
-        -------
-        self : TrainingCurveDisplay
-        """
-        self.ax_ = find_axes(f"{type(self).__name__}.plot", ax)
-        self.figure_ = self.ax_.figure
+    def _draw(self) -> None:
+        """Draw the curves."""
         self.lines_ = {}
         for name, (label, colour, dashes) in _CURVES.items():
             values = np.asarray(self.history.get(name, 0.0))
@@ -151,7 +137,6 @@ class TrainingCurveDisplay:
         self.ax_.set(xlabel="epoch", ylabel="mean loss", yscale="log")
         self._write_ticks()
         self.ax_.legend()
-        return self
 
     def _write_ticks(self) -> None:
         """Write losses as plain numbers and epochs as whole ones."""

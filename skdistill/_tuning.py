@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.metrics import check_scoring
@@ -18,8 +18,19 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.validation import check_is_fitted
 
 from skdistill._classifier import DistilledClassifier
-from skdistill._inputs import as_table, n_rows, take_rows
+from skdistill._html_repr import DocLink
+from skdistill._inputs import as_table, take_rows
+from skdistill._parameters import check_parameters
 from skdistill._pickling import LeftBehind, deep_copy, shallow_copy
+from skdistill._progress import (
+    CALLBACKS,
+    CallbackSupportMixin,
+    follow,
+    hand_over,
+    run_counted,
+    stage,
+    track,
+)
 from skdistill._roster import is_self
 from skdistill._rows import read_rows
 from skdistill._steps import TRAINING_ONLY
@@ -50,7 +61,9 @@ class _Fold:
     score_seconds: float
 
 
-class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class DistilledClassifierCV(
+    DocLink, CallbackSupportMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator
+):
     """Search over temperature and alpha that asks the teachers once a fold.
 
     For each fold the teachers are asked (or cross-fitted) once, and the students of all candidates
@@ -82,7 +95,8 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     n_jobs : int or None, default=None
         Folds that run at once.
     verbose : int, default=0
-        With 1, one line a fold.
+        With 1, one live line on standard error counts the folds and, where they run in this
+        process, what happens inside. The estimator's own `verbose` is for the refit.
     random_state : int, RandomState instance or None, default=None
         Seed of the estimator where its own `random_state` is None: one draw, which the candidates
         of all folds and the refit share.
@@ -191,7 +205,8 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """
         self._forget()
         try:
-            self._search(X, y, sample_weight, groups, params)
+            with follow(self, X, y):
+                self._search(X, y, sample_weight, groups, params)
         except BaseException:
             self._forget()
             raise
@@ -217,22 +232,24 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         assert rows.classes is not None
         labels = rows.classes[rows.code]
         weight = None if sample_weight is None else rows.weight
-        given = self._passed_on({"sample_weight": weight, **params})
-        self._warn_about_prefit()
-        estimator = self._seeded_estimator()
+        given = fit_arguments("DistilledClassifierCV.fit()", self, sample_weight=weight, **params)
+        warn_about_prefit(self.estimator, stacklevel=4)
+        estimator = seeded(self.estimator, self.random_state)
         scorer = self._scorer(estimator)
         splits = list(check_cv(self.cv, labels, classifier=True).split(X, labels, groups))
-        titles = [f"{i + 1}/{len(splits)}" if self.verbose else "" for i in range(len(splits))]
-        folds = Parallel(n_jobs=self.n_jobs)(
-            delayed(_run_fold)(
-                estimator, X, labels, weight, given, split, candidates, scorer, title
-            )
-            for split, title in zip(splits, titles, strict=True)
-        )
+        with hand_over("setup", estimator):
+            # Callbacks that the estimator must not have are refused here and not after the folds.
+            pass
+        runs = [
+            delayed(_run_fold)(estimator, X, labels, weight, given, split, candidates, scorer)
+            for split in splits
+        ]
+        folds = run_counted("fold", runs, self.n_jobs)
         self._compare(candidates, folds)
         if self.refit:
             best = estimator.set_params(**self.best_params_)
-            self.best_estimator_ = best.fit(X, labels, **given)
+            with hand_over("refit", best):
+                self.best_estimator_ = best.fit(X, labels, **given)
             self.classes_ = best.classes_
             self.n_features_in_ = best.n_features_in_
             if hasattr(best, "feature_names_in_"):
@@ -250,19 +267,6 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.best_index_ = int(np.flatnonzero(scores >= np.nanmax(scores) - _TIE)[0])
         self.best_params_ = candidates[self.best_index_]
         self.best_score_ = float(scores[self.best_index_])
-
-    def _passed_on(self, params: dict[str, Any]) -> dict[str, Any]:
-        """Return what the estimator's `fit` gets; with metadata routing, what it requests."""
-        unknown = sorted(set(params) - set(_PASSED_ON))
-        if unknown:
-            raise TypeError(
-                f"DistilledClassifierCV.fit() got an unexpected argument {unknown[0]!r}; the "
-                f"estimator's fit takes {', '.join(_PASSED_ON)}."
-            )
-        given = {k: v for k, v in params.items() if v is not None}
-        if get_config()["enable_metadata_routing"]:
-            return dict(process_routing(self, "fit", **given)["estimator"]["fit"])
-        return given
 
     def _scorer(self, estimator: DistilledClassifier) -> Any:
         """Return the one scorer that compares the candidates."""
@@ -284,34 +288,12 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         for left in (self.estimator.teachers, self.estimator.hints, self.cv, self.scoring):
             if isinstance(left, TeachersLeftBehind | LeftBehind):
                 raise ValueError(left.refusal())
+        check_parameters(self.estimator)
         alphas = _check_grid("alphas", self.alphas, lambda a: 0 <= a <= 1, "in [0, 1]")
         temperatures = _check_grid(
             "temperatures", self.temperatures, lambda t: 0 < t < np.inf, "finite and > 0"
         )
         return [{"alpha": a, "temperature": t} for a in alphas for t in temperatures]
-
-    def _warn_about_prefit(self) -> None:
-        """Say that scores with prefit teachers hold only if these did not see X."""
-        estimator = self.estimator
-        asked = estimator.teachers is not None and not is_self(estimator.teachers)
-        if estimator._is_prefit() and asked:
-            warnings.warn(
-                "The teachers are fitted already (cv='prefit'): the scores assume that they did "
-                "not see X, otherwise candidates that follow them look better than they are. Pass "
-                "cv=5 to the estimator to have the teachers fitted inside each fold.",
-                UserWarning,
-                stacklevel=4,
-            )
-
-    def _seeded_estimator(self) -> DistilledClassifier:
-        """Return the estimator with an integer seed, so that its candidates share their draws."""
-        estimator = clone(self.estimator)
-        own = estimator.random_state
-        if not isinstance(own, int | np.integer):
-            rng = check_random_state(self.random_state if own is None else own)
-            seed = rng.randint(np.iinfo(np.int32).max)
-            estimator.set_params(random_state=int(seed))
-        return estimator
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict class labels with the best candidate.
@@ -405,9 +387,11 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         state = {**self.__dict__, "_versions": stamp()}
         if "cv_results_" not in state or self.estimator.keep_teachers:
             return state
+        state.pop(CALLBACKS, None)
         for name in ("cv", "scoring"):
             state[name] = _plain(name, state[name])
         estimator = clone(self.estimator)
+        estimator.__dict__.pop(CALLBACKS, None)
         for name, value in estimator.get_params(deep=False).items():
             if name in TRAINING_ONLY:
                 setattr(estimator, name, _plain(name, value))
@@ -420,6 +404,43 @@ class DistilledClassifierCV(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         state = dict(state)
         check_stamp(state, type(self).__name__)
         self.__dict__.update(state)
+
+
+def fit_arguments(caller: str, router: Any, **params: Any) -> dict[str, Any]:
+    """Return what the estimator's `fit` gets; with metadata routing, what it requests."""
+    unknown = sorted(set(params) - set(_PASSED_ON))
+    if unknown:
+        raise TypeError(
+            f"{caller} got an unexpected argument {unknown[0]!r}; the estimator's fit takes "
+            f"{', '.join(_PASSED_ON)}."
+        )
+    given = {k: v for k, v in params.items() if v is not None}
+    if get_config()["enable_metadata_routing"]:
+        return dict(process_routing(router, "fit", **given)["estimator"]["fit"])
+    return given
+
+
+def warn_about_prefit(estimator: DistilledClassifier, *, stacklevel: int) -> None:
+    """Say that scores with prefit teachers hold only if these did not see X."""
+    asked = estimator.teachers is not None and not is_self(estimator.teachers)
+    if estimator._is_prefit() and asked:
+        warnings.warn(
+            "The teachers are fitted already (cv='prefit'): the scores assume that they did "
+            "not see X, otherwise candidates that follow them look better than they are. Pass "
+            "cv=5 to the estimator to have the teachers fitted inside each fold.",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
+
+
+def seeded(estimator: DistilledClassifier, random_state: Any) -> DistilledClassifier:
+    """Return a clone with an integer seed, so that its candidates share their draws."""
+    estimator = clone(estimator)
+    own = estimator.random_state
+    if not isinstance(own, int | np.integer):
+        rng = check_random_state(random_state if own is None else own)
+        estimator.set_params(random_state=int(rng.randint(np.iinfo(np.int32).max)))
+    return estimator
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -458,12 +479,11 @@ def _run_fold(
     split: tuple[np.ndarray, np.ndarray],
     candidates: list[dict[str, float]],
     scorer: Any,
-    title: str,
 ) -> _Fold:
     """Train the students of all candidates on one fold and score them on the rest."""
     train, test = split
     start = time.perf_counter()
-    students = _train_candidates(estimator, X, y, _cut(params, train, n_rows(X)), train, candidates)
+    students = _train_candidates(estimator, X, y, cut_arguments(params, train), train, candidates)
     fitted = time.perf_counter()
     held_out, labels = take_rows(X, test), y[test]
     scored = {}
@@ -475,8 +495,6 @@ def _run_fold(
         if id(student) not in scores:
             scores[id(student)] = _score(scorer, student, held_out, labels, scored)
     done = time.perf_counter()
-    if title:
-        print(f"fold {title}: {len(candidates)} candidates in {done - start:.1f} s", flush=True)
     n = len(candidates)
     values = np.array([scores[id(student)] for student in students])
     return _Fold(values, (fitted - start) / n, (done - fitted) / n)
@@ -498,7 +516,7 @@ def _score(scorer: Any, student: Any, X: Any, y: np.ndarray, weights: dict[str, 
     return float(scorer(student, X, y, **weights))
 
 
-def _cut(params: dict[str, Any], rows: np.ndarray, n: int) -> dict[str, Any]:
+def cut_arguments(params: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
     """Return the arguments of fit for some rows."""
     cut = dict(params)
     for name in _BY_ROW:
@@ -518,7 +536,8 @@ def _train_candidates(
     """Return one fitted student a candidate, from stacks where that is possible."""
     X, y = take_rows(X, train), y[train]
     if not _stackable(estimator):
-        return [_fit_alone(estimator, candidate, X, y, params) for candidate in candidates]
+        shown = track("candidate", candidates, len(candidates))
+        return [_fit_alone(estimator, candidate, X, y, params) for candidate in shown]
     students: list[Any] = [None] * len(candidates)
     hard = [i for i, c in enumerate(candidates) if c["alpha"] == 0]
     soft = [i for i, c in enumerate(candidates) if c["alpha"] > 0]
@@ -542,7 +561,8 @@ def _fit_alone(
 ) -> Any:
     """Fit one candidate by itself and keep its student; None if its training diverged."""
     try:
-        return clone(estimator).set_params(**candidate).fit(X, y, **params).student_
+        alone = clone(estimator).set_params(**candidate, verbose=0)
+        return alone.fit(X, y, **params).student_
     except FloatingPointError:
         return None
 
@@ -553,7 +573,7 @@ def _stackable(estimator: DistilledClassifier) -> bool:
         estimator.student_module is None
         and isinstance(estimator.loss, str)
         and not estimator.callbacks
-        and not any(hint.weight > 0 for hint in estimator.hints or ())
+        and not estimator._has_hints()
     )
 
 
@@ -571,7 +591,8 @@ def _train_stack(
     students: list[StudentClassifier | None] = []
     for start in range(0, len(candidates), size):
         part = candidates[start : start + size]
-        students += shared._train_stack(training, control, part, seed)
+        with stage("training the students"):
+            students += shared._train_stack(training, control, part, seed)
     return students
 
 

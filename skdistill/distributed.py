@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
-from importlib.util import find_spec
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from skdistill._bundle import TeacherBundle, TeacherLabeller
 from skdistill._parquet import FileTask, LabelledParquet, pair_files
+from skdistill._progress import live_line, track
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
 __all__ = ["LabelledParquet", "LabellingError", "TeacherBundle", "TeacherLabeller", "label_parquet"]
 
+_Run = Callable[[Sequence[FileTask]], dict[str, BaseException]]
 # Errors name this many files; the exception holds them all.
 _SHOWN = 5
 
@@ -54,6 +56,7 @@ def label_parquet(
     averaging: str = "auto",
     teacher_weights: Any = None,
     on_bad_partition: str = "raise",
+    verbose: int = 0,
 ) -> LabelledParquet:
     """Ask the teachers about every row of Parquet files, and store their log-probabilities.
 
@@ -85,6 +88,8 @@ def label_parquet(
         What to do about files that cannot be labelled, because they are damaged, a teacher fails
         on them, or they take their worker down every time. In any case all other files are
         labelled first. "quarantine": warn, and leave them out of the result.
+    verbose : int, default=0
+        With 1, one live line on standard error counts the files.
 
     Returns
     -------
@@ -109,9 +114,8 @@ def label_parquet(
     -----
     A file that takes its worker down is tried again elsewhere, as often as the scheduler's
     ``distributed.scheduler.allowed-failures`` says, and at the end once more with no other file
-    beside it, so that no innocent file is blamed.
-
-    Progress is shown if tqdm is installed.
+    beside it, so that no innocent file is blamed. A file that fails by its storage (an OSError)
+    is tried once more at the end.
 
     Examples
     --------
@@ -134,13 +138,14 @@ def label_parquet(
     >>> student.score(X, y) > 0.9
     True
     """
-    _check(bundle, batch_rows, on_bad_partition)
+    _check(bundle, client, batch_rows, on_bad_partition)
     columns = list(bundle.feature_names if columns is None else columns)
     if len(columns) != len(bundle.feature_names):
         raise ValueError(
             f"columns must name {len(bundle.feature_names)} columns, one for each feature of the "
             f"bundle {bundle.feature_names}; got {columns}."
         )
+    pairs = pair_files(source, out)
     tasks = [
         FileTask(
             source=source_file,
@@ -151,25 +156,33 @@ def label_parquet(
             features=tuple(bundle.feature_names),
             batch_rows=int(batch_rows),
         )
-        for source_file, target_file in pair_files(source, out)
+        for source_file, target_file in pairs
     ]
-    failures = _run_here(tasks) if client is None else _Cluster(client).run(tasks)
+    run = _run_here if client is None else _Cluster(client).run
+    with live_line("label_parquet", verbose):
+        errors = _with_second_try(run, tasks)
+    failures = {s: _reason(errors[s]) for s, _ in pairs if s in errors}
     if failures:
         message = _words(failures, len(tasks))
         if on_bad_partition == "raise" or len(failures) == len(tasks):
             raise LabellingError(message, failures)
         warnings.warn(f"Quarantined: {message}", UserWarning, stacklevel=2)
-    return LabelledParquet(source, out, bundle=bundle, columns=columns, skipped=failures)
+    return LabelledParquet._of_pairs(pairs, bundle, columns, failures)
 
 
-def _check(bundle: Any, batch_rows: Any, on_bad_partition: Any) -> None:
+def _check(bundle: Any, client: Any, batch_rows: Any, on_bad_partition: Any) -> None:
     """Raise where a parameter is not usable."""
     if not isinstance(bundle, TeacherBundle):
         raise TypeError(
             f"bundle must be a TeacherBundle, got {type(bundle).__name__}. Make one with "
             "TeacherBundle.save(teachers, path, classes=..., feature_names=...)."
         )
-    if not isinstance(batch_rows, int) or batch_rows < 1:
+    if client is not None and not hasattr(client, "submit"):
+        raise TypeError(
+            f"client must be a distributed.Client or None, got {type(client).__name__}. Make one "
+            "with distributed.Client(address)."
+        )
+    if not isinstance(batch_rows, Integral) or batch_rows < 1:
         raise ValueError(f"batch_rows must be an integer >= 1; got {batch_rows!r}.")
     if on_bad_partition not in ("raise", "quarantine"):
         raise ValueError(
@@ -181,36 +194,41 @@ def _words(failures: dict[str, str], n_files: int) -> str:
     """Name the files and the reasons."""
     shown = [f"{path}: {reason}" for path, reason in list(failures.items())[:_SHOWN]]
     more = f" and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
+    others = ", all others are" if len(failures) < n_files else ""
     return (
-        f"{len(failures)} of {n_files} files could not be labelled, all others are: "
+        f"{len(failures)} of {n_files} files could not be labelled{others}: "
         f"{'; '.join(shown)}{more}."
     )
 
 
-def _run_here(tasks: Sequence[FileTask]) -> dict[str, str]:
-    """Label file after file in this process."""
-    failures = {}
-    for task in _with_progress(tasks, len(tasks)):
+def _with_second_try(run: _Run, tasks: Sequence[FileTask]) -> dict[str, BaseException]:
+    """Run tasks, and once more those that failed by their storage, which may answer again."""
+    errors = run(tasks)
+    again = [task for task in tasks if isinstance(errors.get(task.source), OSError)]
+    if not again:
+        return errors
+    return {s: e for s, e in errors.items() if not isinstance(e, OSError)} | run(again)
+
+
+def _run_here(tasks: Sequence[FileTask]) -> dict[str, BaseException]:
+    """Label file after file in this process; return the errors."""
+    errors: dict[str, BaseException] = {}
+    for task in track("file", tasks, len(tasks)):
         try:
             task.run()
         except Exception as error:
-            failures[task.source] = _reason(error)
-    return failures
+            errors[task.source] = error
+    return errors
 
 
 def _reason(error: BaseException) -> str:
-    """Say what was wrong with a file."""
+    """Say what was wrong with a file; a dead worker cannot say it itself."""
+    if type(error).__name__ == "KilledWorker":
+        return (
+            "its worker died every time (KilledWorker): out of memory, or a crash in a teacher. "
+            "Lower batch_rows, write smaller files, or look into the worker's log"
+        )
     return f"{type(error).__name__}: {error}".rstrip(".")
-
-
-def _with_progress(items: Any, total: int) -> Iterator[Any]:
-    """Show a bar of the files that are done, where tqdm is installed."""
-    if find_spec("tqdm") is None:
-        yield from items
-        return
-    from tqdm import tqdm
-
-    yield from tqdm(items, total=total, desc="label_parquet", unit="file")
 
 
 class _Cluster:
@@ -219,31 +237,39 @@ class _Cluster:
     def __init__(self, client: Client) -> None:
         self.client = client
 
-    def run(self, tasks: Sequence[FileTask]) -> dict[str, str]:
-        """Return the files that could not be labelled, and why."""
-        failures = self._run_together(tasks)
-        by_source = {task.source: task for task in tasks}
-        # A file that took its worker down may have had innocent neighbours there.
-        for source in [s for s, error in failures.items() if _took_worker_down(error)]:
-            failures |= {source: None} | self._run_together([by_source[source]])
-        return {s: _reason_on_cluster(e) for s, e in failures.items() if e is not None}
+    def run(self, tasks: Sequence[FileTask]) -> dict[str, BaseException]:
+        """Label the files; return the errors."""
+        from distributed import KilledWorker
 
-    def _run_together(self, tasks: Sequence[FileTask]) -> dict[str, Any]:
+        errors = self._run_together(tasks)
+        # A file that took its worker down may have had innocent neighbours there.
+        for task in tasks:
+            if isinstance(errors.get(task.source), KilledWorker):
+                del errors[task.source]
+                errors |= self._run_together([task])
+        return errors
+
+    def _run_together(self, tasks: Sequence[FileTask]) -> dict[str, BaseException]:
         """Submit the tasks, wait for them all and return the errors."""
         from distributed import as_completed
+        from distributed.scheduler import NoWorkerError
 
         futures: dict[Future, str] = {
             self.client.submit(task.run, key=_key(task), pure=False): task.source for task in tasks
         }
-        errors: dict[str, Any] = {}
+        errors: dict[str, BaseException] = {}
         n_done = 0
         try:
-            for future in _with_progress(as_completed(futures), len(futures)):
+            for future in track("file", as_completed(futures), len(futures)):
                 if future.status == "cancelled":
                     raise CancelledError
+                error = future.exception() if future.status == "error" else None
+                if isinstance(error, NoWorkerError):
+                    # That says nothing about the file, which must not be put into quarantine.
+                    raise CancelledError
                 n_done += 1
-                if future.status == "error":
-                    errors[futures[future]] = future.exception()
+                if error is not None:
+                    errors[futures[future]] = error
         except CancelledError:
             raise LabellingError(
                 f"The cluster went away when {n_done} of {len(tasks)} files were done. Run "
@@ -260,20 +286,3 @@ def _key(task: FileTask) -> str:
     import uuid
 
     return f"label-{task.source.rpartition('/')[2]}-{uuid.uuid4().hex}"
-
-
-def _took_worker_down(error: BaseException) -> bool:
-    """Tell whether a task failed because its workers died."""
-    from distributed.scheduler import KilledWorker
-
-    return isinstance(error, KilledWorker)
-
-
-def _reason_on_cluster(error: BaseException) -> str:
-    """Say what was wrong with a file; a dead worker cannot say it itself."""
-    if not _took_worker_down(error):
-        return _reason(error)
-    return (
-        "its worker died every time (KilledWorker): out of memory, or a crash in a teacher. Lower "
-        "batch_rows, write smaller files, or look into the worker's log"
-    )

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skdistill._artefact import read_bytes, write_atomically
 from skdistill._embedding import PiecewiseLinearEncoding
 from skdistill._forward import Forward, Layer, log_softmax, softmax
+from skdistill._html_repr import DocLink
 from skdistill._inputs import TabularEncoder, as_table, check_matrix
 from skdistill._manifest import pack, unpack
 from skdistill._one_row import OneRow
@@ -44,7 +45,7 @@ def _encode_step(encoding: PiecewiseLinearEncoding, slope: np.ndarray, offset: n
     return Layer("encode", (encoding.column_, slope, offset, encoding.lower_, encoding.upper_))
 
 
-class StudentClassifier(ClassifierMixin, BaseEstimator):
+class StudentClassifier(DocLink, ClassifierMixin, BaseEstimator):
     """The classifier that is deployed: frozen arrays, NumPy arithmetic, no torch.
 
     It is made by :class:`~skdistill.DistilledClassifier` as ``student_`` and holds the weights of

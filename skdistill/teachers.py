@@ -22,6 +22,7 @@ from skdistill._alignment import (
     check_shape,
     columns_by_label,
 )
+from skdistill._html_repr import DocLink
 
 __all__ = ["CallableTeacher", "TeachersLeftBehind", "TorchTeacher"]
 
@@ -31,7 +32,7 @@ _FEWEST_ROWS_TO_JUDGE = 20
 _torch_lock = threading.RLock()
 
 
-class TorchTeacher(ClassifierMixin, BaseEstimator):
+class TorchTeacher(DocLink, ClassifierMixin, BaseEstimator):
     """A trained torch module as a scikit-learn classifier.
 
     The module is used as it is: never trained, never moved, never copied. It is asked in
@@ -249,7 +250,7 @@ class TorchTeacher(ClassifierMixin, BaseEstimator):
         return self
 
 
-class CallableTeacher(ClassifierMixin, BaseEstimator):
+class CallableTeacher(DocLink, ClassifierMixin, BaseEstimator):
     """Any function from X to probabilities as a scikit-learn classifier.
 
     Parameters

@@ -623,6 +623,19 @@ def test_shapes_of_the_student(activation):
         assert classifier.score(X, Y) > 0.8
 
 
+def test_no_unit_is_left_out_where_rows_are_to_spare():
+    rows, labels = make_data(280)
+    teachers = [fitted_teacher(rows, labels)]
+    small = {"numerical_embedding": None, "hidden_layer_sizes": (4,), "batch_size": 64}
+    for n, dropout in ((260, 0.0), (259, 0.1)):
+        # (3 + 1) * 4 + (4 + 1) * 2 = 26 parameters
+        classifier = quick(teachers, max_epochs=1, **small).fit(rows[:n], labels[:n])
+        assert classifier.net_.module_.dropout == dropout
+        stream = [(rows[:n], teachers[0].predict_proba(rows[:n]))]
+        assert classifier.fit_stream(stream).net_.module_.dropout == dropout
+    assert classifier.set_params(batch_size=300).fit(rows, labels).net_.module_.dropout == 0.0
+
+
 # Teachers of other packages
 
 

@@ -8,7 +8,8 @@ from scipy.special import log_softmax
 from training_zoo import make_mlp, training_set
 
 from skdistill._calibration import BOUNDS
-from skdistill._control import Control, control_rows, read_control
+from skdistill._control import Control, UnseenLabels, _logits, control_rows, read_control
+from skdistill._training_set import HeldOut
 
 
 def with_synthetic(n_synthetic=300, n=600, **changes):
@@ -119,3 +120,22 @@ def test_teachers_are_compared_at_their_best_temperature():
     control = read_control(make_mlp().layers(), rows, training)
     sharpest = -log_softmax(4 * np.log([0.4, 0.3, 0.3]))[0]
     np.testing.assert_allclose(control.teacher_log_loss, sharpest)
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(0.2, 0.25), (1.0, 0.5), (5.0, 1.0)])
+def test_labels_that_training_did_not_see_sharpen_and_never_soften(factor, expected):
+    training = training_set(600)
+    layers = make_mlp().layers()
+    # Labels follow the logits at the temperature 0.5, and the student's are too small or too large.
+    layers[-1] = layers[-1]._replace(arrays=tuple(5 * a for a in layers[-1].arrays))
+    sharp = np.exp(log_softmax(_logits(layers, training, training.X) / 0.5, axis=1))
+    draw = np.random.default_rng(0).random((len(sharp), 1))
+    label = (draw > sharp.cumsum(axis=1)).sum(axis=1)
+    layers[-1] = layers[-1]._replace(arrays=tuple(factor * a for a in layers[-1].arrays))
+    z = _logits(layers, training, training.X)
+    unseen = UnseenLabels(HeldOut(training.X, label, np.ones(len(z)), sharp))
+    divided, temperature = unseen.calibrate(layers, training)
+    assert temperature == pytest.approx(expected, rel=0.1)
+    np.testing.assert_allclose(_logits(divided, training, training.X) * temperature, z, atol=1e-6)
+    few = replace(unseen.held, X=training.X[:49], label=label[:49], weight=np.ones(49))
+    assert UnseenLabels(few).calibrate(layers, training) == (layers, 1.0)

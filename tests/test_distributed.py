@@ -29,6 +29,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 from skdistill import BadArtefactError, DistilledClassifierCV
+from skdistill._parquet import FileTask
 from skdistill.distributed import LabelledParquet, LabellingError, label_parquet
 
 dask = pytest.importorskip("dask")
@@ -128,7 +129,7 @@ def test_quarantined_files_are_left_out_of_the_shards(tmp_path):
     assert list(shards.quarantined) == [str(paths[1])]
     for path in paths:
         path.write_bytes(b"")
-    with pytest.raises(LabellingError, match="3 of 3 files"):
+    with pytest.raises(LabellingError, match="3 of 3 files could not be labelled: "):
         label_parquet(tmp_path / "rows", bundle, tmp_path / "soft", on_bad_partition="quarantine")
 
 
@@ -169,8 +170,46 @@ def test_bad_parameters_are_named(tmp_path):
         label_parquet(tmp_path, bundle, tmp_path / "soft", batch_rows=0)
     with pytest.raises(ValueError, match=r"on_bad_partition must be .*got 'ignore'"):
         label_parquet(tmp_path, bundle, tmp_path / "soft", on_bad_partition="ignore")
+    with pytest.raises(TypeError, match=r"client must be a distributed.Client or None, got str"):
+        label_parquet(tmp_path, bundle, tmp_path / "soft", client="scheduler:8786")
     with pytest.raises(FileNotFoundError, match="names no file"):
         label_parquet(tmp_path / "nothing", bundle, tmp_path / "soft")
+
+
+def test_files_that_come_during_a_run_wait_for_the_next(tmp_path, monkeypatch):
+    write_files(tmp_path / "rows", n_files=2)
+    bundle = save_bundle(tmp_path / "teachers")
+    run = FileTask.run
+
+    def and_another_comes(task):
+        write_files(tmp_path / "rows", n_files=3)
+        return run(task)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileTask, "run", and_another_comes)
+        assert len(label_parquet(tmp_path / "rows", bundle, tmp_path / "soft")) == 2
+    assert len(label_parquet(tmp_path / "rows", bundle, tmp_path / "soft")) == 3
+
+
+@pytest.mark.parametrize("n_failures", [1, 2])
+def test_a_store_that_does_not_answer_is_asked_twice(tmp_path, monkeypatch, n_failures):
+    paths = write_files(tmp_path / "rows", n_files=3)
+    bundle = save_bundle(tmp_path / "teachers")
+    run, failed = FileTask.run, []
+
+    def out_of_reach(task):
+        if task.source == str(paths[1]) and len(failed) < n_failures:
+            failed.append(task)
+            raise ConnectionError("no answer")
+        return run(task)
+
+    monkeypatch.setattr(FileTask, "run", out_of_reach)
+    if n_failures == 1:
+        assert len(label_parquet(tmp_path / "rows", bundle, tmp_path / "soft")) == 3
+    else:
+        with pytest.raises(LabellingError, match=r"1 of 3 .*rows-1.*ConnectionError: no answer"):
+            label_parquet(tmp_path / "rows", bundle, tmp_path / "soft")
+    assert len(failed) == n_failures
 
 
 @pytest.fixture(scope="module")
@@ -309,6 +348,26 @@ def test_a_rerun_after_the_cluster_went_down_finishes_the_rest(
     assert content_of(soft) == content
     whole = {name: t for name, t in finished.items() if name.endswith(".parquet")}
     assert whole.items() <= times(soft).items()
+
+
+@pytest.mark.distributed
+def test_a_cluster_without_workers_puts_no_file_into_quarantine(tmp_path):
+    write_files(tmp_path / "rows", n_files=2)
+    bundle = save_bundle(tmp_path / "teachers")
+    settings = {"distributed.scheduler.no-workers-timeout": "1s"}
+    with (
+        dask.config.set(settings),
+        distributed.LocalCluster(n_workers=0, dashboard_address=":0") as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+        pytest.raises(LabellingError, match=r"cluster went away when 0 of 2 .*skips finished"),
+    ):
+        label_parquet(
+            tmp_path / "rows",
+            bundle,
+            tmp_path / "soft",
+            client=client,
+            on_bad_partition="quarantine",
+        )
 
 
 @pytest.mark.distributed

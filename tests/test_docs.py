@@ -12,7 +12,6 @@ import skdistill
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 API = (DOCS / "api.rst").read_text(encoding="utf-8")
-GUIDE = (DOCS / "guide.rst").read_text(encoding="utf-8")
 MODULES = [name for name in skdistill.__all__ if (ROOT / "skdistill" / f"{name}.py").exists()]
 
 
@@ -39,13 +38,15 @@ def test_every_public_name_is_documented_once():
 # The guide says that its small set makes fits warn of it.
 @pytest.mark.filterwarnings("default:The teachers are worse than a plain student")
 @pytest.mark.slow
-def test_the_guide_runs_from_top_to_bottom(tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", ["guide.rst", "beyond.rst"])
+def test_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    blocks = code_blocks(GUIDE)
-    assert len(blocks) == GUIDE.count("code-block:: python")
+    text = (DOCS / page).read_text(encoding="utf-8")
+    blocks = code_blocks(text)
+    assert len(blocks) == text.count("code-block:: python")
     namespace = {}
     for block in blocks:
-        exec(compile(block, "guide.rst", "exec"), namespace)
+        exec(compile(block, page, "exec"), namespace)
 
 
 # Teachers of two epochs are.

@@ -56,6 +56,21 @@ def test_the_reference_experiment_is_reproduced():
     assert accuracy["distilled student"] >= accuracy["plain student"] + 0.3
 
 
+def test_unlabelled_rows_carry_over_what_teachers_know_and_no_more():
+    printed = run(EXAMPLES / "plot_4b_domains.py")
+    line = r"^teachers of (\w+ \w+) .* of (\w+ \w+) instead of (\w+).*([+-][\d.]{6}) \+- ([\d.]+)$"
+    changes = {
+        (who, of, instead): (float(mean), float(half))
+        for who, of, instead, mean, half in re.findall(line, printed, re.M)
+    }
+    assert len(changes) == 6
+    for instead in ("none", "old"):
+        mean, half = changes["both domains", "new domain", instead]
+        assert mean + half < 0
+        mean, half = changes["the old", "new domain", instead]
+        assert abs(mean) < half
+
+
 def test_the_student_is_shipped():
     printed = run(EXAMPLES / "plot_6_deploy.py")
     assert "safetensors and pickle, without torch: 143 equal answers from each" in printed

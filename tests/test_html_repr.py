@@ -7,17 +7,28 @@ from pathlib import Path
 import pytest
 import torch
 from quick_students import fitted_teacher, make_data, quick
+from sklearn.ensemble import VotingClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import estimator_html_repr
 
-from skdistill import DistilledClassifier
+from skdistill import (
+    CallableTeacher,
+    DistilledClassifier,
+    DistilledClassifierCV,
+    TorchTeacher,
+)
 
 DOCS = Path(__file__).parents[1] / "docs"
 X, Y = make_data()
 BAYES = fitted_teacher(X, Y)
 TREE = DecisionTreeClassifier(max_depth=3).fit(X, Y)
+
+
+def softplus(n_features, n_classes):
+    """Return a network that cannot be frozen."""
+    return torch.nn.Sequential(torch.nn.Linear(n_features, n_classes), torch.nn.Softplus())
 
 
 def parallel_items(html):
@@ -56,8 +67,32 @@ def test_what_is_no_teacher_does_not_break_the_picture():
     assert "DistilledClassifier" in estimator_html_repr(DistilledClassifier([3]))
 
 
-def test_the_link_leads_to_a_page_of_the_site():
-    html = estimator_html_repr(quick([BAYES]))
+def test_the_same_teacher_twice_is_drawn_without_a_word():
+    assert len(parallel_items(estimator_html_repr(quick([BAYES, BAYES])))) == 2
+
+
+def test_where_scikit_learn_draws_otherwise_there_is_one_block(monkeypatch):
+    (owner,) = [c for c in VotingClassifier.__mro__ if "_sk_visual_block_" in vars(c)]
+    monkeypatch.delattr(owner, "_sk_visual_block_")
+    html = estimator_html_repr(quick([BAYES, TREE]))
+    assert parallel_items(html) == []
+    assert "DistilledClassifier" in html
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        quick([BAYES]),
+        DistilledClassifierCV(quick([BAYES])),
+        quick([BAYES]).fit(X, Y).student_,
+        quick([BAYES], student_module=softplus).fit(X, Y).student_,
+        TorchTeacher(torch.nn.Linear(3, 2)),
+        CallableTeacher(BAYES.predict_proba, Y),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_the_link_leads_to_a_page_of_the_site(estimator):
+    html = estimator_html_repr(estimator)
     (page,) = set(re.findall(r'href="https://skdistill\.readthedocs\.io/en/latest/([^"#]+)', html))
     folder, name = page.removesuffix(".html").split("/")
     api = (DOCS / "api.rst").read_text(encoding="utf-8")

@@ -1,6 +1,7 @@
 """Rows and soft targets in Parquet files: pairs that belong together, damage that is named."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -110,8 +111,17 @@ def test_damaged_rows_are_named(labelled, content, words):
 
 def test_a_missing_column_is_named(labelled):
     _, _, shards = labelled
-    with pytest.raises(ValueError, match=r"rows-0.*lacks the column\(s\) \['truth'\]"):
+    with pytest.raises(ValueError, match=r"rows-0.*lacks the column\(s\) \['truth'\].*label='...'"):
         shards.with_label("truth")[0]
+    with pytest.raises(ValueError, match=r"rows-0.*'log_proba_no'.*go through label_parquet"):
+        LabelledParquet(shards.sources, bundle=shards.bundle)[0]
+
+
+def test_shards_and_bundles_say_what_they_are(labelled):
+    _, bundle, shards = labelled
+    text = repr(shards.with_label("y"))
+    assert text == f"<LabelledParquet: 3 shards, the first {shards.sources[0]!r}, label='y'>"
+    assert "joblib" not in repr(bundle)
 
 
 def test_targets_beside_their_rows_would_overwrite_them(labelled, tmp_path):
@@ -120,4 +130,29 @@ def test_targets_beside_their_rows_would_overwrite_them(labelled, tmp_path):
         label_parquet(tmp_path / "rows", bundle, tmp_path / "rows")
     with pytest.raises(ValueError, match="would be overwritten"):
         label_parquet(tmp_path / "rows", bundle, tmp_path)
+    (tmp_path / "rows" / "soft").mkdir()
+    for folder in (tmp_path / "rows" / "soft", tmp_path / "rows" / "not" / "yet"):
+        with pytest.raises(ValueError, match="lies inside source"):
+            label_parquet(tmp_path / "rows", bundle, folder)
     assert bundle.classes.tolist() == CLASSES
+
+
+def test_shards_of_a_relabelling_that_was_left_half_done_are_refused(labelled, tmp_path):
+    paths, bundle, shards = labelled
+    other = label_parquet(paths[1], bundle, tmp_path / "other", teacher_weights=[1, 3])
+    Path(shards.targets[1]).write_bytes(Path(other.targets[0]).read_bytes())
+    mixed = LabelledParquet(tmp_path / "rows", tmp_path / "soft", bundle=bundle)
+    assert len(mixed[0]) == 3
+    with pytest.raises(ValueError, match=r"rows-1.*teacher_weights=\[0.25, 0.75\], those of the"):
+        mixed[1]
+
+
+def test_shards_do_not_depend_on_the_working_folder(tmp_path, monkeypatch):
+    write_files(tmp_path / "rows", n_files=2)
+    monkeypatch.chdir(tmp_path)
+    shards = label_parquet("rows", save_bundle("teachers"), "soft")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert len(shards[1][0]) == 500
+    frame = pd.read_parquet(tmp_path / "rows" / "rows-0.parquet")
+    assert shards.bundle.labeller().log_proba(frame).shape == (500, 2)

@@ -9,12 +9,12 @@ import pytest
 from quick_students import fitted_teacher, make_data, quick
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skdistill import DistilledClassifierCV, distillation_report
+from skdistill import DistillationDisplay, DistilledClassifierCV, distillation_report
 from skdistill._cost import Speed, measure_speed
 
 
@@ -168,7 +168,10 @@ def test_what_holds_a_student_gives_the_students_report(binary):
 def test_a_search_is_reported(binary):
     X, y, X_test, y_test, _, _ = binary
     search = DistilledClassifierCV(
-        quick([LogisticRegression()], cv=2, max_epochs=2), temperatures=[1], alphas=[1], cv=2
+        quick([LogisticRegression()], cv=2, max_epochs=2, calibration=None),
+        temperatures=[1],
+        alphas=[1],
+        cv=2,
     ).fit(X, y)
     report = distillation_report(search, X_test, y_test, X_train=X, y_train=y)
     assert [row.role for row in report.rows] == ["teacher", "ensemble", "plain", "distilled"]
@@ -255,6 +258,32 @@ def test_a_calibrated_student_is_said():
     T = student.calibration_temperature_
     words = f"trained on was calibrated by fit, at a temperature of {T:.2f}"
     assert sum(words in note for note in report.notes) == 1
+    assert [row.role for row in report.rows][1:3] == ["ensemble", "calibrated"]
+    proba = np.mean([fold.predict_proba(X) for fold in student.teachers_[0]], axis=0)
+    sharp = proba ** (1 / T) / (proba ** (1 / T)).sum(axis=1, keepdims=True)
+    ensemble, calibrated = report.row("ensemble"), report.row("calibrated")
+    assert ensemble.log_loss == pytest.approx(log_loss(y, proba))
+    assert calibrated.log_loss == pytest.approx(log_loss(y, sharp))
+    assert calibrated.agreement == 1
+    assert calibrated.kl > ensemble.kl == 0
+    assert calibrated.latency_p50 == ensemble.latency_p50
+    drawn = DistillationDisplay.from_report(report)
+    assert drawn.roles == ["teacher", "ensemble", "plain", "distilled"]
+
+
+def test_teachers_that_are_passed_did_not_calibrate_the_targets():
+    X, y = make_data(400)
+    shy = LogisticRegression(C=3e-3)
+    student = quick([shy], cv=3).fit(X, y)
+    assert student.calibration_temperature_ < 1
+    report = distillation_report(student, X, y, teachers=[shy.fit(X, y)], n_bootstrap=100)
+    assert report.row("calibrated") is None
+
+
+def test_a_student_that_was_not_calibrated_has_no_such_row():
+    X, y = make_data(400)
+    shy = LogisticRegression(C=3e-3).fit(X, y)
     mild = quick([LogisticRegression(C=3e-3)], cv=3, calibration=None).fit(X, y)
     report = distillation_report(mild, X, y, baseline=shy, n_bootstrap=100)
     assert not any("calibrated" in note for note in report.notes)
+    assert report.row("calibrated") is None

@@ -10,6 +10,7 @@ import pytest
 from skdistill import _storage
 from skdistill._storage import (
     clear_leftovers,
+    everywhere,
     find_files,
     is_newer,
     is_whole,
@@ -137,3 +138,34 @@ def test_files_are_found_by_folder_glob_path_and_list(tmp_path):
     for nothing in (tmp_path / "none", [], str(tmp_path / "*.csv")):
         with pytest.raises(FileNotFoundError, match="source"):
             names(nothing)
+    with pytest.raises(TypeError, match=r"source must be a path, a glob, or a list .* got int"):
+        names([tmp_path, 7])
+
+
+def test_folders_that_a_glob_names_stand_for_their_files(tmp_path):
+    for name in ("a.parquet/part-0.parquet", "b.parquet/part-0.parquet", "b.parquet/_SUCCESS"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    expected = ["a.parquet/part-0.parquet", "b.parquet/part-0.parquet"]
+    for pattern in ("*.parquet", "**/*.parquet"):
+        assert find_files(str(tmp_path / pattern), ".parquet")[2] == expected
+
+
+def test_a_name_may_hold_the_signs_of_a_glob(tmp_path):
+    folder = tmp_path / "[2026]"
+    folder.mkdir()
+    (folder / "a*.parquet").touch()
+    assert find_files(folder, ".parquet")[2] == ["a*.parquet"]
+    assert find_files(folder / "a*.parquet", ".parquet")[2] == ["a*.parquet"]
+
+
+def test_files_are_on_one_file_system(tmp_path):
+    (tmp_path / "a.parquet").touch()
+    with pytest.raises(ValueError, match=r"one file system: .*a\.parquet.* and 'memory://b"):
+        find_files([tmp_path / "a.parquet", "memory://b.parquet"], ".parquet")
+
+
+def test_local_paths_mean_the_same_in_every_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert everywhere("soft/") == str(tmp_path / "soft")
+    assert everywhere("memory://soft/") == "memory://soft"

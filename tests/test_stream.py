@@ -8,12 +8,14 @@ import textwrap
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from cluster_teachers import COLUMNS, make_frame, make_teachers, save_bundle, write_files
 from quick_students import fitted_teacher, make_data, quick
+from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from skdistill import _stream
+from skdistill import DistilledClassifier, _stream
 from skdistill._stream import SAMPLE_ROWS, Shards, _Sample
 from skdistill.distributed import label_parquet
 
@@ -108,24 +110,110 @@ def test_few_shards_are_read_once_and_give_the_same_student(monkeypatch):
     assert len(reads) == 6 + 3 + 15
 
 
+def opened(shards, **settings):
+    """Return a stream of rows as they are."""
+    defaults = {"classes": None, "hold_out": False, "keep_back": False, "preprocessor": None}
+    defaults |= {"n_bins": None, "labeller": None, "seed": 3}
+    return _stream.open_stream(Shards(shards), **{**defaults, **settings})
+
+
+def rows_of_an_epoch(stream, epoch=0):
+    return np.concatenate([stream.load(group, epoch).X for group in stream.plan(epoch)])
+
+
 def test_rows_are_shuffled_across_shards_and_cover_every_row():
-    shards = Shards(cut(6, X, PROBA, Y))
-    stream = _stream.open_stream(
-        shards,
-        classes=None,
-        hold_out=False,
-        preprocessor=None,
-        n_bins=None,
-        labeller=None,
-        seed=3,
-    )
+    stream = opened(cut(6, X, PROBA, Y))
     for epoch in range(2):
         plan = stream.plan(epoch)
         assert [len(group) for group in plan] == [4, 2]
-        rows = np.concatenate([stream.load(group, epoch).X for group in plan])
+        rows = rows_of_an_epoch(stream, epoch)
         np.testing.assert_array_equal(np.sort(rows, axis=0), np.sort(X, axis=0))
     assert stream.n_rows == len(X)
     assert stream.classes.tolist() == ["no", "yes"]
+
+
+@pytest.mark.parametrize("share_labelled", [1, 2])
+def test_rows_kept_back_have_labels_and_are_in_no_epoch(share_labelled):
+    partly = Y.astype(object)
+    partly[np.arange(len(X)) % share_labelled > 0] = None
+    stream = opened(cut(6, X, PROBA, partly), keep_back=True)
+    unseen = stream.unseen
+    assert len(unseen.X) == 120 // share_labelled
+    place = [int(np.flatnonzero((row == X).all(axis=1))[0]) for row in unseen.X]
+    assert sorted(set(place)) == sorted(place)
+    np.testing.assert_array_equal(partly[place], stream.classes[unseen.label])
+    others = np.delete(X, place, axis=0)
+    for epoch in range(2):
+        rows = rows_of_an_epoch(stream, epoch)
+        np.testing.assert_array_equal(np.sort(rows, axis=0), np.sort(others, axis=0))
+    assert stream.n_rows == stream.n_real == len(others)
+    assert stream.load(np.arange(6), 0).hard_weight.mean() == pytest.approx(1)
+    few = opened(cut(6, X[:480], PROBA[:480], Y[:480]), keep_back=True)
+    assert few.unseen is None
+    assert few.n_rows == 480
+
+
+def test_rows_kept_back_are_drawn_uniformly():
+    counts = np.zeros(len(X))
+    numbered = np.column_stack([X, np.arange(len(X))])
+    for seed in range(40):
+        stream = opened(cut(5, numbered, PROBA, Y), keep_back=True, seed=seed)
+        counts[stream.unseen.X[:, -1].astype(int)] += 1
+    assert counts.max() < 15
+    for part in np.array_split(counts, 4):
+        assert abs(part.mean() - 4) < 0.5
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_confidence_is_set_right_on_labels_that_training_did_not_see(early_stopping):
+    unsure = 0.5 + 0.4 * (PROBA - 0.5)
+    shards = cut(6, X, unsure, Y)
+    params = {"batch_size": 64, "max_epochs": 10, "early_stopping": early_stopping}
+    student = quick(**params).fit_stream(shards)
+    temperature = student.calibration_temperature_
+    assert 0.25 <= temperature < 0.6
+    rows, labels = make_data(2000, seed=1)
+    as_it_was = student.student_.predict_log_proba(rows) * temperature
+    before = -log_softmax(as_it_was, axis=1)[np.arange(2000), (labels == "yes").astype(int)]
+    after = -student.predict_log_proba(rows)[np.arange(2000), (labels == "yes").astype(int)]
+    assert after.mean() < before.mean() - 0.05
+    Z = torch.as_tensor(student.student_.preprocessor_.transform(rows), dtype=torch.float32)
+    own = student.net_.module_(Z).softmax(-1).detach().numpy()
+    np.testing.assert_allclose(own, student.predict_proba(rows), atol=1e-5)
+
+
+def test_nothing_is_calibrated_where_no_label_can_tell():
+    unsure = 0.5 + 0.4 * (PROBA - 0.5)
+    teachers = [fitted_teacher(X, Y)]
+    for shards in (cut(6, X, unsure), cut(6, X[:480], unsure[:480], Y[:480])):
+        student = quick(teachers, max_epochs=3).fit_stream(shards)
+        plain = quick(teachers, max_epochs=3, calibration=None).fit_stream(shards)
+        assert student.calibration_temperature_ == 1.0
+        assert_same_student(student, plain)
+    with_labels = cut(6, X, unsure, Y)
+    whole = quick(max_epochs=3, calibration=None).fit_stream(with_labels)
+    assert whole.calibration_temperature_ == 1.0
+    assert not np.array_equal(
+        weights_of(whole)[0], weights_of(quick(max_epochs=3).fit_stream(with_labels))[0]
+    )
+
+
+def test_shards_without_rows_are_passed_over():
+    frame = pd.DataFrame(X, columns=COLUMNS)
+    empty = (frame[:0], PROBA[:0], Y[:0])
+    shards = [(frame[:600], PROBA[:600], Y[:600]), (frame[600:], PROBA[600:], Y[600:])]
+    params = {"max_epochs": 2, "batch_size": 64, "calibration": None}
+    assert_same_student(
+        quick(**params).fit_stream([shards[0], shards[1], empty]),
+        quick(**params).fit_stream(shards),
+    )
+    assert quick(**params).fit_stream([empty, *shards]).n_features_in_ == 3
+    single = [(X[i : i + 1], PROBA[i : i + 1], Y[i : i + 1]) for i in range(600)]
+    stream = opened(single, keep_back=True)
+    assert len(stream.unseen.X) == 60
+    assert len(rows_of_an_epoch(stream)) == len(stream.numbers) == 540
+    with pytest.raises(ValueError, match="2 shards of targets hold no rows to train on"):
+        quick().fit_stream([empty, empty])
 
 
 def test_rows_without_a_label_carry_the_soft_term_only():
@@ -146,7 +234,7 @@ def test_rows_without_a_label_carry_the_soft_term_only():
 def test_epochs_are_compared_on_the_rows_that_have_a_label():
     partly = Y.astype(object)
     partly[::3] = None
-    params = {"early_stopping": True, "max_epochs": 5, "batch_size": 64}
+    params = {"early_stopping": True, "max_epochs": 5, "batch_size": 64, "calibration": None}
     student = quick(**params).fit_stream([(X, PROBA, partly), (X, PROBA, partly)])
     known = np.arange(len(X)) % 3 != 0
     proba = student.predict_proba(X)[known]
@@ -210,7 +298,8 @@ def test_synthetic_rows_are_made_shard_by_shard_if_asked_for():
         return table[random_state.randint(len(table), size=n)] + 0.01
 
     teachers = [fitted_teacher(X, Y)]
-    quick(teachers, augment=noisy, n_synthetic=1000, max_epochs=2).fit_stream(shards)
+    params = {"augment": noisy, "n_synthetic": 1000, "calibration": None}
+    quick(teachers, max_epochs=2, **params).fit_stream(shards)
     assert sum(n for _, n in asked) == 2000
     assert sum(size for size, _ in asked) == 2 * len(X)
     params = {"augment": "munge", "max_epochs": 2, "batch_size": 64}
@@ -245,8 +334,8 @@ def test_the_sample_is_uniform_whatever_the_shards():
         sample = _Sample(100, rng)
         for i, j in ((0, 10), (10, 700), (700, 720), (720, 1000)):
             rows = np.arange(i, j, dtype=float)[:, None]
-            sample.add(_stream.Shard(rows, np.ones((j - i, 2)), None))
-        kept = sample.rows()[0].ravel().astype(int)
+            sample.add(i, _stream.Shard(rows, np.ones((j - i, 2)), None))
+        kept = sample.rows().X.ravel().astype(int)
         assert len(kept) == 100
         assert (np.diff(kept) > 0).all()
         counts[kept] += 1
@@ -274,13 +363,21 @@ def test_labels_of_other_types_keep_their_type():
     [
         ([], "targets must be what label_parquet returns"),
         (7, "targets must be .* got int"),
+        ("soft/", "targets must be .* got str"),
+        ([(X, np.ones(1200))], r"shard 0 has 1200 rows and soft targets of shape \(1200,\)"),
         ([(X,)], r"shard 0 must be a tuple"),
         ([(X, PROBA, Y), (X[:, :2], PROBA, Y)], r"shard 1 is a ndarray of 2 columns"),
         ([(X, PROBA, Y), (X, PROBA[:5], Y)], r"shard 1 has 1200 rows and soft targets of shape"),
         ([(X, PROBA, Y[:9])], r"y of shard 0 must hold 1200 labels"),
         ([(X, PROBA)], r"The classes must come from the targets"),
         ([(X, PROBA * 2, Y)], r"teacher_proba must hold probabilities"),
-        ([(X, PROBA[:, :1], Y)], r"teacher_proba must have shape"),
+        ([(X, np.ones((1200, 1)), Y)], r"teacher_proba must have shape"),
+        (
+            [(X, PROBA, Y), (X, PROBA[:, [0, 0, 1]], Y)],
+            r"shard 1 have 3 columns, .* first 2",
+        ),
+        ([(X, PROBA, Y), (X, np.full((1200, 2), np.nan), Y)], r"shard 1: .*contains NaN"),
+        ([(X, PROBA, Y), (np.full((1200, 3), np.inf), PROBA, Y)], r"shard 1: column 0 .*infinity"),
     ],
 )
 def test_unusable_shards_are_named(shards, words):
@@ -289,6 +386,25 @@ def test_unusable_shards_are_named(shards, words):
         student.fit_stream(shards)
     assert not hasattr(student, "classes_")
     assert not student.__sklearn_is_fitted__()
+
+
+def test_damage_is_found_before_training_and_named_by_its_file(tmp_path, monkeypatch):
+    paths = write_files(tmp_path / "rows", n_files=3, n_rows=50)
+    bundle = save_bundle(tmp_path / "teachers")
+    frame = pd.read_parquet(paths[1])
+    frame.loc[7, "y"] = "perhaps"
+    frame.to_parquet(paths[1])
+    targets = label_parquet(tmp_path / "rows", bundle, tmp_path / "soft")
+    monkeypatch.setattr(DistilledClassifier, "_train", None)
+    with pytest.raises(ValueError, match=r"rows-1.parquet: y holds labels .*'perhaps'"):
+        quick().fit_stream(targets, label="y")
+
+
+def test_a_column_of_identifiers_does_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr(_stream, "SAMPLE_ROWS", 500)
+    frame = pd.DataFrame(X, columns=COLUMNS).assign(id=[f"row {i}" for i in range(len(X))])
+    with pytest.raises(ValueError, match=r"shard 2: column 'id' has more than 500 categories"):
+        quick().fit_stream(cut(4, frame, PROBA, Y))
 
 
 def test_other_columns_and_labels_are_named():

@@ -400,12 +400,6 @@ def test_the_estimator_is_not_touched():
     assert not hasattr(student, "student_")
 
 
-def test_verbose_prints_a_line_a_fold(capsys):
-    search_of(small([TEACHER]), verbose=1).fit(X, Y)
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["fold 1/3", "fold 2/3", "fold 3/3"]
-
-
 def test_prefit_teachers_are_said_once():
     with pytest.warns(UserWarning, match="did not see X.*cv=5") as caught:
         search_of(small([TEACHER])).fit(X, Y)
