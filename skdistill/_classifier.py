@@ -107,8 +107,9 @@ class DistilledClassifier(
         ``temperature=1`` that is the published method. It needs y and a weight above 0, or
         ``alpha=0`` for a plain student. `cv`, `averaging` and `calibration` then have no part,
         ``augment="auto"`` makes no rows, and what belongs to teachers is refused:
-        `teacher_weights`, other values of `augment`, ``X_unlabeled`` and ``teacher_proba`` in
-        `fit`, and `fit_stream`. A pickle keeps the word and can be fitted again.
+        `teacher_weights`, `hints`, other values of `augment`, ``X_unlabeled`` and
+        ``teacher_proba`` in `fit`, and `fit_stream`. A pickle keeps the word and can be fitted
+        again.
     calibration : {"auto", None}, default="auto"
         Whether confidence is set right by a temperature of its own, at most 1, which costs nothing
         at prediction. Averages of many opinions are often less sure than right, and a student

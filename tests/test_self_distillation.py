@@ -14,6 +14,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
@@ -22,6 +23,7 @@ from training_zoo import ENCODING, make_mlp, stacked, targets_of, training_set
 
 from skdistill import (
     DistilledClassifierCV,
+    Hint,
     StudentClassifier,
     TeachersLeftBehind,
     _net,
@@ -313,6 +315,14 @@ def test_beside_teachers_no_labels_are_needed():
     assert unlike(student, quick([TEACHER]).fit(X))
     extra, _ = make_data(seed=1)
     assert quick([TEACHER], self_distillation=0.5).fit(X, Y, X_unlabeled=extra).score(X, Y) > 0.8
+    net = MLPClassifier((8,), max_iter=20, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        net.fit(X, Y)
+    hints = [Hint(layer=0, student_layer=0, kind="mse")]
+    hinted = quick([net], hints=hints, self_distillation=0.9).fit(X, Y)
+    assert unlike(hinted, quick([net], hints=hints).fit(X, Y))
+    assert unlike(hinted, quick([net], self_distillation=0.9).fit(X, Y))
     folds = quick([LogisticRegression()], cv=3, self_distillation=0.5).fit(X, Y)
     assert unlike(folds, quick([LogisticRegression()], cv=3).fit(X, Y))
 
@@ -322,6 +332,7 @@ def test_beside_teachers_no_labels_are_needed():
     [
         ({"self_distillation": 0.0}, {}, r"needs self_distillation > 0: .* or alpha=0 for a plain"),
         ({"teacher_weights": [1.0]}, {}, r"teacher_weights has no place beside teachers='self'"),
+        ({"hints": [Hint()]}, {}, r"hints has no place beside teachers='self'"),
         ({}, {"teacher_proba": PROBA}, r"teacher_proba has no place .* or teacher_proba=None"),
         ({}, {"X_unlabeled": X}, r"X_unlabeled has no place .* Pass teachers=\[...\]"),
         ({"augment": "munge"}, {}, r"augment='munge' needs teachers that label synthetic rows"),
