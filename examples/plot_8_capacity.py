@@ -103,3 +103,6 @@ print(f"distilled {SIZES[0]}, split by split: {distilled_loss[0].round(4)}")
 # its units fell silent, it gives every row the same answer, and its log-loss is that of a coin,
 # ln 2 = 0.693. So labels alone do better on average. From four units on, the teachers help at every
 # size.
+#
+# Without rows to spare for such a figure, :func:`~skdistill.smallest_student` draws its curve by
+# cross-validation, and fits the least size that is nearly as good as the best.

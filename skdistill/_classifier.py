@@ -135,8 +135,8 @@ class DistilledClassifier(
         How the network sees numbers: "piecewise_linear" as their values in quantile bins, which
         lets a small network follow the steps of trees (Gorishniy et al., 2022), None as they are.
         "auto": None if every teacher is a neural network or another smooth function of its inputs
-        (linear and kernel models, discriminant analysis, Gaussian processes, naive Bayes), else
-        "piecewise_linear".
+        (linear and kernel models, discriminant analysis, Gaussian processes, naive Bayes, a
+        student that sees them so), else "piecewise_linear".
     n_bins : int, default=16
         Bins of a column at most.
     student_module : callable, default=None
