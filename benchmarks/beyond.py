@@ -2,10 +2,11 @@
 
     python benchmarks/beyond.py --data DIR --sets magic phoneme satimage --seeds 0 1 2 3 4
 
-Parts: ``assistants`` (students of students), ``born_again`` (students of their own size, repeated),
-``multi`` (rules for the weights of several teachers), ``domains`` (unlabelled rows of another
-domain), ``smallest`` (the least network within a tolerance). A seed is a split, its teachers and
-its students. Of the training rows ``--rows`` are drawn, so that all parts take minutes. Differences
+Parts: ``hints`` (hidden layers matched), ``assistants`` (students of students), ``born_again``
+(students of their own size, repeated), ``multi`` (rules for the weights of several teachers),
+``domains`` (unlabelled rows of another domain), ``smallest`` (the least network within a
+tolerance). A seed is a split, its teachers and its students. Of the training rows ``--rows`` are
+drawn, so that all parts take minutes. Differences
 are those of a row from its reference on the same split; the interval is Student's, over the seeds,
 at 95 %. Cost is processor time of ``fit``, of all fits that a way needs; answers of teachers that a
 fit finds remembered are not paid twice.
@@ -33,11 +34,12 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict, train_test_split
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from skdistill import DistilledClassifier, smallest_student
+from skdistill import DistilledClassifier, Hint, smallest_student
 from skdistill.metrics import log_loss_by_row
 
 FOLDS = 3
@@ -129,7 +131,53 @@ def outcome_of_teachers(teachers: Sequence[Any], X: Any, y: np.ndarray) -> Outco
     return Outcome(**score(teachers[0].classes_, proba, y), cpu_seconds=0.0)
 
 
+def network_teacher(X: Any, seed: int) -> Any:
+    """Return an unfitted network of two hidden layers, the last as wide as the students' own."""
+    net = MLPClassifier((64, *WIDTH), early_stopping=True, max_iter=200, random_state=seed)
+    return make_pipeline(plain_inputs() if isinstance(X, pd.DataFrame) else StandardScaler(), net)
+
+
 # --- parts -----------------------------------------------------------------------------------
+
+
+_LAST = {"layer": -1, "student_layer": -1}
+NETWORK_HINTS = {
+    "mse, weight 0.1": Hint(**_LAST, kind="mse", weight=0.1),
+    "mse": Hint(**_LAST, kind="mse"),
+    "mse of the wider layer": Hint(layer=0, student_layer=-1, kind="mse"),
+    "cosine": Hint(**_LAST, kind="cosine"),
+    "attention": Hint(**_LAST, kind="attention"),
+    "relation": Hint(**_LAST, kind="relation"),
+}
+FOREST_HINTS = {
+    "relation, weight 0.1": Hint(kind="relation", weight=0.1),
+    "relation": Hint(kind="relation"),
+}
+
+
+def hints(split: Split) -> Rows:
+    """Let the student match a layer of a network, or the leaves of a forest."""
+    X, y, seed = split.X_train, split.y_train, split.seed
+    test = split.X_test, split.y_test
+    faculties = {
+        "network": (network_teacher(X, seed), NETWORK_HINTS),
+        "forest": (light_teachers(X, seed)["forest"], FOREST_HINTS),
+    }
+    rows = {}
+    for who, (unfitted, asked) in faculties.items():
+        teachers = fitted({who: unfitted}, X, y)
+        rows[f"{who} itself"] = outcome_of_teachers(teachers, *test)
+        for name, hint in {"no hint": None, **asked}.items():
+            student, seconds = distil(
+                teachers,
+                X,
+                y,
+                hints=None if hint is None else [hint],
+                hidden_layer_sizes=WIDTH,
+                random_state=seed,
+            )
+            rows[f"{who}, {name}"] = outcome(student, seconds, *test)
+    return rows
 
 
 def assistants(split: Split) -> Rows:
@@ -282,6 +330,11 @@ def smallest(split: Split) -> Rows:
 _FACULTIES = ("teachers of the source", "teachers of both")
 # For each part the pairs (row, reference) whose difference answers its question.
 PAIRS: dict[str, list[tuple[str, str]]] = {
+    "hints": [
+        (f"{who}, {name}", f"{who}, no hint")
+        for who, asked in (("network", NETWORK_HINTS), ("forest", FOREST_HINTS))
+        for name in asked
+    ],
     "assistants": [
         (f"{way}, {width} units", f"direct, {width} units")
         for width in (4, 16)
@@ -403,6 +456,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     source = DataSource.from_arguments(arguments)
     parts: dict[str, Callable[[Split], Rows]] = {
+        "hints": lambda split: hints(cut(split, arguments.rows)),
         "assistants": lambda split: assistants(cut(split, arguments.rows)),
         "born_again": lambda split: born_again(cut(split, arguments.rows)),
         "multi": lambda split: multi(cut(split, arguments.rows)),

@@ -36,7 +36,8 @@ def test_a_difference_counts_where_its_interval_excludes_zero(beyond):
 
 
 def test_every_part_names_rows_to_compare(beyond):
-    assert set(beyond.PAIRS) == {"assistants", "born_again", "multi", "domains", "smallest"}
+    parts = {"hints", "assistants", "born_again", "multi", "domains", "smallest"}
+    assert set(beyond.PAIRS) == parts
 
 
 @pytest.mark.parametrize("n_rows", [60, 10_000])
