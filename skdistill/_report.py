@@ -36,6 +36,8 @@ __all__ = ["distillation_report"]
 _FEWEST_RESAMPLES = 100
 # Of the time of single rows, the share of waiting above which times are not the model's own.
 _MUCH_WAITING = 1 / 3
+# Notes name so many models one by one.
+_MOST_LISTED = 5
 
 
 def distillation_report(
@@ -333,7 +335,7 @@ def _notes(
         notes.append(f"The plain student is the baseline that was passed, a {kind}.")
     if faculty.in_sample:
         notes.append(
-            f"Used as they were: {', '.join(faculty.in_sample)}. The soft targets of rows they "
+            f"Used as they were: {_listed(faculty.in_sample)}. The soft targets of rows they "
             "were fitted on were not out-of-fold; the held-out rows must be new to them too."
         )
     temperature = getattr(distilled.model, "calibration_temperature_", 1.0)
@@ -356,6 +358,14 @@ def _notes(
     return tuple(notes)
 
 
+def _listed(names: Sequence[str]) -> str:
+    """Name some, and count the others where there are many."""
+    if len(names) <= _MOST_LISTED:
+        return ", ".join(names)
+    shown = names[: _MOST_LISTED - 1]
+    return f"{', '.join(shown)} and {len(names) - len(shown)} more"
+
+
 def _waited(contenders: Sequence[Contender], speeds: Sequence[Speed]) -> list[str]:
     """Warn of times that are not the models' own: long calls wait more often than short ones."""
     pairs = zip(contenders, speeds, strict=True)
@@ -363,7 +373,7 @@ def _waited(contenders: Sequence[Contender], speeds: Sequence[Speed]) -> list[st
     if not names:
         return []
     return [
-        f"Much of the time of {', '.join(names)} went into waiting, for a busy processor or for "
+        f"Much of the time of {_listed(names)} went into waiting, for a busy processor or for "
         "something remote. A busy machine delays long calls more than short ones, which makes the "
         "student's speed-up look larger: measure again on a quiet one."
     ]

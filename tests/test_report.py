@@ -287,3 +287,12 @@ def test_a_student_that_was_not_calibrated_has_no_such_row():
     report = distillation_report(mild, X, y, baseline=shy, n_bootstrap=100)
     assert not any("calibrated" in note for note in report.notes)
     assert report.row("calibrated") is None
+
+
+def test_notes_do_not_name_a_crowd():
+    X, y = make_data(60)
+    crowd = [(f"teacher {i}", fitted_teacher(X, y)) for i in range(6)]
+    for n_teachers, words in ((5, "teacher 3, teacher 4."), (6, "teacher 3 and 2 more.")):
+        student = quick(crowd[:n_teachers], max_epochs=1, calibration=None).fit(X, y)
+        report = distillation_report(student, X, y, n_bootstrap=100)
+        assert sum(words in note for note in report.notes) == 1
