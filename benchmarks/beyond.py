@@ -155,17 +155,20 @@ FOREST_HINTS = {
 }
 
 
-def hints(split: Split) -> Rows:
-    """Let the student match a layer of a network, or the leaves of a forest."""
-    X, y, seed = split.X_train, split.y_train, split.seed
+def hints(split: Split, n_rows: int) -> Rows:
+    """Let the student match a layer of a network, or the leaves of a forest.
+
+    The network has learned from all training rows, as one that is worth matching would have.
+    """
+    few, seed = cut(split, n_rows), split.seed
+    X, y = few.X_train, few.y_train
     test = split.X_test, split.y_test
-    faculties = {
-        "network": (network_teacher(X, seed), NETWORK_HINTS),
-        "forest": (light_teachers(X, seed)["forest"], FOREST_HINTS),
-    }
+    network = network_teacher(split.X_train, seed).fit(split.X_train, split.y_train)
+    forest = light_teachers(X, seed)["forest"].fit(X, y)
+    faculties = {"network": (network, NETWORK_HINTS), "forest": (forest, FOREST_HINTS)}
     rows = {}
-    for who, (unfitted, asked) in faculties.items():
-        teachers = fitted({who: unfitted}, X, y)
+    for who, (teacher, asked) in faculties.items():
+        teachers = [teacher]
         rows[f"{who} itself"] = outcome_of_teachers(teachers, *test)
         for name, hint in {"no hint": None, **asked}.items():
             student, seconds = distil(
@@ -456,7 +459,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     source = DataSource.from_arguments(arguments)
     parts: dict[str, Callable[[Split], Rows]] = {
-        "hints": lambda split: hints(cut(split, arguments.rows)),
+        "hints": lambda split: hints(split, arguments.rows),
         "assistants": lambda split: assistants(cut(split, arguments.rows)),
         "born_again": lambda split: born_again(cut(split, arguments.rows)),
         "multi": lambda split: multi(cut(split, arguments.rows)),

@@ -2,9 +2,8 @@
 
 import contextlib
 import math
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,106 +11,25 @@ import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
-from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from skdistill._adam import FlatAdam
-from skdistill._criterion import DistillationCriterion, LossSums, Targets
-from skdistill._hint_terms import HiddenColumns
+from skdistill._batches import Batches, StreamedBatches, to_tensors
+from skdistill._criterion import DistillationCriterion, LossSums
 from skdistill._mlp import StudentMLP
 from skdistill._modules import logits_of, seeded_globally, with_hidden
-from skdistill._progress import stage, track
+from skdistill._progress import stage
 from skdistill._self_distillation import ProgressiveBatches
 from skdistill._step import CpuStep
 from skdistill._stream import TrainingStream
-from skdistill._training_set import HiddenLayer, TrainingSet
+from skdistill._threads import no_denormals, one_thread
+from skdistill._training_set import TrainingSet
 
 __all__ = ["StudentNet", "TrainingSettings", "Validation", "train"]
 
 # Below this many multiply-adds a step, a second thread costs more in waiting than it computes.
 _WORTH_A_THREAD = 2e9
 _WARM_UP = 0.05
-
-
-class _Batches:
-    """Shuffled batches of nearly equal size, cut from tensors."""
-
-    def __init__(self, X: Tensor, targets: Any, batch_size: int, generator: torch.Generator):
-        self.X, self.targets, self.generator = X, targets, generator
-        self.batch_size = batch_size
-        self.n_batches = -(-len(X) // batch_size)
-
-    def __len__(self) -> int:
-        return self.n_batches
-
-    def n_steps(self, epochs: int) -> int:
-        """Return the number of batches of all epochs."""
-        return epochs * self.n_batches
-
-    def parts(self) -> Iterator["_Batches"]:
-        """Yield what is in memory at once: here everything."""
-        yield self
-
-    def with_targets(self, targets: Any) -> "_Batches":
-        """Return batches of the same rows that draw from the same generator."""
-        return _Batches(self.X, targets, self.batch_size, self.generator)
-
-    def rows(self) -> Iterator[Tensor | None]:
-        """Yield the rows of each batch; None where one batch holds all."""
-        if self.n_batches == 1:
-            yield None
-            return
-        order = torch.randperm(len(self.X), generator=self.generator)
-        yield from order.tensor_split(self.n_batches)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
-        for rows in self.rows():
-            if rows is None:
-                yield self.X, self.targets
-            else:
-                place = rows.to(self.X.device)
-                yield self.X.index_select(0, place), self.targets.take(place)
-
-
-class _StreamedBatches:
-    """Batches cut from a few shards of a stream after another; each iteration is an epoch."""
-
-    def __init__(
-        self,
-        stream: TrainingStream,
-        read: Callable[[TrainingSet], tuple[Tensor, Any]],
-        batch_size: int,
-        generator: torch.Generator,
-    ):
-        self.stream, self.read = stream, read
-        self.batch_size, self.generator = batch_size, generator
-        self.epoch = 0
-        self._kept: tuple[Tensor, Any] | None = None
-
-    def n_steps(self, epochs: int) -> int:
-        """Return the number of batches of all epochs."""
-        sizes = [self.stream.count(g) for e in range(epochs) for g in self.stream.plan(e)]
-        return sum(-(-size // self.batch_size) for size in sizes)
-
-    def parts(self) -> Iterator[_Batches]:
-        """Yield the batches of each group of shards, which are in memory at once."""
-        groups = self.stream.plan(self.epoch)
-        for group in track("group of shards", groups, len(groups)):
-            yield _Batches(*self._read(group), self.batch_size, self.generator)
-        self.epoch += 1
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
-        for part in self.parts():
-            yield from part
-
-    def _read(self, group: Any) -> tuple[Tensor, Any]:
-        """Read a group of shards; once, if it is the only one and the same in every epoch."""
-        if self._kept is not None:
-            return self._kept
-        tensors = self.read(self.stream.load(group, self.epoch))
-        if self.stream.is_one_group:
-            self._kept = tensors
-        return tensors
 
 
 @dataclass(frozen=True)
@@ -219,21 +137,7 @@ class StudentNet(NeuralNet):
         """Run the epochs over batches cut from tensors, or from a stream."""
         step = self._cpu_step()
         epochs = self.max_epochs if epochs is None else epochs
-        weighed = step is None and self._by_hand
-        if self._learns_from_itself:
-            if epochs == 1:
-                warnings.warn(
-                    f"self_distillation={self.self_distillation} has no part: it mixes in the "
-                    "student of the epoch before, and there is one epoch. Raise max_epochs, or "
-                    "pass self_distillation=0.",
-                    UserWarning,
-                    stacklevel=7,
-                )
-            weigh = self.criterion_.weigh if weighed else None
-            own = self._cut(X, y, weigh=False)
-            batches = ProgressiveBatches(own, self.module_, self.self_distillation, epochs, weigh)
-        else:
-            batches = self._cut(X, y, weigh=weighed)
+        batches = self._batches(X, y, epochs, weigh=step is None and self._by_hand)
         self._step, self._n_steps = 0, batches.n_steps(epochs)
         with stage("epoch", epochs) as shown, contextlib.suppress(_StopTrainingError):
             for _ in range(epochs):
@@ -249,18 +153,38 @@ class StudentNet(NeuralNet):
                     break
         return self
 
+    def _batches(self, X: Any, targets: Any, epochs: int, weigh: bool) -> Any:
+        """Return the batches of all epochs, with what the student itself adds to their targets."""
+        if not self._learns_from_itself:
+            return self._cut(X, targets, weigh)
+        if epochs == 1:
+            warnings.warn(
+                f"self_distillation={self.self_distillation} has no part: it mixes in the student "
+                "of the epoch before, and there is one epoch. Raise max_epochs, or pass "
+                "self_distillation=0.",
+                UserWarning,
+                stacklevel=8,
+            )
+        return ProgressiveBatches(
+            self._cut(X, targets, weigh=False),
+            self.module_,
+            self.self_distillation,
+            epochs,
+            self.criterion_.weigh if weigh else None,
+        )
+
     def _cut(self, X: Any, targets: Any, weigh: bool) -> Any:
         """Return the batches of tensors, or of a stream; targets are weighed once if asked for."""
         generator = torch.Generator().manual_seed(self.seed)
         if not isinstance(X, TrainingStream):
             targets = self.criterion_.weigh(targets) if weigh else targets
-            return _Batches(X, targets, self.batch_size, generator)
+            return Batches(X, targets, self.batch_size, generator)
 
         def read(training: TrainingSet) -> tuple[Tensor, Any]:
-            rows, own = _tensors(training, self)
+            rows, own = to_tensors(training, self.module_)
             return rows, self.criterion_.weigh(own) if weigh else own
 
-        return _StreamedBatches(X, read, self.batch_size, generator)
+        return StreamedBatches(X, read, self.batch_size, generator)
 
     @property
     def _learns_from_itself(self) -> bool:
@@ -450,11 +374,11 @@ def train(
     if after is not None:
         _take_moments(net.optimizer_, after.optimizer_, settings.weight_decay)
     work = 6.0 * net.batch_size * sum(p.numel() for p in module.parameters())
-    with _one_thread(work < _WORTH_A_THREAD), _no_denormals():
+    with one_thread(work < _WORTH_A_THREAD), no_denormals():
         X: Any = training
         targets = None
         if isinstance(training, TrainingSet):
-            X, targets = _tensors(training, net)
+            X, targets = to_tensors(training, module)
         if isinstance(module, StudentMLP):
             net.partial_fit(X, targets)
         else:
@@ -472,70 +396,3 @@ def _take_moments(optimizer: Any, other: Any, weight_decay: float) -> None:
     optimizer.load_state_dict(other.state_dict())
     for group in optimizer.param_groups:
         group["weight_decay"] = weight_decay
-
-
-def _tensors(training: TrainingSet, net: StudentNet) -> tuple[Tensor, Targets]:
-    """Return rows and targets where the net is."""
-    parameter = next(net.module_.parameters())
-    place = {"dtype": parameter.dtype, "device": parameter.device}
-    targets = Targets(
-        proba=torch.as_tensor(training.proba, **place),
-        label=torch.as_tensor(training.label, device=parameter.device),
-        soft_weight=torch.as_tensor(training.soft_weight, **place),
-        hard_weight=torch.as_tensor(training.hard_weight, **place),
-        hidden=tuple(_columns(training.hidden, place)),
-    )
-    return torch.as_tensor(training.X, **place), targets
-
-
-def _columns(hidden: Sequence[HiddenLayer], place: dict[str, Any]) -> Iterator[HiddenColumns]:
-    """Yield what the rows carry for each hint, as tensors."""
-    for layer in hidden:
-        space = layer.space
-        yield HiddenColumns(
-            values=torch.as_tensor(layer.values, **place),
-            weight=torch.as_tensor(layer.weight, **place),
-            space=None if space is None else torch.as_tensor(space, device=place["device"]),
-        )
-
-
-class _ThreadLimit:
-    """Count of the trainings that asked for one thread, and the settings to restore."""
-
-    lock = threading.Lock()
-    users = 0
-    before = 1
-    blas: Any = None
-
-
-@contextlib.contextmanager
-def _one_thread(wanted: bool) -> Iterator[None]:
-    """Let torch and NumPy use one thread, and restore the setting when the last user leaves."""
-    if not wanted:
-        yield
-        return
-    with _ThreadLimit.lock:
-        if _ThreadLimit.users == 0:
-            _ThreadLimit.before = torch.get_num_threads()
-            torch.set_num_threads(1)
-            _ThreadLimit.blas = threadpool_limits(1, user_api="blas")
-        _ThreadLimit.users += 1
-    try:
-        yield
-    finally:
-        with _ThreadLimit.lock:
-            _ThreadLimit.users -= 1
-            if _ThreadLimit.users == 0:
-                _ThreadLimit.blas.restore_original_limits()
-                torch.set_num_threads(_ThreadLimit.before)
-
-
-@contextlib.contextmanager
-def _no_denormals() -> Iterator[None]:
-    """Take denormal numbers as zero: moments of idle units decay into them, and they are slow."""
-    already = bool((torch.tensor([1e-40]) * 1.0 == 0).all())
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(already)

@@ -28,6 +28,7 @@ LEVELS = {
     "_pooling": 0,
     "_plotting": 0,
     "_progress": 0,
+    "_threads": 0,
     "_versions": 0,
     "augment": 0,
     "losses": 0,
@@ -38,6 +39,7 @@ LEVELS = {
     "_contenders": 1,
     "_cost": 1,
     "_array_loss": 1,
+    "_batches": 1,
     "_bundle": 1,
     "_criterion": 1,
     "_distillation_display": 1,
@@ -89,6 +91,7 @@ UPWARD = {
 TORCH_AT_TOP = {
     "_adam",
     "_array_loss",
+    "_batches",
     "_criterion",
     "_hint_terms",
     "_mlp",
@@ -96,6 +99,7 @@ TORCH_AT_TOP = {
     "_net",
     "_self_distillation",
     "_step",
+    "_threads",
     "losses",
 }
 

@@ -24,7 +24,7 @@ from training_zoo import (
     training_set,
 )
 
-from skdistill import _net
+from skdistill import _batches, _net
 from skdistill._criterion import DistillationCriterion, Targets
 from skdistill._modules import build_custom_module
 from skdistill._net import BestEpoch, TrainingSettings, train
@@ -175,7 +175,7 @@ def test_batches_cover_every_row_once_in_nearly_equal_sizes(n, batch_size):
     label = torch.arange(n)
     targets = Targets(rows.repeat(1, 2), label, rows[:, 0], rows[:, 0])
     generator = torch.Generator().manual_seed(0)
-    batches = _net._Batches(rows, targets, batch_size, generator)
+    batches = _batches.Batches(rows, targets, batch_size, generator)
     epochs = []
     for _ in range(2):
         parts = list(batches)

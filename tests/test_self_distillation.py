@@ -26,6 +26,7 @@ from skdistill import (
     Hint,
     StudentClassifier,
     TeachersLeftBehind,
+    _batches,
     _net,
     _stream,
     distillation_report,
@@ -148,7 +149,7 @@ def test_later_parts_of_an_epoch_are_answered_with_the_weights_it_began_with():
     class Halves:
         def parts(self):
             for half in torch.arange(50).split([20, 30]):
-                yield _net._Batches(rows[half], targets.take(half), 10, generator)
+                yield _batches.Batches(rows[half], targets.take(half), 10, generator)
 
     batches = ProgressiveBatches(Halves(), module, 0.9, 3)
     for epoch in range(1, 4):
