@@ -489,7 +489,7 @@ def attention_map(hidden: torch.Tensor, *, channel_axis: int = 1) -> torch.Tenso
 
     Returns
     -------
-    Tensor of shape (n, *places)
+    Tensor of shape (n, places)
         0 or more.
 
     References
@@ -514,7 +514,7 @@ def attention_transfer(student_map: torch.Tensor, teacher_map: torch.Tensor) -> 
 
     Parameters
     ----------
-    student_map, teacher_map : Tensor of shape (n, *places)
+    student_map, teacher_map : Tensor of shape (n, places)
         What :func:`attention_map` returns; up to three axes of places.
 
     Returns
