@@ -166,7 +166,7 @@ pipeline = make_pipeline(student)
 search = GridSearchCV(
     pipeline,
     {"distilledclassifier__temperature": [1, 3], "distilledclassifier__alpha": [0.5, 0.9]},
-    cv=3,
+    cv=2,
     scoring="neg_log_loss",
 )
 search.fit(X_search, y_search)
