@@ -42,9 +42,10 @@ class FlatAdam(Optimizer):
         return self._moments
 
     def take_moments(self, other: "FlatAdam") -> None:
-        """Go on where another optimiser of the same parameters stands."""
+        """Go on where another optimiser stands, whose first parameters are the same."""
         self.count = other.count
-        self._moments = [tuple(t.clone() for t in moments) for moments in other.moments()]
+        first = other.moments()[: len(self._parameters())]
+        self._moments = [tuple(t.clone() for t in moments) for moments in first]
 
     def _parameters(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]

@@ -35,7 +35,7 @@ from skdistill.teachers import (
     numeric_array,
 )
 
-__all__ = ["Teacher", "as_teacher", "fit_teacher", "learns_codes"]
+__all__ = ["Teacher", "as_teacher", "comes_from", "fit_teacher", "learns_codes"]
 
 
 class Teacher:
@@ -183,7 +183,7 @@ class Teacher:
         unexpected = [name for name in names if name not in set(expected)]
         if not missing and not unexpected and len(names) == len(expected):
             return X[expected]
-        if _comes_from(self.last, "lightgbm", "xgboost") and all(
+        if comes_from(self.last, "lightgbm", "xgboost") and all(
             re.fullmatch(r"(Column_|f)\d+", name) for name in expected
         ):  # made up by the library, which was fitted on an array
             return X
@@ -210,7 +210,7 @@ class Teacher:
         """Ask in the way that leaves the teacher as it was found."""
         if isinstance(self.last, (TorchTeacher, CallableTeacher)):
             return self.last._outputs(self.prepared(X))
-        if not _comes_from(self.last, "skorch"):
+        if not comes_from(self.last, "skorch"):
             return columns_by_label(self.estimator.predict_proba(X), self._column_classes)
         modules = [value for value in vars(self.last).values() if is_torch_module(value)]
         parameter = next(self.last.module_.parameters(), None)
@@ -238,7 +238,7 @@ class Teacher:
 
     def _advice(self) -> str:
         """Say what is usually wrong when a skorch net returns no probabilities."""
-        if not _comes_from(self.last, "skorch"):
+        if not comes_from(self.last, "skorch"):
             return ""
         return (
             " A skorch net returns raw outputs when its criterion is not CrossEntropyLoss; set its "
@@ -257,8 +257,21 @@ def _n_rows(X: Any) -> int:
     return X.shape[0] if hasattr(X, "shape") else len(X)
 
 
-def _comes_from(estimator: Any, *packages: str) -> bool:
-    """Say whether a class of the estimator lives in one of the packages, without importing them."""
+def comes_from(estimator: Any, *packages: str) -> bool:
+    """Say whether a class of the estimator lives in one of the packages, without importing them.
+
+    Parameters
+    ----------
+    estimator : object
+        Anything.
+    *packages : str
+        Names of packages, such as "skorch".
+
+    Returns
+    -------
+    comes_from : bool
+        Base classes count too.
+    """
     return any(kind.__module__.partition(".")[0] in packages for kind in type(estimator).__mro__)
 
 
@@ -275,7 +288,7 @@ def learns_codes(estimator: Any) -> bool:
     learns_codes : bool
         True for XGBoost and skorch.
     """
-    return _comes_from(split_steps(estimator)[1], "skorch", "xgboost")
+    return comes_from(split_steps(estimator)[1], "skorch", "xgboost")
 
 
 def as_teacher(
@@ -379,7 +392,7 @@ def _fit(
     estimator: Any, last: Any, X: Any, y: np.ndarray, fit_params: dict[str, Any], seed: int | None
 ) -> None:
     """Fit in place; a skorch net without touching torch's global random state."""
-    if not _comes_from(last, "skorch"):
+    if not comes_from(last, "skorch"):
         estimator.fit(X, y, **fit_params)
         return
     if last is estimator:
@@ -393,10 +406,10 @@ def _labels_for(
     last: Any, y: np.ndarray, classes: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return y as the last step learns it, and the labels of its columns if these are codes."""
-    if _comes_from(last, "xgboost"):
+    if comes_from(last, "xgboost"):
         own_classes, codes = np.unique(y, return_inverse=True)
         return codes, own_classes
-    if _comes_from(last, "skorch"):
+    if comes_from(last, "skorch"):
         own_classes = np.unique(y) if classes is None else np.asarray(classes)
         binary = any(kind.__name__ == "NeuralNetBinaryClassifier" for kind in type(last).__mro__)
         # Binary cross-entropy computes with the labels, cross-entropy indexes with them.

@@ -66,7 +66,8 @@ class DistilledClassifier(
     temperature : float, default=1.0
         T > 0. Teacher and student probabilities are softened as p^(1/T), normalised.
     alpha : float, default=0.9
-        Weight of the soft term, in [0, 1]. With 0 no teacher is asked; without labels it is 1.
+        Weight of the soft term, in [0, 1]. With 0 no teacher is asked, unless there are `hints`,
+        and the rows of X are all there is; without labels it is 1.
         Each term is the weighted mean over the rows that carry it, so alpha keeps its meaning
         whatever rows are added.
     averaging : {"auto", "logits", "proba"}, default="auto"
@@ -91,9 +92,10 @@ class DistilledClassifier(
         and includes its own T²; y is -1 where a row has no label.
     hints : list of Hint, default=None
         Hidden layers of teachers that hidden layers of the student are to match; each adds a term
-        to the loss (:class:`Hint`, Romero et al., 2015). "mse" and "cosine" are refused under
-        cross-fitting, where each fold's teacher has hidden units of its own. What serves the
-        comparison only is not shipped.
+        to the loss (:class:`Hint`, Romero et al., 2015). "mse", "cosine", and "attention" between
+        units are refused for teachers that are cross-fitted, where each fold's clone has hidden
+        units of its own, and all with ``cv="oob"``. The layers of all rows are kept in memory
+        while `fit` runs, four bytes a number. What serves the comparison only is not shipped.
     self_distillation : float in [0, 1), default=0.0
         Weight, in the last epoch, of the student's own earlier answer in the soft target (PS-KD,
         Kim et al., 2021). In epoch t of ``max_epochs``, from the second on, the target of each
@@ -376,7 +378,9 @@ class DistilledClassifier(
             seeds = rng.randint(np.iinfo(np.int32).max, size=2)
             with stage("training the student"):
                 net = self._train(training, self.temperature, self._alpha(rows), int(seeds[0]))
-            control = self._train_control(training, soft_targets, int(seeds[1]))
+            control = self._train_control(
+                training, soft_targets if self._alpha(rows) > 0 else None, int(seeds[1])
+            )
             shortfall = None if control is None else control.shortfall()
             if shortfall is not None:
                 warnings.warn(

@@ -117,9 +117,10 @@ class DistillationCriterion(nn.Module):
         """
         own = list(self.parameters())
         with torch.enable_grad():
+            # A stack of one has an axis more.
             leaves = {
-                term.student_layer: hidden[term.student_layer].detach().requires_grad_()
-                for term in self.hints
+                name: hidden[name].detach().view(hidden[name].shape[-2:]).requires_grad_()
+                for name in {term.student_layer for term in self.hints}
             }
             total: Any = self._hidden_sum(leaves, targets)
             mean = total / len(targets.label)

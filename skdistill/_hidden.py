@@ -10,16 +10,24 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 from sklearn.neural_network import MLPClassifier
+from sklearn.utils import check_array
 
-from skdistill._adapter import Teacher
+from skdistill._adapter import Teacher, comes_from
 from skdistill._forward import Forward
 from skdistill._hints import ActiveHint, Hint
 from skdistill._inputs import check_matrix, n_rows, take_rows
 from skdistill._roster import split_steps
 from skdistill.student import StudentClassifier
-from skdistill.teachers import TorchTeacher, is_torch_module
+from skdistill.teachers import TorchTeacher, is_torch_module, left_as_found
 
-__all__ = ["HiddenAnswers", "answers_of_folds", "check_layer", "hidden_answers", "stack_answers"]
+__all__ = [
+    "HiddenAnswers",
+    "answers_of_folds",
+    "check_layer",
+    "hidden_answers",
+    "shows_units",
+    "stack_answers",
+]
 
 # Layers are wide: their answers are taken in smaller blocks of rows than probabilities.
 _BLOCK_ROWS = 8_192
@@ -47,11 +55,11 @@ class HiddenAnswers:
 
 def check_layer(estimator: Any, label: str, asked: ActiveHint) -> None:
     """Raise if the teacher has no such layer, as far as that can be told before it is fitted."""
-    last, hint = split_steps(estimator)[1], asked.hint
+    last, hint = _unwrapped(split_steps(estimator)[1]), asked.hint
     label = f"{asked.where} asks {label} for"
     module = _module_of(last)
     if module is not None:
-        names = [name for name, _ in module.named_modules() if name]
+        names = [name for name, _ in module.named_modules(remove_duplicate=False) if name]
         if hint.layer not in names:
             raise ValueError(
                 f"{label} layer {hint.layer!r}; its layers are {_listed(names)}, by their dotted "
@@ -82,6 +90,19 @@ def check_layer(estimator: Any, label: str, asked: ActiveHint) -> None:
         )
 
 
+def shows_units(estimator: Any) -> bool:
+    """Tell whether the layers go by number and hold units, not places."""
+    return _widths_of(_unwrapped(split_steps(estimator)[1])) is not None
+
+
+def _unwrapped(last: Any) -> Any:
+    """Return the student that one of our own classifiers holds, and any other teacher as it is."""
+    if comes_from(last, "skdistill"):
+        last = getattr(last, "best_estimator_", last)
+        last = getattr(last, "student_", last)
+    return last
+
+
 def _listed(names: Sequence[str]) -> str:
     """Name the layers there are."""
     return ", ".join(names) if names else "none"
@@ -94,39 +115,62 @@ def hidden_answers(teacher: Teacher, asked: ActiveHint, X: Any) -> np.ndarray:
     n = n_rows(X)
     if n <= _BLOCK_ROWS:
         return _ask_block(teacher, hint, X)
-    blocks = (np.arange(s, min(s + _BLOCK_ROWS, n)) for s in range(0, n, _BLOCK_ROWS))
-    return np.concatenate([_ask_block(teacher, hint, take_rows(X, block)) for block in blocks])
+    values: np.ndarray | None = None
+    for start in range(0, n, _BLOCK_ROWS):
+        rows = np.arange(start, min(start + _BLOCK_ROWS, n))
+        block = _ask_block(teacher, hint, take_rows(X, rows))
+        if values is None:
+            values = np.empty((n, *block.shape[1:]), dtype=np.float32)
+        values[rows] = block
+    assert values is not None
+    return values
 
 
 def _ask_block(teacher: Teacher, hint: Hint, X: Any) -> np.ndarray:
     """Ask about one block of rows."""
-    last = teacher.last
+    last = _unwrapped(teacher.last)
     module = _module_of(last)
     if module is not None:
         values = _ask_module(teacher, module, str(hint.layer), X)
-    elif isinstance(last, MLPClassifier):
-        values = _ask_mlp(last, int(hint.layer), teacher.prepared(X))  # type: ignore[arg-type]
-    elif _student_of(last) is not None:
-        student = _student_of(last)
-        values = _ask_student(student, int(hint.layer), teacher.prepared(X))  # type: ignore[arg-type]
     else:
-        reader = _leaf_reader(last)
-        assert reader is not None
-        leaves = np.asarray(reader(teacher.prepared(X)))
-        values = _choose(leaves.reshape(len(leaves), -1), _MOST_TREES)
+        try:
+            values = _ask_parts(last, hint, teacher.prepared(X))
+        except Exception as error:
+            raise ValueError(
+                f"{teacher.label} failed to tell its layer {hint.layer!r}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
     values = np.asarray(values, dtype=np.float32)
     if not np.isfinite(values).all():
         raise ValueError(f"{teacher.label} has values in layer {hint.layer!r} that are not finite.")
-    return _map_of(values, hint) if hint.kind == "attention" else values
+    return _map_of(values, hint, teacher.label) if hint.kind == "attention" else values
 
 
-def _map_of(values: np.ndarray, hint: Hint) -> np.ndarray:
+def _ask_parts(last: Any, hint: Hint, X: Any) -> np.ndarray:
+    """Ask what is no torch module: a network by its weights, trees by their leaves."""
+    if isinstance(last, MLPClassifier):
+        return _ask_mlp(last, int(hint.layer), X)  # type: ignore[arg-type]
+    if isinstance(last, StudentClassifier):
+        return _ask_student(last, int(hint.layer), X)  # type: ignore[arg-type]
+    reader = _leaf_reader(last)
+    assert reader is not None
+    leaves = np.asarray(reader(X))
+    return _choose(leaves.reshape(len(leaves), -1), _MOST_TREES)
+
+
+def _map_of(values: np.ndarray, hint: Hint, label: str) -> np.ndarray:
     """Return the attention map, which is smaller than the layer."""
     import torch
 
     from skdistill.losses import attention_map
 
-    return attention_map(torch.from_numpy(values), channel_axis=hint.channel_axis).numpy()
+    axis = hint.channel_axis
+    if values.ndim > 2 and (not -values.ndim < axis < values.ndim):
+        raise ValueError(
+            f"channel_axis={axis} is no axis of the channels in layer {hint.layer!r} of {label}, "
+            f"whose rows have the shape {values.shape[1:]}."
+        )
+    return attention_map(torch.from_numpy(values), channel_axis=axis).numpy()
 
 
 def _module_of(last: Any) -> Any:
@@ -143,44 +187,36 @@ def _may_have_layers_once_fitted(last: Any) -> bool:
     return any(home.startswith(("skorch.", "skdistill._steps")) for home in homes)
 
 
-def _student_of(last: Any) -> StudentClassifier | None:
-    """Return the frozen student of a teacher that is one of our own."""
-    student = getattr(last, "student_", last)
-    return student if isinstance(student, StudentClassifier) else None
-
-
 def _widths_of(last: Any) -> list[int] | None:
     """Return the widths of hidden layers that go by number."""
     if isinstance(last, MLPClassifier):
         return [int(width) for width in np.atleast_1d(last.hidden_layer_sizes)]
-    student = _student_of(last)
-    if student is None:
+    if not isinstance(last, StudentClassifier):
         return None
-    return [layer.arrays[0].shape[1] for layer in student.layers_ if layer.kind == "linear"][:-1]
+    return [layer.arrays[0].shape[1] for layer in last.layers_ if layer.kind == "linear"][:-1]
 
 
 def _leaf_reader(last: Any) -> Callable[[Any], Any] | None:
     """Return the function that tells the leaves of rows, if there is one."""
-    package = type(last).__module__.partition(".")[0]
-    if package == "lightgbm":
+    if comes_from(last, "lightgbm"):
         return lambda X: last.predict(X, pred_leaf=True)
-    if package == "catboost":
+    if comes_from(last, "catboost"):
         return lambda X: last.calc_leaf_indexes(X)
     return getattr(last, "apply", None)
 
 
 def _ask_module(teacher: Teacher, module: Any, name: str, X: Any) -> np.ndarray:
     """Run the teacher with an ear at one of its submodules."""
-    with _recorded(module, name) as record:
+    # The module may be shared by clones in other threads, whose rows are not to be heard.
+    with left_as_found([module]), _recorded(module, name) as record:
         teacher.ask(X)
-    n = n_rows(X)
-    values = np.concatenate(record) if record else np.empty((0, 0))
-    if len(values) != n:
+    n, n_heard = n_rows(X), sum(map(len, record))
+    if n_heard != n:
         raise ValueError(
-            f"{teacher.label}: layer {name!r} gave {len(values)} rows for {n}. A hint needs a "
-            "layer that is called once in a forward pass and keeps the rows apart."
+            f"{teacher.label}: layer {name!r} gave {n_heard} rows for {n}. A hint needs a layer "
+            "that is called once in a forward pass and keeps the rows apart."
         )
-    return values
+    return np.concatenate(record)
 
 
 @contextmanager
@@ -210,9 +246,7 @@ _ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def _ask_mlp(net: MLPClassifier, layer: int, X: Any) -> np.ndarray:
     """Run scikit-learn's network up to a hidden layer."""
-    h = X.to_numpy() if hasattr(X, "to_numpy") else X
-    if not hasattr(h, "dtype"):
-        h = np.asarray(h)
+    h = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
     depth = range(layer % (len(net.coefs_) - 1) + 1)
     for i in depth:
         h = _ACTIVATIONS[net.activation](h @ net.coefs_[i] + net.intercepts_[i])
@@ -234,6 +268,8 @@ def answers_of_folds(
     teachers: Sequence[Teacher], fold: np.ndarray, asked: ActiveHint, X: Any
 ) -> HiddenAnswers:
     """Give each row what the teacher says of it that did not see it: the one of its fold."""
+    if len(teachers) == 1 and not fold.any():
+        return HiddenAnswers(asked, hidden_answers(teachers[0], asked, X), fold)
     rows = {i: np.flatnonzero(fold == i) for i in np.unique(fold[fold >= 0])}
     answers = {i: hidden_answers(teachers[i], asked, take_rows(X, r)) for i, r in rows.items()}
     if asked.hint.layer is None:
@@ -260,5 +296,7 @@ def _choose(leaves: np.ndarray, n: int) -> np.ndarray:
 
 def stack_answers(answers: Sequence[HiddenAnswers]) -> HiddenAnswers:
     """Stack the answers of several tables."""
+    if len(answers) == 1:
+        return answers[0]
     values = np.concatenate([a.values for a in answers])
     return HiddenAnswers(answers[0].asked, values, np.concatenate([a.space for a in answers]))

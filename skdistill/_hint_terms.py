@@ -108,12 +108,19 @@ def build_hint_terms(
 
 
 def _mean_variance(layer: HiddenLayer) -> float:
-    """Return the variance of a layer's units over the rows, their mean; 1 for constant units."""
+    """Return the mean over a layer's units of their variance; raise where there is none."""
     rows = layer.values.reshape(len(layer.values), -1)
-    share = layer.weight / layer.weight.sum()
+    share = (layer.weight / layer.weight.sum()).astype(rows.dtype)
     mean = share @ rows
-    variance = float((share @ np.square(rows - mean)).mean())
-    return variance if variance > 0 else 1.0
+    squares = rows - mean
+    variance = float((share @ np.square(squares, out=squares)).mean())
+    # Rounding alone makes a little of a constant.
+    if variance <= (8 * np.finfo(rows.dtype).eps * float(np.abs(mean).max())) ** 2:
+        raise ValueError(
+            f"{layer.asked.where}: layer {layer.asked.hint.layer!r} of the teacher is the same for "
+            "all rows, so there is nothing to match. Name another layer."
+        )
+    return variance
 
 
 def _check_places(

@@ -18,7 +18,8 @@ class Hint:
     Parameters
     ----------
     teacher : int or str, default=0
-        The teacher: its place in ``teachers``, counted from 0, or its name.
+        The teacher: its place in ``teachers``, counted from 0 or, if negative, from the last, or
+        its name; one without a name has that of its type in lower case, as in a Pipeline.
     layer : str, int or None, default=None
         The teacher's layer. For torch modules and skorch nets the dotted name of a submodule, such
         as "net.4", whose output counts. For ``MLPClassifier`` and a student of ours, the number of
@@ -42,7 +43,8 @@ class Hint:
           (Tung & Mori, 2019); for trees, by the share of trees that sort two rows into one leaf.
     weight : float, default=1.0
         What the term is multiplied with before it is added to the loss, >= 0. With 0 the hint is
-        left out. `alpha` does not touch it.
+        left out. `alpha` does not touch it. The kinds differ in size: a layer that knows nothing of
+        the teacher's has about 1 with "mse" and "cosine", less with "relation".
     channel_axis : int, default=1
         For "attention": the axis of the channels, where the layers have places. 1 for
         convolutions, (n, channels, ...), -1 for sequences, (n, length, channels).
@@ -97,9 +99,14 @@ class Hint:
                 raise ValueError(
                     f"The {name!r} parameter of Hint must be {words}; got {getattr(self, name)!r}."
                 )
+        if self.layer is None and self.kind != "relation":
+            raise ValueError(
+                f"Hint(kind={self.kind!r}) needs the 'layer' of the teacher; without one the "
+                "leaves of trees are meant, which kind='relation' compares."
+            )
 
 
-_PLACE = "the number of a teacher, counted from 0, or its name"
+_PLACE = "the number of a teacher or its name"
 _LAYER = "the number of a hidden layer, or the dotted name of a submodule"
 _AXIS = "an integer other than 0, the axis of the rows"
 
@@ -129,6 +136,8 @@ def active_hints(hints: Sequence[Hint] | None, names: Sequence[str]) -> list[Act
     """Return the hints that have a weight; `names` are those of the teachers."""
     active = []
     for i, hint in enumerate(hints or ()):
+        if hint.weight == 0:
+            continue
         place = hint.teacher
         if isinstance(place, str):
             if place not in names:
@@ -140,8 +149,7 @@ def active_hints(hints: Sequence[Hint] | None, names: Sequence[str]) -> list[Act
             raise ValueError(
                 f"hints[{i}] names teacher {place}; there are {len(names)}, counted from 0."
             )
-        if hint.weight > 0:
-            active.append(ActiveHint(hint, int(place) % len(names), f"hints[{i}]"))
+        active.append(ActiveHint(hint, int(place) % len(names), f"hints[{i}]"))
     return active
 
 
@@ -153,8 +161,10 @@ def student_layer(asked: ActiveHint, layers: Sequence[int] | Sequence[str]) -> i
         return int(wanted) % len(layers)
     if wanted in layers and isinstance(wanted, str):
         return wanted
-    shown = f"{', '.join(map(str, layers))}, by {'number' if by_number else 'name'}"
-    raise ValueError(
-        f"{asked.where} names the student's layer {wanted!r}; the hidden layers of the student "
-        f"are {shown if layers else 'none'}."
-    )
+    shown = f"are {', '.join(map(str, layers))}, by {'number' if by_number else 'name'}."
+    if not layers:
+        raise ValueError(
+            f"{asked.where} names the student's layer {wanted!r}; the student has no hidden "
+            "layers. Pass hidden_layer_sizes with one at least."
+        )
+    raise ValueError(f"{asked.where} names the student's layer {wanted!r}; its layers {shown}")

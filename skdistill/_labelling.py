@@ -15,6 +15,7 @@ from skdistill._hidden import (
     answers_of_folds,
     check_layer,
     hidden_answers,
+    shows_units,
     stack_answers,
 )
 from skdistill._hints import ActiveHint
@@ -223,7 +224,11 @@ class Labeller:
                 "Hints are not offered with cv='oob': a layer of a teacher that saw the row is no "
                 "out-of-bag answer. Pass cv=5, or fitted teachers."
             )
-        if asked.hint.kind in ("mse", "cosine"):
+        estimator = self.named[asked.teacher].estimator
+        if is_frozen(estimator):
+            return
+        units = ("mse", "cosine", "attention") if shows_units(estimator) else ("mse", "cosine")
+        if asked.hint.kind in units:
             raise ValueError(self._one_teacher_needed(asked))
         if rows.teacher_proba is not None:
             raise ValueError(
@@ -252,24 +257,22 @@ class Labeller:
         targets: SoftTargets,
         extra: Sequence[ExtraRows],
     ) -> HiddenAnswers:
-        """Ask one teacher, or its fold clones; a row that no clone saw is given to any of them."""
-        if not targets.members:
-            teachers = [as_teacher(self.named[asked.teacher], rows.classes)]
+        """Ask one teacher, or each fold's clone about its rows and a share of the extra ones."""
+        named = self.named[asked.teacher]
+        if targets.fold is None or is_frozen(named.estimator):
+            teachers = [as_teacher(named, rows.classes)]
+            fold = np.zeros(len(rows.weight), dtype=int)
         else:
-            teachers = targets.members[asked.teacher]
-        fold = np.zeros(len(rows.weight), dtype=int)
-        if len(teachers) > 1:
-            assert targets.fold is not None
-            fold = targets.fold
+            teachers, fold = targets.members[asked.teacher], targets.fold
             if asked.hint.kind == "attention":
-                self._check_places(teachers[0], asked, rows)
+                self._refuse_units(teachers[0], asked, rows)
         answers = [answers_of_folds(teachers, fold, asked, rows.X)]
         for e in extra:
             fold = np.arange(n_rows(e.X)) % len(teachers)
             answers.append(answers_of_folds(teachers, fold, asked, e.X))
         return stack_answers(answers)
 
-    def _check_places(self, teacher: Teacher, asked: ActiveHint, rows: Rows) -> None:
+    def _refuse_units(self, teacher: Teacher, asked: ActiveHint, rows: Rows) -> None:
         """Raise where an attention map is one of units, of which each clone has its own."""
         whole = asked._replace(hint=replace(asked.hint, kind="relation"))
         if hidden_answers(teacher, whole, take_rows(rows.X, np.array([0]))).ndim == 2:

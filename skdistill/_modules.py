@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,11 @@ def build_custom_module(
     factory: Callable[[int, int], nn.Module], n_features: int, n_classes: int, seed: int
 ) -> nn.Module:
     """Call the user's factory and check what it returns."""
+    if isinstance(factory, nn.Module):
+        raise TypeError(
+            f"student_module is a module itself; pass what makes one, such as the class: "
+            f"student_module={type(factory).__name__}."
+        )
     with seeded_globally(seed):
         module = factory(n_features, n_classes)
     if not isinstance(module, nn.Module):
@@ -59,8 +65,14 @@ def _check_output(module: nn.Module, n_features: int, n_classes: int) -> None:
     parameter = next(module.parameters(), torch.empty(0))
     rows = torch.zeros(2, n_features, dtype=parameter.dtype, device=parameter.device)
     with torch.no_grad():
-        shape = tuple(logits_of(module.eval()(rows)).shape)
+        logits = logits_of(module.eval()(rows))
     module.train(training)
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            f"The module of student_module({n_features}, {n_classes}) must return logits or "
+            f"(logits, hidden); it returned a {type(logits).__name__} in their place."
+        )
+    shape = tuple(logits.shape)
     if shape != (2, n_classes):
         raise ValueError(
             f"student_module({n_features}, {n_classes}) must map rows of shape (n, {n_features}) "
@@ -79,26 +91,29 @@ def with_hidden(
     """Run a user's module; return its logits and the named layers, or all of them.
 
     A name is a key of the dictionary that the module returns beside the logits, or the dotted name
-    of a submodule.
+    of a submodule that is called once.
     """
     heard: dict[str, Tensor] = {}
+    calls: Counter[str] = Counter()
 
     def listen(name: str, part: nn.Module) -> Any:
         def keep(part: nn.Module, inputs: Any, output: Any) -> None:
             tensor = output[0] if isinstance(output, tuple | list) else output
+            calls[name] += 1
             if isinstance(tensor, Tensor):
                 # A copy, as the layer behind may work in place.
                 heard[name] = tensor.clone()
 
         return part.register_forward_hook(keep)
 
-    parts = {name: part for name, part in module.named_modules() if name}
+    parts = {name: part for name, part in module.named_modules(remove_duplicate=False) if name}
     handles = [listen(n, part) for n, part in parts.items() if names is None or n in names]
     try:
         output = module(X)
     finally:
         for handle in handles:
             handle.remove()
+    heard = {name: layer for name, layer in heard.items() if calls[name] == 1}
     if isinstance(output, tuple | list) and len(output) > 1 and isinstance(output[1], Mapping):
         heard |= {n: layer for n, layer in output[1].items() if names is None or n in names}
     return logits_of(output), heard

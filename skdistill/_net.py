@@ -292,6 +292,12 @@ class StudentNet(NeuralNet):
         self.optimizer_.zero_grad()
         names = {term.student_layer for term in self.criterion_.hints}
         logits, hidden = with_hidden(self.module_, X, names)
+        missing = [name for name in names if name not in hidden]
+        if missing:
+            raise ValueError(
+                f"The network of student_module gave no layer {missing[0]!r} in training, where a "
+                "hint needs it. Return the same layers in both modes."
+            )
         sums = self.criterion_(logits, targets, hidden)
         loss = self.criterion_.total(sums) / len(X)
         loss.backward()
@@ -393,6 +399,11 @@ def _take_moments(optimizer: Any, other: Any, weight_decay: float) -> None:
     if isinstance(optimizer, FlatAdam):
         optimizer.take_moments(other)
         return
-    optimizer.load_state_dict(other.state_dict())
+    state = other.state_dict()
+    # Projections of hints, which come last, are not trained further.
+    numbers = list(range(len(optimizer.param_groups[0]["params"])))
+    state["state"] = {n: moments for n, moments in state["state"].items() if n in numbers}
+    state["param_groups"][0]["params"] = numbers
+    optimizer.load_state_dict(state)
     for group in optimizer.param_groups:
         group["weight_decay"] = weight_decay

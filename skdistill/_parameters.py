@@ -113,7 +113,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
             value is None
             or (isinstance(value, list | tuple) and all(isinstance(h, Hint) for h in value))
         ),
-        "None or a list of Hint",
+        "None or a list of Hint, as [Hint(...)]",
     ),
     "self_distillation": _real(0, 1, closed="left"),
     "calibration": _choice("auto", None),

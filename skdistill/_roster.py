@@ -182,6 +182,11 @@ def _check_kind(teacher: Any, label: str) -> None:
         raise TypeError(f"{label} is a class; pass an instance, {teacher.__name__}(...).")
     if teacher is None:
         raise TypeError(f"{label} is None; leave it out.")
+    if isinstance(teacher, str):
+        raise TypeError(
+            f"{label} is the word {teacher!r}. teachers='self' stands without a list; beside "
+            "teachers, self_distillation=0.5 does the same."
+        )
     if is_torch_module(teacher):
         return
     kind = _estimator_type(teacher)

@@ -279,7 +279,8 @@ def smallest_student(
     """
     _check_estimator(estimator)
     allowed = _check_tolerance(tolerance)
-    ladder = _check_sizes(_ladder(estimator.hidden_layer_sizes) if sizes is None else sizes)
+    ladder = _check_sizes(_ladder(estimator) if sizes is None else sizes)
+    _check_layers(estimator, ladder)
     if y is None:
         raise ValueError(
             "smallest_student requires y to be passed, but the target y is None: sizes are "
@@ -335,10 +336,30 @@ def _check_tolerance(tolerance: Any) -> float | str:
     )
 
 
-def _ladder(own: Any) -> list[Any]:
-    """Return the estimator's own size and those of the ladder that are narrower."""
+def _ladder(estimator: DistilledClassifier) -> list[Any]:
+    """Return the estimator's own size, and the narrower ones that have the layers of its hints."""
+    own = estimator.hidden_layer_sizes
     widest = np.inf if isinstance(own, str) else max(own, default=0)
-    return [own, *(sizes for sizes in _LADDER if max(sizes, default=0) < widest)]
+    narrower = [sizes for sizes in _LADDER if max(sizes, default=0) < widest]
+    return [own, *(sizes for sizes in narrower if _missing_layer(estimator, sizes) is None)]
+
+
+def _missing_layer(estimator: DistilledClassifier, sizes: Any) -> Any:
+    """Return a layer that a hint names and a student of this size has not, if there is one."""
+    n = 2 if isinstance(sizes, str) else len(sizes)
+    layers = [h.student_layer for h in estimator.hints or () if h.weight > 0]
+    return next((x for x in layers if isinstance(x, str) or not -n <= x < n), None)
+
+
+def _check_layers(estimator: DistilledClassifier, ladder: list[Any]) -> None:
+    """Raise, before a teacher is asked, where a hint names a layer that a size has not."""
+    for sizes in ladder:
+        missing = _missing_layer(estimator, sizes)
+        if missing is not None:
+            raise ValueError(
+                f"A hint names the student's layer {missing!r}, which hidden_layer_sizes={sizes!r} "
+                "has not. Leave that size out of 'sizes', or name another layer."
+            )
 
 
 def _check_sizes(sizes: Any) -> list[Any]:

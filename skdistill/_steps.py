@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from skdistill._torch_student import TorchStudent
     from skdistill.student import StudentClassifier
 
-__all__ = ["TRAINING_ONLY", "DistillationSteps"]
+__all__ = ["OF_TEACHERS", "TRAINING_ONLY", "DistillationSteps", "check_soft_rows", "draw_seed"]
 
 # What a lean pickle leaves behind besides the teachers; each of these only shapes training.
 TRAINING_ONLY = ("hints", "loss", "student_module", "callbacks", "augment", "cv", "memory")
@@ -154,12 +154,15 @@ class DistillationSteps(BaseEstimator):
 
     def _check_settings(self, *, teachers_needed: bool = True) -> np.random.RandomState:
         """Check the parameters, and that none that is needed was left behind by pickling."""
-        if teachers_needed and isinstance(self.teachers, TeachersLeftBehind):
-            raise ValueError(self.teachers.refusal())
         skip = () if teachers_needed else _FOR_A_START
-        for name in TRAINING_ONLY:
-            if name not in skip and isinstance(getattr(self, name), LeftBehind):
-                raise ValueError(getattr(self, name).refusal())
+        left = [getattr(self, name) for name in TRAINING_ONLY if name not in skip]
+        left = [value for value in left if isinstance(value, LeftBehind)]
+        if teachers_needed and isinstance(self.teachers, TeachersLeftBehind):
+            also = ", ".join(value.parameter for value in left)
+            words = f" Left behind too, and to be set again: {also}." if left else ""
+            raise ValueError(self.teachers.refusal() + words)
+        if left:
+            raise ValueError(left[0].refusal())
         check_parameters(self, skip=skip)
         if is_self(self.teachers):
             self._check_self_taught(
@@ -397,7 +400,7 @@ class DistillationSteps(BaseEstimator):
 
         labelled = bool(training.hard_weight.any())
         one_batch = len(training.X) <= self.batch_size
-        unwanted = self.calibration is None or self.student_module is not None or self.alpha == 0
+        unwanted = self.calibration is None or self.student_module is not None
         unwanted |= is_self(self.teachers)
         if targets is None or unwanted or not labelled or one_batch:
             return None
@@ -426,7 +429,8 @@ class DistillationSteps(BaseEstimator):
         named = self._name_teachers(rows)
         training, targets = self._make_training_set(rows, named, rng, float(soft))
         seeds = rng.randint(np.iinfo(np.int32).max, size=2)
-        return training, self._train_control(training, targets, int(seeds[1])), int(seeds[0])
+        control = self._train_control(training, targets if soft else None, int(seeds[1]))
+        return training, control, int(seeds[0])
 
     def _train_stack(
         self,
@@ -449,7 +453,8 @@ class DistillationSteps(BaseEstimator):
         )
         check_soft_rows(training, max(c["alpha"] for c in candidates))
         module = self._build_module(training, seed, n_students=len(candidates))
-        criterion = DistillationCriterion(temperature, alpha, self.loss)
+        hints = self._hint_terms(training, module, seed)
+        criterion = DistillationCriterion(temperature, alpha, self.loss, hints)
         net = _net.train(module, criterion, training, settings, seed=seed)
         converged = np.isfinite(np.array(net.history[:, "train_loss"])).all(axis=0)
         students: list[Any] = [None] * len(candidates)

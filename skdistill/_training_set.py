@@ -212,7 +212,10 @@ def _hidden_layer(
     answers: "HiddenAnswers", used: np.ndarray, weight: np.ndarray, n_extra: int
 ) -> HiddenLayer:
     """Keep the answers for the rows trained on; rows without one get the weight zero."""
-    kept = answers.take(np.concatenate([np.flatnonzero(used), len(used) + np.arange(n_extra)]))
+    kept = answers
+    if not used.all():
+        rows = np.concatenate([np.flatnonzero(used), len(used) + np.arange(n_extra)])
+        kept = answers.take(rows)
     # An extra row counts as much as the average row of X.
     everyone = np.concatenate([weight, np.full(n_extra, weight.mean())])
     shared = kept.space.min() == kept.space.max()

@@ -133,7 +133,8 @@ class DistilledClassifierCV(
 
     A custom ``student_module``, a callable loss and ``callbacks`` cannot be stacked; such
     candidates are fitted one by one. With ``self_distillation`` each student has targets of its
-    own: the teachers are still asked once a fold, and the students are trained one by one.
+    own, and with ``hints`` a projection: the teachers are still asked once a fold, and the students
+    are trained one by one.
 
     Examples
     --------
@@ -573,7 +574,6 @@ def _stackable(estimator: DistilledClassifier) -> bool:
         estimator.student_module is None
         and isinstance(estimator.loss, str)
         and not estimator.callbacks
-        and not estimator._has_hints()
     )
 
 
@@ -598,8 +598,8 @@ def _train_stack(
 
 def _students_at_once(estimator: DistilledClassifier, training: TrainingSet, seed: int) -> int:
     """Return how many students a stack may hold."""
-    if estimator.self_distillation:
-        # The students of a stack share their targets, and here each has its own.
+    if estimator.self_distillation or estimator._has_hints():
+        # The students of a stack share their targets, and here each has its own, or a projection.
         return 1
     n_numbers = sum(p.numel() for p in estimator._build_module(training, seed).parameters())
     itemsize = np.dtype(estimator._dtype_name(len(training.X))).itemsize

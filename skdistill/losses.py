@@ -442,8 +442,7 @@ def hidden_cosine(student_hidden: torch.Tensor, teacher_hidden: torch.Tensor) ->
     .. math:: \tfrac12 \left\lVert \frac{s}{\lVert s \rVert} - \frac{t}{\lVert t \rVert}
               \right\rVert^2 = 1 - \cos(s, t)
 
-    A layer shorter than 1e-6 has no direction and counts as zero, so that two rows without a
-    direction agree.
+    A row of zeros has no direction; two such rows agree.
 
     Parameters
     ----------
@@ -467,13 +466,16 @@ def hidden_cosine(student_hidden: torch.Tensor, teacher_hidden: torch.Tensor) ->
 
 
 def _direction(rows: torch.Tensor) -> torch.Tensor:
-    """Divide rows by their length; those that are next to zero stay what they are."""
+    """Divide rows by their length, whatever their scale; rows of zeros stay zero."""
+    largest = rows.detach().abs().amax(1, keepdim=True)
+    rows = rows / torch.where(largest > _SMALLEST, largest, 1.0)
     square = rows.square().sum(1, keepdim=True)
     # The square root of a chosen 1, and not of 0, where its gradient is infinite.
-    return rows / torch.where(square > _SHORTEST**2, square, 1.0).sqrt()
+    return rows / torch.where(largest > _SMALLEST, square, 1.0).sqrt()
 
 
-_SHORTEST = 1e-6
+# Below, one over it would not be finite in float32.
+_SMALLEST = 1e-30
 
 
 def attention_map(hidden: torch.Tensor, *, channel_axis: int = 1) -> torch.Tensor:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     GradientBoostingClassifier,
@@ -125,6 +126,66 @@ def test_columns_of_a_frame_are_brought_in_order():
     np.testing.assert_array_equal(ask(net, 0, frame[["c", "a", "b"]]), ask(net, 0, frame))
 
 
+@pytest.mark.parametrize("activation", ["tanh", "logistic"])
+def test_an_mlp_takes_what_scikit_learn_takes(activation):
+    frame = pd.DataFrame(X, columns=list("abc")).assign(b=X[:, 1] > 0)
+    frame["c"] = frame["c"].astype("Float64")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        net = MLPClassifier((6,), activation=activation, max_iter=3, random_state=0)
+        net.fit(frame, LABEL)
+    numbers = frame.to_numpy(dtype=float)
+    h = numbers @ net.coefs_[0] + net.intercepts_[0]
+    expected = np.tanh(h) if activation == "tanh" else 1 / (1 + np.exp(-h))
+    np.testing.assert_allclose(ask(net, 0, frame), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(ask(net, 0, csr_matrix(numbers)), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_students_own_module_is_a_teachers_module():
+    base = quick([LogisticRegression().fit(X, LABEL)], student_module=Told).fit(X, LABEL)
+    for who in (base, base.student_):
+        assert ask(who, "body").shape == (len(X), 6)
+    with pytest.raises(ValueError, match=r"its layers are body, body.0, body.1, head"):
+        ask(base, 0)
+
+
+class Told(torch.nn.Module):
+    def __init__(self, d, k):
+        super().__init__()
+        self.body = torch.nn.Sequential(torch.nn.Linear(d, 6), torch.nn.ReLU())
+        self.head = torch.nn.Linear(6, k)
+
+    def forward(self, rows):
+        return self.head(self.body(rows))
+
+
+def test_tied_modules_have_both_names_and_are_called_twice():
+    net = make_net()
+    net.append(torch.nn.Identity())
+    net[4] = net[1]
+    with pytest.raises(ValueError, match="gave 160 rows"):
+        ask(TorchTeacher(net, [0, 1]), "4")
+
+
+def test_the_axis_of_the_channels_is_checked():
+    net = torch.nn.Sequential(
+        torch.nn.Unflatten(1, (1, 3)),
+        torch.nn.Conv1d(1, 6, 2),
+        torch.nn.Flatten(),
+        torch.nn.Linear(12, 2),
+    )
+    for axis in (3, -3):
+        with pytest.raises(ValueError, match=f"channel_axis={axis} is no axis of the channels"):
+            ask(TorchTeacher(net, [0, 1]), "1", kind="attention", channel_axis=axis)
+
+
+def test_a_failure_names_the_teacher():
+    xgboost = pytest.importorskip("xgboost")
+    model = xgboost.XGBClassifier(booster="gblinear").fit(X, LABEL)
+    with pytest.raises(ValueError, match=r"teacher 0 \(XGBClassifier\) failed to tell its layer"):
+        ask(model, kind="relation")
+
+
 def test_a_student_of_ours_tells_its_hidden_layers():
     teacher = LogisticRegression().fit(X, LABEL)
     student = quick([teacher], hidden_layer_sizes=(8, 6)).fit(X, LABEL)
@@ -221,13 +282,17 @@ def test_folds_with_other_numbers_of_trees_are_compared_in_as_many():
 MLP = MLPClassifier((6, 4))
 REFUSED = [
     (TorchTeacher(make_net(), [0, 1]), {"layer": "9"}, r"layer '9'.*layers are 0, 1, 2, 2.0, 2.1"),
-    (TorchTeacher(make_net(), [0, 1]), {"layer": None}, "layer None.*dotted names"),
+    (
+        TorchTeacher(make_net(), [0, 1]),
+        {"kind": "relation"},
+        "layer None.*dotted names",
+    ),
     (MLP, {"layer": 2}, r"layer 2; its hidden layers are 0 \(6 units\), 1 \(4 units\), by number"),
     (MLP, {"layer": "0"}, "layer '0'; its hidden layers"),
     (HistGradientBoostingClassifier(), {"kind": "relation"}, "HistGradientBoosting.*shows none"),
     (LogisticRegression(), {"layer": 0}, "LogisticRegression shows none"),
     (CallableTeacher(min, [0, 1]), {"layer": 0}, "CallableTeacher shows none"),
-    (RandomForestClassifier(3), {"kind": "mse"}, "leaves only: layer=None with kind='relation'"),
+    (RandomForestClassifier(3), {"layer": 1}, "leaves only: layer=None with kind='relation'"),
     (RandomForestClassifier(3), {"layer": 0, "kind": "relation"}, "leaves only"),
 ]
 

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
-from sklearn.model_selection import GridSearchCV
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV, ShuffleSplit
 from sklearn.neural_network import MLPClassifier
 
 from skdistill import (
@@ -20,13 +22,14 @@ from skdistill import (
     DistilledClassifierCV,
     Hint,
     StudentClassifier,
+    smallest_student,
 )
 from skdistill._criterion import DistillationCriterion, Targets
 from skdistill._hint_terms import HiddenColumns, HintTerm, build_hint_terms
 from skdistill._hints import ActiveHint, active_hints
 from skdistill._mlp import StudentMLP
 from skdistill._training_set import HiddenLayer
-from tests.quick_students import make_data, quick
+from tests.quick_students import Counting, make_data, quick
 
 X, Y = make_data(90)
 RNG = np.random.default_rng(0)
@@ -73,22 +76,28 @@ def network(student):
 def test_values_that_are_not_allowed_are_named(wrong):
     ((name, value),) = wrong.items()
     with pytest.raises(ValueError, match=f"'{name}' parameter of Hint must be") as error:
-        Hint(**wrong)
+        Hint(**{"layer": 0, **wrong})
     assert repr(value) in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["mse", "cosine", "attention"])
+def test_leaves_go_with_relation_alone(kind):
+    with pytest.raises(ValueError, match=f"kind='{kind}'.* needs the 'layer' of the teacher"):
+        Hint(kind=kind)
 
 
 def test_teachers_go_by_place_or_by_name():
     names = ["net", "forest"]
-    hints = [Hint("forest"), Hint(0), Hint(-1), Hint(1, weight=0)]
+    hints = [Hint("forest", 0), Hint(0, 0), Hint(-1, 0), Hint("none", 0, weight=0)]
     assert [(a.teacher, a.where) for a in active_hints(hints, names)] == [
         (1, "hints[0]"),
         (0, "hints[1]"),
         (1, "hints[2]"),
     ]
     with pytest.raises(ValueError, match=r"hints\[0\] names teacher 2; there are 2"):
-        active_hints([Hint(2)], names)
+        active_hints([Hint(2, 0)], names)
     with pytest.raises(ValueError, match="names the teacher 'tree'; there are net, forest"):
-        active_hints([Hint("tree")], names)
+        active_hints([Hint("tree", 0)], names)
 
 
 def test_clones_and_copies_keep_hints():
@@ -161,8 +170,26 @@ def test_mse_is_in_units_of_the_variance_of_the_teachers_layer():
     np.testing.assert_allclose(float(term(torch.tensor(mean), columns)) / 50, 1, rtol=1e-5)
 
 
-def test_a_constant_layer_has_the_scale_one():
-    assert HintTerm(made_layer(Hint(layer=0), np.ones((5, 2))), {0: (2,)}, 0).scale == 1
+@pytest.mark.parametrize("constant", [0.0, 0.1, 0.3, 1.0, 1e6])
+@pytest.mark.parametrize("n", [5, 300])
+def test_a_layer_that_says_nothing_is_refused(constant, n):
+    layer = made_layer(Hint(layer=0), np.full((n, 2), constant), RNG.random(n))
+    with pytest.raises(ValueError, match=r"hints\[0\]: layer 0 of the teacher is the same for all"):
+        HintTerm(layer, {0: (2,)}, 0)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_the_scale_of_the_teachers_layer_does_not_enter(scale):
+    values = RNG.normal(size=(40, 4))
+    for kind in KINDS:
+        totals = []
+        for factor in (1.0, scale):
+            hint = Hint(layer=0, kind=kind)
+            term = HintTerm(made_layer(hint, factor * values), {0: (4,)}, 0)
+            columns = HiddenColumns(torch.tensor(factor * values), torch.ones(40), None)
+            own = factor if kind == "mse" else 1.0
+            totals.append(float(term(own * torch.tensor(values[::-1].copy()), columns)))
+        np.testing.assert_allclose(*totals, rtol=1e-5)
 
 
 def test_rows_without_an_answer_and_rows_of_other_folds_have_no_part():
@@ -185,7 +212,7 @@ def test_rows_without_an_answer_and_rows_of_other_folds_have_no_part():
 REFUSED = [
     (
         Hint(layer=0, student_layer=2),
-        "layer 2; the hidden layers of the student are 0, 1, by number",
+        "layer 2; its layers are 0, 1, by number",
     ),
     (Hint(layer=0, student_layer="net"), "layer 'net'"),
     (Hint(layer=0, kind="attention"), "has 5 units, the teacher's 4 units.*relation"),
@@ -269,7 +296,7 @@ def test_projections_are_trained_and_are_not_shipped(tmp_path):
     student = quick([MLP], hidden_layer_sizes=(6,), hints=[hint]).fit(X, Y)
     (term,) = student.net_.criterion_.hints
     assert term.projection.weight.shape == (7, 6)
-    first = build_hint_terms([made_layer(hint, np.ones((2, 7)))], {0: (6,)}, student.net_.seed + 0)
+    first = build_hint_terms([made_layer(hint, np.eye(7))], {0: (6,)}, student.net_.seed + 0)
     assert not torch.equal(term.projection.weight, first[0].projection.weight)
     plain = quick([MLP], hidden_layer_sizes=(6,)).fit(X, Y)
     assert student.student_.n_parameters_ == plain.student_.n_parameters_
@@ -372,14 +399,17 @@ def test_equal_seeds_give_equal_students():
     np.testing.assert_array_equal(network(a), network(b))
 
 
-@pytest.mark.parametrize(("sizes", "layers"), [("auto", "0, 1, by number"), ((), "none")])
-def test_a_layer_that_the_student_has_not_is_refused_before_a_teacher_is_asked(sizes, layers):
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [("auto", "layer 'body'; its layers are 0, 1, by number"), ((), "has no hidden layers")],
+)
+def test_a_layer_that_the_student_has_not_is_refused_before_a_teacher_is_asked(sizes, words):
     def ask(rows):
         raise AssertionError
 
     hint = Hint(layer=0, student_layer="body")
     student = quick([CallableTeacher(ask, ["no", "yes"])], hidden_layer_sizes=sizes, hints=[hint])
-    with pytest.raises(ValueError, match=f"layer 'body'; the hidden .* are {layers}"):
+    with pytest.raises(ValueError, match=words):
         student.fit(X, Y)
 
 
@@ -401,6 +431,40 @@ def test_relation_works_under_cross_fitting(teachers):
     student = quick(teachers, cv=3, hints=hints, max_epochs=100).fit(X, Y)
     losses = student.history_["train_hint_loss"]
     assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize(
+    "cv",
+    [3, ShuffleSplit(1, test_size=0.3, random_state=0), ShuffleSplit(2, random_state=0)],
+    ids=["folds", "one split", "two splits"],
+)
+@pytest.mark.parametrize("alpha", [0.0, 0.9])
+def test_only_rows_that_no_teacher_saw_carry_a_hint(cv, alpha):
+    student = quick([RandomForestClassifier(5, random_state=0)], cv=cv, alpha=alpha)
+    student.set_params(hints=[Hint(kind="relation")])
+    rows, rng = student._read(X, Y, None, None, None)
+    named = student._name_teachers(rows)
+    training, targets = student._make_training_set(rows, named, rng, alpha)
+    np.testing.assert_array_equal(training.hidden[0].weight > 0, targets.known)
+
+
+@pytest.mark.parametrize("kind", ["mse", "cosine", "relation"])
+def test_a_teacher_that_is_not_refitted_gives_any_hint_under_cross_fitting(kind):
+    hint = Hint(teacher=-1, layer=0, student_layer=0, kind=kind)
+    teachers = [RandomForestClassifier(5, random_state=0), FrozenEstimator(MLP)]
+    with pytest.warns(UserWarning, match="not out-of-fold"):
+        student = quick(teachers, cv=3, hints=[hint]).fit(X, Y)
+    assert student.history_["train_hint_loss"][-1] < student.history_["train_hint_loss"][0]
+
+
+def test_units_are_refused_before_the_clones_are_fitted():
+    class Unfit(MLPClassifier):
+        def fit(self, X, y):
+            raise AssertionError
+
+    student = quick([Unfit((8,))], cv=3, hints=[Hint(layer=0, kind="attention")])
+    with pytest.raises(ValueError, match="one teacher for all rows"):
+        student.fit(X, Y)
 
 
 def test_a_row_is_compared_by_the_clone_that_did_not_see_it():
@@ -459,6 +523,20 @@ def test_given_probabilities_go_with_hints_of_fitted_teachers():
     np.testing.assert_allclose(given.predict_proba(X), asked.predict_proba(X), atol=1e-5)
 
 
+@pytest.mark.parametrize("loss", ["kl", "mse"])
+@pytest.mark.parametrize("own", [False, True])
+def test_training_goes_on_without_hints_and_their_projections(loss, own):
+    module = {"student_module": Told} if own else {}
+    hint = Hint(layer=0, student_layer="body" if own else 0)
+    student = quick([MLP], hints=[hint], loss=loss, **module).fit(X, Y)
+    student.set_params(hints=None).partial_fit(X, Y)
+    assert [p.shape for p in student.net_.optimizer_.param_groups[0]["params"]] == [
+        p.shape for p in student.net_.module_.parameters()
+    ]
+    student.partial_fit(X, Y)
+    assert np.isfinite(student.predict_proba(X)).all()
+
+
 def test_training_piece_by_piece_refuses_hints():
     student = quick([MLP], hints=[Hint(layer=0)])
     with pytest.raises(ValueError, match="partial_fit does not support hints"):
@@ -493,6 +571,32 @@ def test_layers_of_a_students_own_module_go_by_key_or_by_name(layer, kind):
     assert student.predict_proba(X).shape == (90, 2)
 
 
+def test_a_student_layer_that_is_called_twice_is_no_layer():
+    class Shared(torch.nn.Module):
+        def __init__(self, d, k):
+            super().__init__()
+            self.a, self.b = torch.nn.Linear(d, 6), torch.nn.Linear(6, 6)
+            self.act, self.head = torch.nn.ReLU(), torch.nn.Linear(6, k)
+
+        def forward(self, rows):
+            return self.head(self.act(self.b(self.act(self.a(rows)))))
+
+    student = quick([MLP], student_module=Shared, hints=[Hint(layer=0, student_layer="act")])
+    with pytest.raises(ValueError, match="layer 'act'; its layers are a, b, head, by name"):
+        student.fit(X, Y)
+
+
+def test_a_layer_that_is_missing_in_training_is_named():
+    class Shy(Told):
+        def forward(self, rows):
+            logits, hidden = super().forward(rows)
+            return (logits, {}) if self.training else (logits, hidden)
+
+    student = quick([MLP], student_module=Shy, hints=[Hint(layer=0, student_layer="body_out")])
+    with pytest.raises(ValueError, match="no layer 'body_out' in training"):
+        student.fit(X, Y)
+
+
 def test_a_sequential_module_with_hints_is_frozen():
     def factory(d, k):
         return torch.nn.Sequential(torch.nn.Linear(d, 6), torch.nn.ReLU(), torch.nn.Linear(6, k))
@@ -505,7 +609,7 @@ def test_a_sequential_module_with_hints_is_frozen():
 
 def test_a_layer_that_the_module_has_not_is_refused():
     student = quick([MLP], student_module=Told, hints=[Hint(layer=0, student_layer=0)])
-    words = r"layer 0; the hidden layers of the student are .*body\.0, .*body_out, by name"
+    words = r"layer 0; its layers are .*body\.0, .*body_out, by name"
     with pytest.raises(ValueError, match=words):
         student.fit(X, Y)
 
@@ -564,6 +668,40 @@ def test_the_search_trains_candidates_with_hints_one_by_one():
     )
     lean = pickle.loads(pickle.dumps(ours))
     np.testing.assert_array_equal(lean.predict(X), ours.predict(X))
+
+
+def test_the_search_asks_the_teachers_once_a_fold():
+    Counting.n_fits = 0
+    teachers = [Counting(), FrozenEstimator(MLP)]
+    student = quick(teachers, cv=2, hints=[Hint(teacher=1, layer=0)], max_epochs=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        DistilledClassifierCV(
+            student, temperatures=[1.0, 2.0], alphas=[0.4, 0.8], cv=2, refit=False
+        ).fit(X, Y)
+    assert Counting.n_fits == 2 * 2
+
+
+def test_clones_in_threads_do_not_hear_each_other():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(3, 6), torch.nn.ReLU(), torch.nn.Linear(6, 2))
+    student = quick([net], hints=[Hint(layer="1")], max_epochs=2, alpha=1.0)
+    halves = [X[i::3] for i in range(3)] * 4
+    with ThreadPoolExecutor(4) as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = list(pool.map(lambda rows: clone(student).fit(rows, Y[: len(rows)]), halves))
+    for i, fit in enumerate(found):
+        np.testing.assert_array_equal(network(fit), network(found[i % 3]))
+
+
+def test_the_ladder_of_sizes_keeps_to_the_layers_that_hints_name():
+    student = quick([FOREST], hints=[Hint(kind="relation")], hidden_layer_sizes=(64,), max_epochs=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = smallest_student(student, X, Y, tolerance=0.1, cv=2)
+    assert () not in [row.hidden_layer_sizes for row in found.rows]
+    with pytest.raises(ValueError, match=r"layer -1, which hidden_layer_sizes=\(\) has not"):
+        smallest_student(student, X, Y, tolerance=0.1, sizes=[(8,), ()])
 
 
 def test_metadata_routing_leaves_hints_alone():

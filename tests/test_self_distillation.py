@@ -333,7 +333,7 @@ def test_beside_teachers_no_labels_are_needed():
     [
         ({"self_distillation": 0.0}, {}, r"needs self_distillation > 0: .* or alpha=0 for a plain"),
         ({"teacher_weights": [1.0]}, {}, r"teacher_weights has no place beside teachers='self'"),
-        ({"hints": [Hint()]}, {}, r"hints has no place beside teachers='self'"),
+        ({"hints": [Hint(layer=0)]}, {}, r"hints has no place beside teachers='self'"),
         ({}, {"teacher_proba": PROBA}, r"teacher_proba has no place .* or teacher_proba=None"),
         ({}, {"X_unlabeled": X}, r"X_unlabeled has no place .* Pass teachers=\[...\]"),
         ({"augment": "munge"}, {}, r"augment='munge' needs teachers that label synthetic rows"),
