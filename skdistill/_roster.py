@@ -354,12 +354,20 @@ def check_fitted(named: Named) -> None:
         check_is_fitted(estimator)
         fitted = True
     except NotFittedError:
-        fitted = False
-    except (AttributeError, TypeError):  # no fit, or no tags: ask in CatBoost's way
-        is_fitted = getattr(split_steps(estimator)[1], "is_fitted", None)
-        fitted = bool(is_fitted()) if callable(is_fitted) else True
+        fitted = _says_it_is_fitted(estimator, unless_known=False)
+    except (AttributeError, TypeError):  # no fit, or no tags
+        fitted = _says_it_is_fitted(estimator, unless_known=True)
     if not fitted:
         raise NotFittedError(f"{named.label} is not fitted. {WAY_TO_FIT}")
+
+
+def _says_it_is_fitted(estimator: Any, *, unless_known: bool) -> bool:
+    """Ask in CatBoost's way where scikit-learn does not know the type."""
+    last = split_steps(estimator)[1]
+    is_fitted = getattr(last, "is_fitted", None)
+    if hasattr(last, "__sklearn_is_fitted__") or not callable(is_fitted):
+        return unless_known
+    return bool(is_fitted())
 
 
 def known_classes(estimator: Any) -> Any:
