@@ -5,7 +5,10 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_array
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold
 
+from skdistill import CallableTeacher
 from tests.faults.bad_teacher import BadTeacher
 from tests.quick_students import fitted_teacher, make_data, quick
 
@@ -135,6 +138,21 @@ def test_what_is_no_table(X, words):
         quick([TEACHER]).fit(X, Y)
 
 
+def test_huge_tables():
+    """A teacher is asked about 65,536 rows at a time."""
+    asked = []
+
+    def answer(X):
+        asked.append(len(X))
+        return np.column_stack([X[:, 0] < 0, X[:, 0] >= 0]) * 0.8 + 0.1
+
+    rows = np.random.default_rng(0).normal(size=(150_000, 1))
+    params = {"max_epochs": 1, "batch_size": 50_000, "numerical_embedding": None}
+    quick([CallableTeacher(answer, [0, 1])], **params).fit(rows)
+    assert max(asked) == 65_536
+    assert sum(asked) == len(rows)
+
+
 # Labels
 
 
@@ -150,6 +168,16 @@ def test_a_class_that_only_the_teacher_knows():
     classifier = quick([fitted_teacher(X, y)]).fit(X[kept], y[kept])
     np.testing.assert_array_equal(classifier.classes_, ["a", "c"])
     assert_sound(classifier, X[kept], y[kept])
+
+
+def test_a_class_that_a_fold_lacks():
+    """The clone that never saw it gives it nothing, and it keeps its column."""
+    _, y = make_data(labels=("a", "b"))
+    y = y.astype("<U4")
+    y[5] = "rare"
+    classifier = quick([LogisticRegression()], cv=KFold(3)).fit(X, y)
+    np.testing.assert_array_equal(classifier.classes_, ["a", "b", "rare"])
+    assert_sound(classifier, y=y)
 
 
 def test_a_class_that_the_teacher_does_not_know():
