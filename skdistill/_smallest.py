@@ -9,7 +9,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
@@ -18,6 +18,7 @@ from skdistill._classifier import DistilledClassifier
 from skdistill._inputs import as_table, take_rows
 from skdistill._parameters import RULES
 from skdistill._plotting import BLACK, BLUE, ORANGE, as_frame, find_axes
+from skdistill._progress import live_line, run_counted
 from skdistill._rows import read_rows
 from skdistill._tuning import cut_arguments, fit_arguments, seeded, warn_about_prefit
 from skdistill.metrics import log_loss_by_row
@@ -192,6 +193,7 @@ def smallest_student(
     groups: Any = None,
     n_jobs: int | None = None,
     random_state: Any = None,
+    verbose: int = 0,
     **params: Any,
 ) -> SmallestStudent:
     """Find the least network whose cross-validated log-loss is within a tolerance of the best.
@@ -229,6 +231,8 @@ def smallest_student(
         Folds that run at once.
     random_state : int, RandomState instance or None, default=None
         Seed of the estimator where its own `random_state` is None.
+    verbose : int, default=0
+        With 1, one live line counts the folds. The estimator's own `verbose` is for the last fit.
     **params : dict
         Passed on to the estimator's `fit`: ``teacher_proba`` is cut by the folds,
         ``X_unlabeled`` never is. With metadata routing the estimator gets, of these and of the
@@ -300,10 +304,12 @@ def smallest_student(
         warn_about_prefit(estimator, stacklevel=3)
     estimator = seeded(estimator, random_state)
     splits = list(check_cv(cv, labels, classifier=True).split(X, labels, groups))
-    folds = Parallel(n_jobs=n_jobs)(
+    runs = [
         delayed(_run_fold)(estimator, X, labels, rows.classes, given, split, ladder)
         for split in splits
-    )
+    ]
+    with live_line("smallest_student", verbose):
+        folds = run_counted("fold", runs, n_jobs)
     table = _compare(ladder, splits, folds, rows.weight)
     chosen = _choose(table, allowed).hidden_layer_sizes
     student = estimator.set_params(hidden_layer_sizes=chosen).fit(X, labels, **given)
@@ -415,7 +421,7 @@ def _run_fold(
     memory = estimator.memory if estimator.memory is not None else _Remembered()
     found = []
     for size in sizes:
-        student = clone(estimator).set_params(hidden_layer_sizes=size)
+        student = clone(estimator).set_params(hidden_layer_sizes=size, verbose=0)
         student.memory = memory
         try:
             with warnings.catch_warnings():

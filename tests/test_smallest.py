@@ -355,3 +355,17 @@ def test_the_figure_shows_the_table_and_the_choice(tolerance):
     assert (chosen.get_xdata()[0], chosen.get_ydata()[0]) == (row.n_parameters, row.log_loss)
     words = [text.get_text() for text in ax.get_legend().get_texts()]
     assert ("within 0.02 of the best" in words) == (tolerance == 0.02)
+
+
+# Progress
+
+
+def test_it_is_quiet_unless_asked_and_then_counts_the_folds(capfd):
+    quiet = search()
+    assert capfd.readouterr() == ("", "")
+    found = search(verbose=1)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "smallest_student: fold" in err
+    assert err.count("\n") == 1
+    assert found.rows == quiet.rows
