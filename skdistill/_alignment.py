@@ -81,7 +81,10 @@ def columns_by_label(outputs: Any, classes: Any) -> np.ndarray:
     A frame whose column names are the classes is reordered by name; anything else keeps its order.
     """
     names = getattr(outputs, "columns", None)
-    array = np.asarray(outputs, dtype=np.float64)
+    array = np.asarray(outputs)
+    if array.dtype.kind == "c":
+        raise ValueError("it returned complex numbers; a teacher answers with real ones.")
+    array = array.astype(np.float64, copy=False)
     if names is None or classes is None or array.ndim != 2:
         return array
     column_of = {name: column for column, name in enumerate(np.asarray(names).tolist())}

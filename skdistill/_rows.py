@@ -121,7 +121,16 @@ def _encode_labels(y: Any, n: int, weight: np.ndarray) -> tuple[np.ndarray, np.n
 def _check_labels(y: Any, n: int) -> np.ndarray:
     """Return the labels as an array of one for each row."""
     y = column_or_1d(y, warn=True)
-    assert_all_finite(y, input_name="y")
+    try:
+        assert_all_finite(y, input_name="y")
+        if y.dtype == object:
+            sorted(set(y.tolist()))
+    except TypeError as error:
+        kinds = " and ".join(sorted({type(label).__name__ for label in y.tolist()}))
+        raise TypeError(
+            f"The labels in y cannot be put in order: they are {kinds}. Pass labels of one type; "
+            "rows without a label go into X_unlabeled."
+        ) from error
     check_classification_targets(y)
     if len(y) != n:
         raise ValueError(

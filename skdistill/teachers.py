@@ -516,6 +516,8 @@ def _first_output(output: Any) -> Any:
         output = output[0]
     if not hasattr(output, "cpu"):
         raise TypeError(f"The module returned {type(output).__name__}, expected a tensor.")
+    if output.is_complex():
+        raise TypeError("The module returned complex numbers, expected real ones.")
     return output
 
 

@@ -127,6 +127,11 @@ def test_frame_is_reordered_by_its_column_names():
     np.testing.assert_array_equal(columns_by_label(frame, ["a", "b"]), frame.to_numpy())
 
 
+def test_complex_answers_are_refused():
+    with pytest.raises(ValueError, match="complex numbers"):
+        columns_by_label(np.full((2, 2), 0.5 + 0j), ["no", "yes"])
+
+
 def test_shape_is_checked():
     with pytest.raises(ValueError, match=r"t returned an array of shape \(3,\).*\[1 - p, p\]"):
         check_shape(np.ones(3), 3, 2, "t")

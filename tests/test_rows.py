@@ -62,6 +62,14 @@ def test_labels_that_are_refused(y, words):
 
 
 @pytest.mark.parametrize(
+    ("odd", "kinds"), [(None, "NoneType and str"), (pd.NA, "NAType and str"), (5, "int and str")]
+)
+def test_labels_that_cannot_be_put_in_order_are_named(odd, kinds):
+    with pytest.raises(TypeError, match=f"they are {kinds}.*X_unlabeled"):
+        read_rows(X, pd.Series([odd, *Y[1:]], dtype=object))
+
+
+@pytest.mark.parametrize(
     ("weight", "words"),
     [
         ([1, 1, 1, 1, 1], r"sample_weight.shape == \(5,\), expected \(6,\)"),
