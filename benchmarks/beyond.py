@@ -8,8 +8,8 @@ Parts: ``hints`` (hidden layers matched), ``assistants`` (students of students),
 tolerance). A seed is a split, its teachers and its students. Of the training rows ``--rows`` are
 drawn, so that all parts take minutes; the network of ``hints`` learns from all. Differences are
 those of a row from its reference on the same split; the interval is Student's, over the seeds, at
-95 %. Cost is processor time of ``fit``, of all fits that a way needs; answers of teachers that a fit
-finds remembered are not paid twice.
+95 %. Cost is processor time of ``fit``, of all fits that a way needs; answers of teachers that a
+fit finds remembered are not paid twice.
 """
 
 import argparse
