@@ -16,7 +16,7 @@ from skdistill._adapter import Teacher, comes_from
 from skdistill._forward import Forward
 from skdistill._hints import ActiveHint, Hint
 from skdistill._inputs import check_matrix, n_rows, take_rows
-from skdistill._roster import split_steps
+from skdistill._roster import is_frozen, split_steps
 from skdistill.student import StudentClassifier
 from skdistill.teachers import TorchTeacher, is_torch_module, left_as_found
 
@@ -68,8 +68,8 @@ def check_layer(estimator: Any, label: str, asked: ActiveHint) -> None:
         return
     widths = _widths_of(last)
     if widths is not None:
-        number = isinstance(hint.layer, int | np.integer)
-        if not number or not -len(widths) <= hint.layer < len(widths):  # type: ignore[operator]
+        n, layer = len(widths), hint.layer
+        if layer is None or isinstance(layer, str) or not -n <= layer < n:
             shown = [f"{i} ({width} units)" for i, width in enumerate(widths)]
             raise ValueError(
                 f"{label} layer {hint.layer!r}; its hidden layers are {_listed(shown)}, by number."
@@ -148,10 +148,9 @@ def _ask_block(teacher: Teacher, hint: Hint, X: Any) -> np.ndarray:
 
 def _ask_parts(last: Any, hint: Hint, X: Any) -> np.ndarray:
     """Ask what is no torch module: a network by its weights, trees by their leaves."""
-    if isinstance(last, MLPClassifier):
-        return _ask_mlp(last, int(hint.layer), X)  # type: ignore[arg-type]
-    if isinstance(last, StudentClassifier):
-        return _ask_student(last, int(hint.layer), X)  # type: ignore[arg-type]
+    if hint.layer is not None:
+        ask = _ask_mlp if isinstance(last, MLPClassifier) else _ask_student
+        return ask(last, int(hint.layer), X)
     reader = _leaf_reader(last)
     assert reader is not None
     leaves = np.asarray(reader(X))
@@ -183,8 +182,7 @@ def _module_of(last: Any) -> Any:
 
 def _may_have_layers_once_fitted(last: Any) -> bool:
     """Tell whether this is a net of skorch's or a student of ours: a network comes with `fit`."""
-    homes = [kind.__module__ for kind in type(last).__mro__]
-    return any(home.startswith(("skorch.", "skdistill._steps")) for home in homes)
+    return comes_from(last, "skorch", "skdistill") and not is_frozen(last)
 
 
 def _widths_of(last: Any) -> list[int] | None:

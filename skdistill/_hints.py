@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
-__all__ = ["KINDS", "ActiveHint", "Hint", "active_hints", "student_layer"]
+__all__ = ["ActiveHint", "Hint", "active_hints", "student_layer"]
 
-KINDS = ("mse", "cosine", "attention", "relation")
+_KINDS = ("mse", "cosine", "attention", "relation")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Hint:
             "teacher": (_is_integer(self.teacher) or isinstance(self.teacher, str), _PLACE),
             "layer": (self.layer is None or _names_layer(self.layer), f"None, {_LAYER}"),
             "student_layer": (_names_layer(self.student_layer), _LAYER),
-            "kind": (isinstance(self.kind, str) and self.kind in KINDS, f"one of {KINDS}"),
+            "kind": (isinstance(self.kind, str) and self.kind in _KINDS, f"one of {_KINDS}"),
             "weight": (_is_weight(self.weight), "a finite number >= 0"),
             "channel_axis": (_is_integer(self.channel_axis) and self.channel_axis != 0, _AXIS),
         }

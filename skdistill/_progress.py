@@ -16,7 +16,7 @@ from joblib import Parallel, delayed
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:  # scikit-learn before 1.9
+except ImportError:  # scikit-learn before 1.9, where the name is ours and redefines none
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Nothing: there are no callbacks."""

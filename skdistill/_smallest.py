@@ -20,7 +20,7 @@ from skdistill._parameters import RULES
 from skdistill._plotting import BLACK, BLUE, ORANGE, as_frame, find_axes
 from skdistill._progress import live_line, run_counted
 from skdistill._rows import read_rows
-from skdistill._tuning import cut_arguments, fit_arguments, seeded, warn_about_prefit
+from skdistill._search import cut_arguments, fit_arguments, seeded, warn_about_prefit
 from skdistill.metrics import log_loss_by_row
 
 __all__ = ["SizeRow", "SmallestStudent", "smallest_student"]

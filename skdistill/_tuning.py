@@ -2,25 +2,22 @@
 
 import inspect
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from joblib import delayed
-from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
-from sklearn.utils import Tags, check_random_state, get_tags
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils import Tags, get_tags
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
 from skdistill._classifier import DistilledClassifier
 from skdistill._html_repr import DocLink
 from skdistill._inputs import as_table, take_rows
-from skdistill._parameters import check_parameters
 from skdistill._pickling import LeftBehind, deep_copy, shallow_copy
 from skdistill._progress import (
     CALLBACKS,
@@ -33,6 +30,7 @@ from skdistill._progress import (
 )
 from skdistill._roster import is_self
 from skdistill._rows import read_rows
+from skdistill._search import cut_arguments, fit_arguments, seeded, warn_about_prefit
 from skdistill._steps import TRAINING_ONLY
 from skdistill._training_set import TrainingSet
 from skdistill._versions import check_stamp, stamp
@@ -47,9 +45,6 @@ _FITTED = ("best_estimator_", "best_params_", "best_score_", "best_index_", "cv_
 _STACK_BYTES = {"cpu": 3 * 2**20, "other": 2**28}
 # Scores closer than this are one score: the first candidate wins.
 _TIE = 1e-9
-# Arguments of the estimator's fit; those by row are cut by the folds, X_unlabeled never is.
-_BY_ROW = ("sample_weight", "teacher_proba")
-_PASSED_ON = (*_BY_ROW, "X_unlabeled")
 
 
 @dataclass
@@ -286,10 +281,10 @@ class DistilledClassifierCV(
                 f"got a {type(self.estimator).__name__}. Put DistilledClassifierCV into the "
                 "Pipeline, not the Pipeline into it."
             )
-        for left in (self.estimator.teachers, self.estimator.hints, self.cv, self.scoring):
-            if isinstance(left, TeachersLeftBehind | LeftBehind):
+        self.estimator._check_settings()
+        for left in (self.cv, self.scoring):
+            if isinstance(left, LeftBehind):
                 raise ValueError(left.refusal())
-        check_parameters(self.estimator)
         alphas = _check_grid("alphas", self.alphas, lambda a: 0 <= a <= 1, "in [0, 1]")
         temperatures = _check_grid(
             "temperatures", self.temperatures, lambda t: 0 < t < np.inf, "finite and > 0"
@@ -407,43 +402,6 @@ class DistilledClassifierCV(
         self.__dict__.update(state)
 
 
-def fit_arguments(caller: str, router: Any, **params: Any) -> dict[str, Any]:
-    """Return what the estimator's `fit` gets; with metadata routing, what it requests."""
-    unknown = sorted(set(params) - set(_PASSED_ON))
-    if unknown:
-        raise TypeError(
-            f"{caller} got an unexpected argument {unknown[0]!r}; the estimator's fit takes "
-            f"{', '.join(_PASSED_ON)}."
-        )
-    given = {k: v for k, v in params.items() if v is not None}
-    if get_config()["enable_metadata_routing"]:
-        return dict(process_routing(router, "fit", **given)["estimator"]["fit"])
-    return given
-
-
-def warn_about_prefit(estimator: DistilledClassifier, *, stacklevel: int) -> None:
-    """Say that scores with prefit teachers hold only if these did not see X."""
-    asked = estimator.teachers is not None and not is_self(estimator.teachers)
-    if estimator._is_prefit() and asked:
-        warnings.warn(
-            "The teachers are fitted already (cv='prefit'): the scores assume that they did "
-            "not see X, otherwise candidates that follow them look better than they are. Pass "
-            "cv=5 to the estimator to have the teachers fitted inside each fold.",
-            UserWarning,
-            stacklevel=stacklevel,
-        )
-
-
-def seeded(estimator: DistilledClassifier, random_state: Any) -> DistilledClassifier:
-    """Return a clone with an integer seed, so that its candidates share their draws."""
-    estimator = clone(estimator)
-    own = estimator.random_state
-    if not isinstance(own, int | np.integer):
-        rng = check_random_state(random_state if own is None else own)
-        estimator.set_params(random_state=int(rng.randint(np.iinfo(np.int32).max)))
-    return estimator
-
-
 def _plain(name: str, value: Any) -> Any:
     """Return a plain value itself and a placeholder for anything else."""
     if isinstance(value, str | int | None):
@@ -515,15 +473,6 @@ def _score(scorer: Any, student: Any, X: Any, y: np.ndarray, weights: dict[str, 
     if student is None:
         return float("nan")
     return float(scorer(student, X, y, **weights))
-
-
-def cut_arguments(params: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
-    """Return the arguments of fit for some rows."""
-    cut = dict(params)
-    for name in _BY_ROW:
-        if name in cut:
-            cut[name] = np.asarray(cut[name])[rows]
-    return cut
 
 
 def _train_candidates(

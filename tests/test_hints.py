@@ -457,6 +457,17 @@ def test_a_teacher_that_is_not_refitted_gives_any_hint_under_cross_fitting(kind)
     assert student.history_["train_hint_loss"][-1] < student.history_["train_hint_loss"][0]
 
 
+def test_a_search_that_is_fitted_inside_tells_the_layers_of_its_best_student():
+    inner = DistilledClassifierCV(
+        quick([FrozenEstimator(FOREST)], max_epochs=2), temperatures=[1.0], alphas=[0.9], cv=2
+    )
+    student = quick([inner], cv=2, max_epochs=2, hints=[Hint(layer=0, kind="relation")])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        student.fit(X, Y)
+    assert np.isfinite(student.history_["train_hint_loss"]).all()
+
+
 def test_units_are_refused_before_the_clones_are_fitted():
     class Unfit(MLPClassifier):
         def fit(self, X, y):

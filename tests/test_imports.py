@@ -75,6 +75,7 @@ LEVELS = {
     "teachers": 1,
     "__main__": 2,
     "_classifier": 2,
+    "_search": 2,
     "onnx": 2,
     "_smallest": 3,
     "_tuning": 3,

@@ -33,6 +33,7 @@ from skorch.callbacks import Callback
 from skdistill import (
     DistilledClassifier,
     DistilledClassifierCV,
+    Hint,
     StudentClassifier,
     TeachersLeftBehind,
     TorchTeacher,
@@ -661,3 +662,21 @@ def test_weights_go_only_to_scorers_that_take_them():
     ):
         student = small([LogisticRegression()], cv=2)
         assert search_of(student, scoring=scoring).fit(X, Y, sample_weight=weight).best_score_ > 0
+
+
+@pytest.mark.parametrize("name", ["loss", "hints"])
+def test_a_lean_pickle_says_what_its_estimator_left_behind(name):
+    values = {"loss": absolute_loss, "hints": [Hint(layer=0, weight=0)]}
+    search = DistilledClassifierCV(
+        small([TEACHER], **{name: values[name]}), temperatures=[1.0], alphas=[0.5], cv=2
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        lean = pickle.loads(pickle.dumps(search.fit(X, Y)))
+    lean.estimator.set_params(teachers=[TEACHER])
+    with pytest.raises(ValueError, match=rf"value of {name} .* was left behind"):
+        lean.fit(X, Y)
+
+
+def absolute_loss(student_logits, target_proba, y, *, temperature):
+    return (student_logits.softmax(-1) - target_proba).abs().sum(-1)
