@@ -11,6 +11,7 @@ from hypothesis import given
 
 from skdistill._alignment import (
     align_columns,
+    check_finite,
     check_proba,
     check_shape,
     columns_by_label,
@@ -202,6 +203,8 @@ def test_rows_are_numbered_from_zero_and_advice_ends_the_message():
     ):
         with pytest.raises(ValueError, match=words):
             check_proba(np.array([row]), "t")
+    with pytest.raises(ValueError, match="t returned nan in row 0, column 1"):
+        check_finite(np.array([[1.0, np.nan]]), "t")
     for row in ([-0.5, 1.5], [0.5, 0.6]):
         with pytest.raises(ValueError, match=r" Look twice\.$"):
             check_proba(np.array([row]), "t", advice=" Look twice.")
