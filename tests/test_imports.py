@@ -66,6 +66,7 @@ LEVELS = {
     "_step": 1,
     "_steps": 1,
     "_storage": 1,
+    "_sizing": 1,
     "_stream": 1,
     "_targets": 1,
     "_torch_student": 1,

@@ -46,7 +46,7 @@ def assert_refused(teachers, error, words):
         ("forest", TypeError, "got 'forest'. The only word that may stand there is 'self'"),
         ([("a", TEACHER), ("a", TEACHER)], ValueError, 'name "a" is given twice'),
         ([LogisticRegression], TypeError, r"teacher 0 \(LogisticRegression\) is a class"),
-        ([TEACHER, 3], TypeError, r"teacher 1 \(int\) has no predict_proba"),
+        ([TEACHER, 3], TypeError, r"teacher 1 \(int\) has no predict_proba. Teachers are fitted"),
     ],
     ids=["empty", "no list", "a word", "one name twice", "a class", "a number"],
 )
