@@ -39,7 +39,7 @@ def test_bad_teacher_weights(bad):
 
 
 def test_words_are_no_weight_of_a_single_teacher():
-    with pytest.raises(ValueError, match="or 1 finite numbers >= 0, .*; got 'equal'"):
+    with pytest.raises(ValueError, match=r"or 1 finite numbers >= 0, .*; got 'equal'"):
         check_teacher_weights("equal", 1)
 
 
