@@ -122,6 +122,14 @@ def random_targets(values, n=12, k=3, space=None):
     )
 
 
+def test_rows_are_taken_with_what_the_hints_say_of_them():
+    values, space = RNG.normal(size=(12, 4)), torch.arange(12) % 3
+    targets, rows = random_targets(values, space=space), [7, 2, 2]
+    (whole,), (taken,) = targets.hidden, targets.take(torch.tensor(rows)).hidden
+    for have, want in zip(taken, whole, strict=True):
+        torch.testing.assert_close(have, want[rows])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("loss", ["kl", "mse"])

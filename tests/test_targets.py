@@ -1,6 +1,8 @@
 """Laws of soft targets: averaging, cross-fitting, out-of-bag votes, the memory of answers."""
 
 import gc
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,13 +20,15 @@ from sklearn.model_selection import (
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 
-from skdistill import TorchTeacher, _targets
+from skdistill import TorchTeacher, _progress, _targets
 from skdistill._adapter import as_teacher
-from skdistill._pooling import check_teacher_weights
+from skdistill._calibration import temper
+from skdistill._pooling import check_teacher_weights, pool
 from skdistill._roster import name_teachers
 from skdistill._targets import (
     AnswerCache,
     Ensemble,
+    SoftTargets,
     ask_each,
     cross_fit,
     out_of_bag,
@@ -43,6 +47,7 @@ def ensemble(teachers, weights=None, averaging="proba", classes=CLASSES):
 
 def cross(teachers, cv=3, sample_weight=None, averaging="proba", seed=0, weights=None, **settings):
     named = name_teachers(teachers)
+    settings.setdefault("weighted", [True] * len(named))
     return cross_fit(
         named,
         X,
@@ -53,26 +58,59 @@ def cross(teachers, cv=3, sample_weight=None, averaging="proba", seed=0, weights
         code=CODE,
         averaging=averaging,
         weights=check_teacher_weights(weights, len(named)),
-        weighted=[True] * len(named),
         rng=np.random.RandomState(seed),
         **settings,
     )
 
 
-def vote(teachers, seed=0, weights=None):
+def vote(teachers, seed=0, weights=None, sample_weight=None, averaging="proba", weighted=None):
     named = name_teachers(teachers)
     return out_of_bag(
         named,
         X,
         Y,
-        None,
+        sample_weight,
         classes=CLASSES,
         code=CODE,
-        averaging="proba",
+        averaging=averaging,
         weights=check_teacher_weights(weights, len(named)),
-        weighted=[True] * len(named),
+        weighted=[True] * len(named) if weighted is None else weighted,
         rng=np.random.RandomState(seed),
     )
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """Return the stages that a person sees: their words, how many parts, how many were done."""
+    seen = []
+
+    @contextmanager
+    def stage(words, total=None):
+        here = SimpleNamespace(words=words, total=total, n_done=0)
+        here.done = lambda: setattr(here, "n_done", here.n_done + 1)
+        seen.append(here)
+        yield here
+
+    monkeypatch.setattr(_targets, "stage", stage)
+    monkeypatch.setattr(_progress, "stage", stage)
+    return seen
+
+
+def test_targets_and_their_teachers_are_tempered_together():
+    asked = ensemble([fitted_teacher(X, Y)])
+    proba = asked.predict_proba(X)
+    targets = SoftTargets(proba, np.ones(len(X), dtype=bool), asked, weights=np.ones(1))
+    hot = targets.tempered(3.0)
+    np.testing.assert_array_equal(hot.proba, temper(proba, 3.0))
+    np.testing.assert_allclose(hot.ensemble.predict_proba(X), hot.proba, atol=1e-15)
+    assert hot.temperature == hot.ensemble.temperature == 3.0
+    assert hot.weights is targets.weights
+    # The ones that were given stay as they are.
+    assert targets.temperature == asked.temperature == 1.0
+    np.testing.assert_array_equal(asked.predict_proba(X), proba)
+    alone = SoftTargets(proba, targets.known, None).tempered(3.0)
+    np.testing.assert_array_equal(alone.proba, hot.proba)
+    assert alone.ensemble is None
 
 
 def test_one_teacher_is_itself():
@@ -131,6 +169,37 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
     whole = asked.predict_proba(X)
     monkeypatch.setattr(_targets, "BATCH_ROWS", 32)
     np.testing.assert_allclose(asked.predict_proba(X), whole, atol=1e-15)
+
+
+@pytest.mark.parametrize("n_teachers", [1, 2])
+@pytest.mark.parametrize(("size", "sizes"), [(32, [32, 32, 26]), (45, [45, 45]), (90, [90])])
+def test_teachers_are_asked_in_blocks_of_at_most_so_many_rows(
+    monkeypatch, shown, size, sizes, n_teachers
+):
+    asked = []
+
+    def answer(X):
+        asked.append(len(X))
+        return np.full((len(X), 3), 1 / 3)
+
+    monkeypatch.setattr(_targets, "BATCH_ROWS", size)
+    ensemble([Fixed(answer, CLASSES) for _ in range(n_teachers)]).predict_proba(X)
+    assert asked == [n for n in sizes for _ in range(n_teachers)]
+    # A single call is not worth a line.
+    lines = [("answer", len(asked), len(asked))] if len(asked) > 1 else []
+    assert [(s.words, s.total, s.n_done) for s in shown] == lines
+
+
+@pytest.mark.parametrize("n_teachers", [1, 2])
+@pytest.mark.parametrize("size", [32, 90])
+def test_errors_number_the_rows_from_the_first_one(monkeypatch, size, n_teachers):
+    def answer(X):
+        return np.where((X == last).all(axis=1)[:, None], np.nan, 1 / 3) * np.ones(3)
+
+    last = X[-1]
+    monkeypatch.setattr(_targets, "BATCH_ROWS", size)
+    with pytest.raises(ValueError, match=r"teacher 0 .*\b89\b"):
+        ensemble([Fixed(answer, CLASSES) for _ in range(n_teachers)]).predict_proba(X)
 
 
 def test_a_teacher_of_weight_zero_is_not_asked():
