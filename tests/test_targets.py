@@ -304,6 +304,20 @@ def test_repeated_splits_are_averaged_and_uncovered_rows_unknown():
     assert np.isfinite(targets.proba).all()
 
 
+@pytest.mark.parametrize("averaging", ["proba", "logits"])
+def test_repeated_splits_do_not_outvote_a_frozen_teacher(averaging):
+    repeated = RepeatedKFold(n_splits=2, n_repeats=2, random_state=0)
+    splits = list(repeated.split(X))
+    halves = [
+        cross([GaussianNB()], cv=splits[i : i + 2], averaging=averaging).proba for i in (0, 2)
+    ]
+    answers, shares = [FROZEN.predict_proba(X), *halves], [0.5, 0.25, 0.25]
+    mean = np.average(answers, axis=0, weights=shares)
+    expected = mean if averaging == "proba" else log_mean(answers, shares)
+    both = cross([FROZEN, GaussianNB()], cv=repeated, averaging=averaging)
+    np.testing.assert_allclose(both.proba, expected, atol=1e-6)
+
+
 def test_extra_rows_are_labelled_by_the_mean_of_the_fold_teachers():
     targets = cross([GaussianNB(), LogisticRegression()])
     fold_means = [np.mean([t.predict_proba(X) for t in f], axis=0) for f in targets.fitted]
@@ -420,6 +434,41 @@ def test_seeds_are_drawn_where_none_is_set():
     kept = _targets._seeded(frozen, False, rng)
     assert kept.named is frozen
     assert not kept.weighted
+
+
+def test_the_number_of_jobs_is_handed_on(monkeypatch):
+    asked, run_counted = [], _targets.run_counted
+
+    def run(words, jobs, n_jobs):
+        asked.append(n_jobs)
+        return run_counted(words, jobs, None)
+
+    monkeypatch.setattr(_targets, "run_counted", run)
+    cross([GaussianNB()], n_jobs=2)
+    assert asked == [2]
+
+
+class Coded(RandomForestClassifier):
+    """A forest that learns codes 0, 1, ... in place of labels, as those of XGBoost do."""
+
+    __module__ = "xgboost.sklearn"
+
+    def fit(self, X, y, sample_weight=None):
+        np.testing.assert_array_equal(np.unique(y), np.arange(len(np.unique(y))))
+        return super().fit(X, y, sample_weight)
+
+
+@pytest.mark.parametrize("ask", [cross, vote])
+def test_teachers_that_learn_codes_answer_for_the_labels(ask):
+    coded = ask([Coded(10, random_state=0)])
+    plain = ask([RandomForestClassifier(10, random_state=0)])
+    np.testing.assert_array_equal(coded.proba, plain.proba)
+
+
+def test_teachers_that_learn_codes_answer_for_the_labels_of_their_fold():
+    splits = [(np.flatnonzero(CODE != 1), np.flatnonzero(CODE == 1))]
+    coded = cross([Coded(10, random_state=0)], cv=splits)
+    np.testing.assert_array_equal(coded.proba[splits[0][1], 1], 0)
 
 
 def test_jobs_and_seeds():
