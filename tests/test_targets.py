@@ -1,6 +1,7 @@
 """Laws of soft targets: averaging, cross-fitting, out-of-bag votes, the memory of answers."""
 
 import gc
+import warnings
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -448,6 +449,38 @@ def test_the_number_of_jobs_is_handed_on(monkeypatch):
     assert asked == [2]
 
 
+@pytest.mark.parametrize("ask", [cross, vote])
+def test_teachers_are_told_all_classes_and_a_seed_of_their_own(ask, monkeypatch):
+    told, fit = [], _targets.fit_teacher
+
+    def remember(*args, classes, seed):
+        np.testing.assert_array_equal(classes, CLASSES)
+        told.append(seed)
+        return fit(*args, classes=classes, seed=seed)
+
+    monkeypatch.setattr(_targets, "fit_teacher", remember)
+    forests = [RandomForestClassifier(20, random_state=i) for i in range(2)]
+    ask(forests)
+    n = len(told)
+    ask(forests)
+    # One seed a teacher, whatever the fold; the same where the generator is.
+    assert len(set(told)) == 2
+    assert told[n:] == told[:n]
+    assert all(isinstance(seed, int) for seed in told)
+
+
+def test_what_a_bagged_teacher_warns_of_is_passed_on():
+    class Loud(RandomForestClassifier):
+        def fit(self, X, y, sample_weight=None):
+            warnings.warn("of something else", UserWarning, stacklevel=1)
+            return super().fit(X, y, sample_weight)
+
+    with pytest.warns(UserWarning, match="of something else") as caught:
+        targets = vote([Loud(2, random_state=0)])
+    assert len(caught) == 1
+    assert not targets.known.all()
+
+
 class Coded(RandomForestClassifier):
     """A forest that learns codes 0, 1, ... in place of labels, as those of XGBoost do."""
 
@@ -608,6 +641,16 @@ def test_answers_are_remembered_and_confirmed():
     assert asking(cache, [teacher], X=X + 1)[1] == len(X)
     assert asking(cache, [teacher], averaging="logits")[1] == len(X)
     assert asking(cache, [Counting().fit(X, Y)])[1] == len(X)
+
+
+def test_one_answer_is_remembered_for_all_temperatures():
+    cache, asked = AnswerCache(n_confirm=8), ensemble([Counting().fit(X, Y)])
+    for temperature in (1.0, 3.0):
+        Counting.rows_asked = 0
+        asked.temperature = temperature
+        proba = cache.predict_proba(asked, X)
+        assert Counting.rows_asked == (len(X) if temperature == 1 else 8)
+        np.testing.assert_array_equal(proba, asked.predict_proba(X))
 
 
 def test_an_answer_is_remembered_for_its_weights_and_classes():
