@@ -2,6 +2,7 @@
 
 import gc
 import warnings
+import weakref
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -670,16 +671,65 @@ def test_an_answer_that_changed_at_either_end_is_not_confirmed(row):
 
     def answer(rows):
         here = (X[row] == rows).all(axis=1)
-        proba = np.full((len(rows), 3), 1 / 3)
-        proba[here] += shift["at"] * np.array([1, 0, -1])
-        return proba
+        return [0.5, 0.5, 0.0] + shift["at"] * here[:, None] * np.array([-1, 0, 1])
 
     cache, teacher = AnswerCache(n_confirm=2), Fixed(answer, CLASSES)
     first, _ = asking(cache, [teacher])
-    shift["at"] = 1e-9
+    shift["at"] = 1e-6
     assert asking(cache, [teacher])[0] is first
     shift["at"] = 1e-3
     np.testing.assert_allclose(asking(cache, [teacher])[0], answer(X))
+
+
+def test_a_teacher_that_holds_something_else_is_asked_anew():
+    # One row is confirmed, the first, whose answer does not change.
+    cache, rows = AnswerCache(n_confirm=1), np.vstack([np.zeros(3), X])
+    teacher = Fixed(lambda X: np.full((len(X), 3), 1 / 3), CLASSES)
+    asking(cache, [teacher], X=rows)
+    teacher.answer = lambda X: np.where(X[:, :1] == 0, 1 / 3, [1.0, 0.0, 0.0])
+    np.testing.assert_array_equal(asking(cache, [teacher], X=rows)[0], teacher.answer(rows))
+
+
+def test_twins_are_remembered_apart():
+    cache = AnswerCache(n_confirm=8)
+    asked = []
+
+    def answer(X):
+        asked.append(len(X))
+        return np.full((len(X), 3), 1 / 3)
+
+    twins = [Fixed(answer, CLASSES) for _ in range(2)]
+    for teacher in (*twins, *twins):
+        asking(cache, [teacher])
+    assert asked == [len(X), len(X), 8, 8]
+
+
+def test_an_address_that_is_used_again_is_not_the_teacher():
+    cache, asked, other = AnswerCache(), ensemble([fitted_teacher(X, Y)]), GaussianNB()
+    answer = asked.mean(X)
+    same = weakref.ref(asked.teachers[0].estimator)
+    assert cache._confirmed(([same], answer), asked, X)
+    assert not cache._confirmed(([weakref.ref(other)], answer), asked, X)
+
+
+def test_a_teacher_that_cannot_be_watched_is_asked_each_time():
+    class Slotted:
+        __slots__ = ("n_asked",)
+        classes_ = CLASSES
+
+        def fit(self, X, y):
+            return self
+
+        def predict_proba(self, X):
+            self.n_asked += 1
+            return np.full((len(X), 3), 1 / 3)
+
+    teacher, cache = Slotted(), AnswerCache()
+    teacher.n_asked = 0
+    for _ in range(2):
+        np.testing.assert_array_equal(asking(cache, [teacher])[0], np.full((len(X), 3), 1 / 3))
+    assert teacher.n_asked == 2
+    assert not cache._entries
 
 
 def test_an_answer_asked_anew_is_the_newest():
@@ -718,6 +768,27 @@ def test_memory_of_answers_is_bounded_and_weak():
     assert len(cache._entries) == 1
     cache.clear()
     assert not cache._entries
+
+
+def test_a_module_trained_in_place_is_asked_anew():
+    torch = pytest.importorskip("torch")
+    # One row is confirmed, the first, whose answer does not change.
+    cache, rows = AnswerCache(n_confirm=1), np.vstack([np.zeros(3), X])
+    module = torch.nn.Linear(3, 3)
+    asking(cache, [module], X=rows)
+    with torch.no_grad():
+        module.weight.mul_(-1)
+    expected = ensemble([module]).mean(rows)
+    np.testing.assert_array_equal(asking(cache, [module], X=rows)[0], expected)
+
+
+def test_a_module_is_remembered_for_what_its_outputs_are():
+    torch = pytest.importorskip("torch")
+    cache, module = AnswerCache(), torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Softmax(1))
+    for output in ("proba", "logits"):
+        teacher = TorchTeacher(module, classes=CLASSES, output=output)
+        expected = ensemble([teacher]).mean(X)
+        np.testing.assert_array_equal(asking(cache, [teacher])[0], expected)
 
 
 def test_modules_are_remembered_by_themselves():
