@@ -450,6 +450,22 @@ def test_the_number_of_jobs_is_handed_on(monkeypatch):
     assert asked == [2]
 
 
+def test_a_teacher_that_clones_itself_needs_no_parameters():
+    class Own:
+        def __sklearn_clone__(self):
+            return Own()
+
+        def fit(self, X, y):
+            self.model = GaussianNB().fit(X, y)
+            self.classes_ = self.model.classes_
+            return self
+
+        def predict_proba(self, X):
+            return self.model.predict_proba(X)
+
+    np.testing.assert_array_equal(cross([Own()]).proba, cross([GaussianNB()]).proba)
+
+
 @pytest.mark.parametrize("ask", [cross, vote])
 def test_teachers_are_told_all_classes_and_a_seed_of_their_own(ask, monkeypatch):
     told, fit = [], _targets.fit_teacher
