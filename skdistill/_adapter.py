@@ -460,10 +460,10 @@ def _interruptible(net: Any) -> Iterator[None]:
             caught.append(interrupt)
             raise
 
-    vars(net)["fit_loop"] = fit_loop
     try:
+        vars(net)["fit_loop"] = fit_loop
         yield
     finally:
-        del vars(net)["fit_loop"]
+        vars(net).pop("fit_loop", None)
     if caught:
         raise caught[0]
