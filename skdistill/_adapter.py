@@ -457,7 +457,8 @@ def _interruptible(net: Any) -> Iterator[None]:
         try:
             return run(*args, **kwargs)
         except KeyboardInterrupt as interrupt:
-            caught.append(interrupt)
+            if not _stops_early(interrupt):
+                caught.append(interrupt)
             raise
 
     try:
@@ -467,3 +468,15 @@ def _interruptible(net: Any) -> Iterator[None]:
         vars(net).pop("fit_loop", None)
     if caught:
         raise caught[0]
+
+
+def _stops_early(interrupt: KeyboardInterrupt) -> bool:
+    """Say whether skorch's EarlyStopping raised it: that is how it ends a training."""
+    trace = interrupt.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return False
+    frame = trace.tb_frame
+    module = str(frame.f_globals.get("__name__"))
+    return module.startswith("skorch.callbacks.") and frame.f_code.co_name == "on_epoch_end"
