@@ -49,9 +49,9 @@ def _in_repair(frame: FrameType | None) -> bool:
     """
     while frame is not None:
         path = frame.f_code.co_filename
-        if path.startswith(ROOT):
-            if frame.f_lineno in _repairs(path) or frame.f_lasti in _exits(frame.f_code):
-                return True
+        ours = path.startswith(ROOT)
+        if ours and (frame.f_lineno in _repairs(path) or frame.f_lasti in _exits(frame.f_code)):
+            return True
         frame = frame.f_back
     return False
 

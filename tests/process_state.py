@@ -133,7 +133,9 @@ def read_state() -> dict[str, Any]:
         "python": _of_python(),
         "joblib": _of_joblib(),
     }
-    return {f"{part}: {name}": value for part, found in parts.items() for name, value in found.items()}
+    return {
+        f"{part}: {name}": value for part, found in parts.items() for name, value in found.items()
+    }
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
@@ -157,4 +159,5 @@ def unchanged() -> Iterator[None]:
     try:
         yield
     finally:
-        assert changes(before, read_state()) == []
+        found = changes(before, read_state())
+        assert not found, "\n".join(found)

@@ -337,7 +337,6 @@ def test_a_skorch_net_may_stop_early():
     assert len(fitted.history) < 50
 
 
-
 @each(
     [
         LogisticRegression(),
