@@ -28,7 +28,7 @@ spec.loader.exec_module(golden)
 # probabilities by 1e-16 where training is in float64 and by 2e-8 in float32, one thread or two by
 # nothing; the last bit of every number of X and of the teacher, moved at random, by 1e-16 and 4e-8.
 # The bounds leave room for what adds up on platforms that were not tried.
-BOUNDS = {name: 1e-6 for name in golden.FITS} | {"float64": 1e-12}
+BOUNDS = dict.fromkeys(golden.FITS, 1e-06) | {"float64": 1e-12}
 
 
 @pytest.mark.parametrize("name", golden.FITS)
