@@ -169,11 +169,15 @@ def test_whatever_is_fitted_predicts_copies_and_repeats(problem):
         event("refused")
         return
     event("fitted")
-    proba = assert_predicts(classifier, problem.X, problem.y)
-    assert_rows_are_answered_alone(classifier, problem.X, proba)
-    assert_copies_agree(classifier, problem.X, proba)
+    X, y = problem.X, np.asarray(problem.y)
+    if isinstance(X, pd.DataFrame) and problem.sample_weight is not None:
+        # A missing value in a row of weight zero was not seen, and cannot be asked about.
+        X = X[np.asarray(problem.sample_weight) > 0]
+    proba = assert_predicts(classifier, X, y)
+    assert_rows_are_answered_alone(classifier, X, proba)
+    assert_copies_agree(classifier, X, proba)
     assert fit(twin, problem) is twin
-    assert_array_equal(twin.predict_proba(problem.X), proba)
+    assert_array_equal(twin.predict_proba(X), proba)
 
 
 @pytest.mark.parametrize("exponent", [-1000, -300, 300, 1000, 1023])
