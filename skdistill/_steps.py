@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import check_random_state
@@ -374,6 +376,7 @@ class DistillationSteps(BaseEstimator):
     ) -> Any:
         """Train a network; with `passes` in one pass at a constant rate, as more may follow."""
         from skdistill import _net
+        from skdistill._divergence import what_went_wrong
 
         settings = self._training_settings(training)
         if passes or max_epochs is not None:
@@ -381,7 +384,7 @@ class DistillationSteps(BaseEstimator):
         if after is not None:
             dtype = str(next(after.module_.parameters()).dtype).removeprefix("torch.")
             settings = replace(settings, dtype=dtype)
-        return _net.train(
+        net = _net.train(
             module,
             criterion,
             training,
@@ -390,6 +393,10 @@ class DistillationSteps(BaseEstimator):
             constant_rate=passes,
             after=after,
         )
+        wrong = what_went_wrong(net, training)
+        if wrong is not None:
+            warnings.warn(wrong, ConvergenceWarning, stacklevel=4)
+        return net
 
     def _train_control(
         self, training: TrainingSet, targets: SoftTargets | None, seed: int
