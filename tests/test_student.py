@@ -1,9 +1,11 @@
 """Laws of the frozen student: one answer by every lane, and words instead of wrong answers."""
 
 import copy
+import pickle
 import threading
 import warnings
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -573,3 +575,27 @@ def test_torch_twin_is_a_module_of_doubles():
             p.zero_()
     X = torch.tensor(make_table("numbers"))
     assert not torch.allclose(restored(X), twin(X))
+
+
+@pytest.mark.parametrize("embedding", [False, True])
+def test_the_module_shares_no_memory_with_the_student(embedding):
+    student = make_student("far", embedding=embedding)
+    X = make_table("far")
+    before = student.predict_proba(X)
+    for tensor in student.to_torch().state_dict().values():
+        tensor.zero_()
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(student)).predict_proba(X), before)
+
+
+@pytest.mark.parametrize("embedding", [False, True])
+def test_a_student_in_mapped_memory_becomes_a_module(tmp_path, embedding):
+    student, X = make_student(embedding=embedding), make_table("numbers")
+    joblib.dump(student, tmp_path / "student.joblib")
+    mapped = joblib.load(tmp_path / "student.joblib", mmap_mode="r")
+    torch.set_warn_always(True)
+    try:
+        module = mapped.to_torch()
+    finally:
+        torch.set_warn_always(False)
+    proba = module(torch.tensor(X)).softmax(1).numpy(force=True)
+    np.testing.assert_allclose(proba, student.predict_proba(X), atol=1e-6)
