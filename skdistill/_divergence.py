@@ -58,7 +58,7 @@ def _worse_than_uniform(
     )
     # T²·KL is a difference of numbers near 1, times T².
     rounding = 100 * torch.finfo(torch.float64).eps * max(1.0, T) ** 2
-    if not own - uniform > math.log(k) + rounding:
+    if not own > 2 * uniform + math.log(k) + rounding:
         return None
     return f"The student's loss is {own:.3g}, and equal probabilities have {uniform:.3g}"
 
