@@ -376,7 +376,7 @@ def _quiet():
 
 
 HIDDEN = ("_interruptible.<locals>.fit_loop",)
-# Each tenth place of the slow tests, which all would take half an hour; INTERRUPT_EVERY=1 takes all.
+# Each tenth place of the slow tests, as all take half an hour; INTERRUPT_EVERY=1 takes all.
 EVERY = int(os.environ.get("INTERRUPT_EVERY", "10"))
 # Steps that only refuse hints of teachers that are cross-fitted.
 NEVER = ["Labeller._one_teacher_needed", "Labeller._refuse_units"]
