@@ -1,6 +1,7 @@
 """Teachers and plain-torch students to compare with; nothing here uses skdistill."""
 
 import copy
+import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -38,6 +39,7 @@ __all__ = [
     "Taught",
     "classic_recipe",
     "default_cache",
+    "dump_whole",
     "fair_plain",
     "plain_inputs",
     "taught",
@@ -383,9 +385,16 @@ def _teach(split: Split, kind: str, folder: Path, stem: str, fingerprint: str) -
     }
     path = folder / f"{stem}.teachers.joblib"
     # The teachers first: answers on disk say that both are whole.
-    joblib.dump(teachers, path, compress=1)
-    joblib.dump({"fingerprint": fingerprint, "taught": fields}, folder / f"{stem}.proba.joblib")
+    dump_whole(teachers, path)
+    dump_whole({"fingerprint": fingerprint, "taught": fields}, folder / f"{stem}.proba.joblib")
     return Taught(**fields, path=str(path))
+
+
+def dump_whole(value: Any, path: Path) -> None:
+    """Write a file that is whole or not there, also where two runs share the cache."""
+    part = path.with_suffix(f".{os.getpid()}.part")
+    joblib.dump(value, part, compress=1)
+    part.replace(path)
 
 
 # --- students --------------------------------------------------------------------------------

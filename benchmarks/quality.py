@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 import torch
 from _data import DataSource, Split, add_data_arguments
-from _peers import KINDS, Taught, classic_recipe, default_cache, fair_plain, taught
+from _peers import KINDS, Taught, classic_recipe, default_cache, dump_whole, fair_plain, taught
 from scipy.stats import rankdata
 from threadpoolctl import threadpool_limits
 
@@ -213,7 +213,7 @@ class Peers:
             return joblib.load(path)
         result = train()
         answer = Answer(result.proba, result.seconds, result.cpu_seconds, result.n_parameters)
-        joblib.dump(answer, path)
+        dump_whole(answer, path)
         return answer
 
     def classic(self) -> Answer:

@@ -211,7 +211,9 @@ class Teacher:
         if isinstance(self.last, (TorchTeacher, CallableTeacher)):
             return self.last._outputs(self.prepared(X))
         if not comes_from(self.last, "skorch"):
-            return columns_by_label(self.estimator.predict_proba(X), self._column_classes)
+            return columns_by_label(
+                self.estimator.predict_proba(_own_copy(X)), self._column_classes
+            )
         modules = [value for value in vars(self.last).values() if is_torch_module(value)]
         parameter = next(self.last.module_.parameters(), None)
         is_double = parameter is not None and str(parameter.dtype) == "torch.float64"
@@ -220,7 +222,7 @@ class Teacher:
             return columns_by_label(self.last.predict_proba(table), None)
 
     def prepared(self, X: Any) -> Any:
-        """Pass X through the steps before the last one.
+        """Pass a copy of X through the steps before the last one.
 
         Parameters
         ----------
@@ -232,6 +234,7 @@ class Teacher:
         X : array-like or DataFrame
             What the classifier at the end sees.
         """
+        X = _own_copy(X)
         for step in self._before:
             X = step.transform(X)
         return X
@@ -250,6 +253,11 @@ def _same_kind(error: Exception) -> type[Exception]:
     """Return the type under which a teacher's error is passed on."""
     kind_of_type = isinstance(error, TypeError) and not isinstance(error, ValueError)
     return TypeError if kind_of_type else ValueError
+
+
+def _own_copy(X: Any) -> Any:
+    """Return rows that a teacher may overwrite, as a scaler with copy=False does."""
+    return X.copy() if hasattr(X, "copy") else X
 
 
 def _n_rows(X: Any) -> int:

@@ -51,7 +51,7 @@ def align_columns(
     if allow_missing or (columns != _MISSING).all():
         return columns
     if wanted.dtype.kind in "iu" and np.array_equal(wanted, np.arange(len(own))):
-        return np.argsort(np.asarray(own), kind="stable")
+        return np.argsort(np.asarray(own))
     raise ValueError(
         f"{label} and the classes to learn do not match: the teacher knows {_shown(own)}, the "
         f"classes are {_shown(wanted.tolist())}. Use the labels the teacher was fitted on, or name "

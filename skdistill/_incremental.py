@@ -15,6 +15,7 @@ from skdistill._pooling import weights_without_labels
 from skdistill._progress import stage
 from skdistill._roster import Named, is_self, name_teachers
 from skdistill._rows import Rows, check_teacher_proba, read_rows
+from skdistill._sizing import dropout_rate
 from skdistill._steps import (
     OF_TEACHERS,
     DistillationSteps,
@@ -330,7 +331,7 @@ class IncrementalTraining(DistillationSteps):
         criterion = DistillationCriterion(float(self.temperature), float(alpha), self.loss)
         before = self.__dict__.get("net_")
         if before is None:
-            module = trainable_module(self.student_, self._dropout_rate(training), seed)
+            module = trainable_module(self.student_, dropout_rate(self, training), seed)
         else:
             module = copy.deepcopy(before.module_)
         return self._train_module(module, criterion, training, seed, passes=True, after=before)

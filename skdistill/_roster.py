@@ -218,6 +218,8 @@ def _way_to_proba(teacher: Any, last: Any) -> str:
         return "Wrap the module in TorchTeacher(module, classes) before it goes into the Pipeline."
     if callable(teacher) and not hasattr(teacher, "fit"):
         return "Wrap the function in CallableTeacher(function, classes)."
+    if not hasattr(teacher, "predict"):
+        return "Teachers are fitted classifiers, torch modules and wrapped functions."
     return "Calibrate it: CalibratedClassifierCV(FrozenEstimator(teacher)).fit(X, y)."
 
 

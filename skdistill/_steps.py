@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import check_random_state
@@ -33,6 +35,7 @@ from skdistill._roster import (
     name_teachers,
 )
 from skdistill._rows import Rows, check_teacher_proba, read_rows
+from skdistill._sizing import build_module, training_settings
 from skdistill._stream import TrainingStream
 from skdistill._targets import SoftTargets
 from skdistill._training_set import ExtraRows, TrainingSet, build_training_set, hold_out
@@ -60,13 +63,8 @@ _FITTED = (
     "net_",
     *OF_TEACHERS,
 )
-# max_epochs="auto" makes this many steps for each row of X, within bounds.
-_STEPS_PER_ROW, _FEWEST_STEPS, _MOST_STEPS = 7, 1_000, 20_000
 # The control stops early; with fewer the learning rate would fall while it still learns.
 _CONTROL_EPOCHS = 200
-# dropout="auto": none where all rows fit one batch, so that weights act as repeated rows there, and
-# none where there are so many rows for each parameter that no network can learn them by heart.
-_DROPOUT, _ROWS_TO_SPARE = 0.1, 10
 
 
 class DistillationSteps(BaseEstimator):
@@ -344,7 +342,7 @@ class DistillationSteps(BaseEstimator):
         from skdistill._criterion import DistillationCriterion
 
         check_soft_rows(training, alpha)
-        module = self._build_module(training, seed)
+        module = build_module(self, training, seed)
         hints = self._hint_terms(training, module, seed)
         criterion = DistillationCriterion(float(temperature), float(alpha), self.loss, hints)
         return self._train_module(module, criterion, training, seed, max_epochs, passes=passes)
@@ -374,14 +372,15 @@ class DistillationSteps(BaseEstimator):
     ) -> Any:
         """Train a network; with `passes` in one pass at a constant rate, as more may follow."""
         from skdistill import _net
+        from skdistill._divergence import what_went_wrong
 
-        settings = self._training_settings(training)
+        settings = training_settings(self, training)
         if passes or max_epochs is not None:
             settings = replace(settings, max_epochs=1 if passes else max_epochs)
         if after is not None:
             dtype = str(next(after.module_.parameters()).dtype).removeprefix("torch.")
             settings = replace(settings, dtype=dtype)
-        return _net.train(
+        net = _net.train(
             module,
             criterion,
             training,
@@ -390,6 +389,10 @@ class DistillationSteps(BaseEstimator):
             constant_rate=passes,
             after=after,
         )
+        wrong = what_went_wrong(net, training)
+        if wrong is not None:
+            warnings.warn(wrong, ConvergenceWarning, stacklevel=4)
+        return net
 
     def _train_control(
         self, training: TrainingSet, targets: SoftTargets | None, seed: int
@@ -405,12 +408,12 @@ class DistillationSteps(BaseEstimator):
         if targets is None or unwanted or not labelled or one_batch:
             return None
         rows = control_rows(training, np.random.RandomState(seed))
-        settings = self._training_settings(training)
+        settings = training_settings(self, training)
         batches = [math.ceil(len(t.X) / self.batch_size) for t in (training, rows)]
         # As many steps as the student makes, at most.
         epochs = min(_CONTROL_EPOCHS, math.ceil(settings.max_epochs * batches[0] / batches[1]))
         settings = replace(settings, max_epochs=epochs, callbacks=(), self_distillation=0.0)
-        module = self._build_module(training, seed)
+        module = build_module(self, training, seed)
         try:
             with stage("training a plain student"):
                 net = _net.train(module, DistillationCriterion(1.0, 0.0), rows, settings, seed=seed)
@@ -445,14 +448,14 @@ class DistillationSteps(BaseEstimator):
         from skdistill import _net
         from skdistill._criterion import DistillationCriterion
 
-        settings = self._training_settings(training)
+        settings = training_settings(self, training)
         place = {"dtype": getattr(torch, settings.dtype), "device": settings.device}
         temperature, alpha = (
             torch.tensor([c[name] for c in candidates], **place).view(-1, 1, 1)
             for name in ("temperature", "alpha")
         )
         check_soft_rows(training, max(c["alpha"] for c in candidates))
-        module = self._build_module(training, seed, n_students=len(candidates))
+        module = build_module(self, training, seed, n_students=len(candidates))
         hints = self._hint_terms(training, module, seed)
         criterion = DistillationCriterion(temperature, alpha, self.loss, hints)
         net = _net.train(module, criterion, training, settings, seed=seed)
@@ -465,77 +468,6 @@ class DistillationSteps(BaseEstimator):
                     layers, _ = control.calibrate(layers, training)
                 students[i] = self._freeze(training, layers)
         return students
-
-    def _training_settings(self, training: TrainingSet | TrainingStream) -> Any:
-        """Return the words of scikit-learn for the loop over the rows."""
-        from skdistill import _net
-
-        n = training.n_rows
-        return _net.TrainingSettings(
-            max_epochs=self._count_epochs(n, training.n_real),
-            batch_size=self.batch_size,
-            learning_rate_init=self.learning_rate_init,
-            weight_decay=self.weight_decay,
-            n_iter_no_change=self.n_iter_no_change,
-            callbacks=self.callbacks or (),
-            dtype=self._dtype_name(n),
-            device=self.device,
-            self_distillation=float(self.self_distillation),
-        )
-
-    def _dtype_name(self, n: int) -> str:
-        """Return the training dtype: float64 where all rows fit one batch, unless one is set."""
-        if self.dtype != "auto":
-            return self.dtype
-        return "float64" if n <= self.batch_size else "float32"
-
-    def _count_epochs(self, n: int, n_real: int) -> int:
-        """Return the number of epochs; "auto" counts steps, whatever rows were added."""
-        if not isinstance(self.max_epochs, str):
-            return int(self.max_epochs)
-        n_batches = math.ceil(n / self.batch_size)
-        if n_batches == 1:
-            return _FEWEST_STEPS
-        n_steps = min(max(_STEPS_PER_ROW * n_real, _FEWEST_STEPS), _MOST_STEPS)
-        return math.ceil(n_steps / n_batches)
-
-    def _build_module(
-        self, training: TrainingSet | TrainingStream, seed: int, n_students: Any = None
-    ) -> Any:
-        """Build the student's network, or a stack of them."""
-        from skdistill import _mlp
-        from skdistill._modules import build_custom_module
-
-        n_features, n_classes = training.n_features, len(training.classes)
-        if self.student_module is not None:
-            return build_custom_module(self.student_module, n_features, n_classes, seed)
-        sizes = self.hidden_layer_sizes
-        if isinstance(sizes, str):
-            sizes = _mlp.auto_hidden_sizes(
-                n_features, n_classes, training.encoding, training.n_real
-            )
-        n_inputs = n_features if training.encoding is None else len(training.encoding.column_)
-        n_parameters = _mlp.count_parameters([n_inputs, *sizes, n_classes])
-        return _mlp.StudentMLP(
-            n_features,
-            n_classes,
-            hidden_layer_sizes=tuple(sizes),
-            activation=self.activation,
-            dropout=self._dropout_rate(training, n_parameters),
-            encoding=training.encoding,
-            n_students=n_students,
-            seed=seed,
-        )
-
-    def _dropout_rate(
-        self, training: TrainingSet | TrainingStream, n_parameters: float = math.inf
-    ) -> float:
-        """Return the share of hidden units left out; "auto" asks how many rows there are."""
-        if not isinstance(self.dropout, str):
-            return self.dropout
-        one_batch = training.n_rows <= self.batch_size
-        to_spare = training.n_real >= _ROWS_TO_SPARE * n_parameters
-        return 0.0 if one_batch or to_spare else _DROPOUT
 
     def _finish(
         self,

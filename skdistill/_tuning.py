@@ -31,6 +31,7 @@ from skdistill._progress import (
 from skdistill._roster import is_self
 from skdistill._rows import read_rows
 from skdistill._search import cut_arguments, fit_arguments, seeded, warn_about_prefit
+from skdistill._sizing import build_module, dtype_name
 from skdistill._steps import TRAINING_ONLY
 from skdistill._training_set import TrainingSet
 from skdistill._versions import check_stamp, stamp
@@ -550,8 +551,8 @@ def _students_at_once(estimator: DistilledClassifier, training: TrainingSet, see
     if estimator.self_distillation or estimator._has_hints():
         # The students of a stack share their targets, and here each has its own, or a projection.
         return 1
-    n_numbers = sum(p.numel() for p in estimator._build_module(training, seed).parameters())
-    itemsize = np.dtype(estimator._dtype_name(len(training.X))).itemsize
+    n_numbers = sum(p.numel() for p in build_module(estimator, training, seed).parameters())
+    itemsize = np.dtype(dtype_name(estimator, len(training.X))).itemsize
     place = "cpu" if str(estimator.device).startswith("cpu") else "other"
     return max(1, _STACK_BYTES[place] // (4 * n_numbers * itemsize))
 

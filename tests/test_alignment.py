@@ -1,5 +1,6 @@
 """Laws of the alignment of a teacher's columns."""
 
+import re
 import warnings
 
 import hypothesis.strategies as st
@@ -10,6 +11,7 @@ from hypothesis import given
 
 from skdistill._alignment import (
     align_columns,
+    check_finite,
     check_proba,
     check_shape,
     columns_by_label,
@@ -71,8 +73,16 @@ def test_no_match_lists_both_label_sets(own, classes):
 
 
 def test_error_names_the_way_out_and_cuts_long_lists():
-    with pytest.raises(ValueError, match=r"and 80 more.*CallableTeacher\(teacher.predict_proba"):
+    with pytest.raises(
+        ValueError, match=r"and 80 more.* name the columns of .*, classes=\.\.\.\)\.$"
+    ):
         align_columns(np.arange(100), np.array(["a", "b"]), "t")
+
+
+@pytest.mark.parametrize(("n", "words"), [(20, r"19\], the"), (21, r"19\] and 1 more, the")])
+def test_labels_are_cut_beyond_twenty(n, words):
+    with pytest.raises(ValueError, match=words):
+        align_columns(np.arange(n), np.array(["a", "b"]), "t")
 
 
 def test_strings_against_numbers_do_not_warn():
@@ -124,19 +134,42 @@ def test_missing_class_gets_no_probability():
 def test_frame_is_reordered_by_its_column_names():
     frame = pd.DataFrame({"yes": [0.1, 0.7], "no": [0.9, 0.3]})
     np.testing.assert_array_equal(columns_by_label(frame, ["no", "yes"]), [[0.9, 0.1], [0.3, 0.7]])
-    np.testing.assert_array_equal(columns_by_label(frame, ["a", "b"]), frame.to_numpy())
+    for other in (["a", "b"], None):
+        np.testing.assert_array_equal(columns_by_label(frame, other), frame.to_numpy())
+
+
+def test_a_frame_with_other_columns_beside_the_classes_keeps_its_order():
+    for names in (["yes", "no", "rest"], ["yes", "no", "no"]):
+        frame = pd.DataFrame([[0.1, 0.2, 0.7]], columns=names)
+        np.testing.assert_array_equal(columns_by_label(frame, ["no", "yes"]), frame.to_numpy())
+
+
+def test_an_answer_is_float64_and_not_copied_where_it_is_already():
+    single, double = (np.full((2, 2), 0.5, dtype) for dtype in (np.float32, np.float64))
+    assert columns_by_label(single, [0, 1]).dtype == np.float64
+    assert columns_by_label(double, [0, 1]) is double
 
 
 def test_complex_answers_are_refused():
-    with pytest.raises(ValueError, match="complex numbers"):
+    with pytest.raises(ValueError, match=r"^it returned complex numbers; .* real ones\.$"):
         columns_by_label(np.full((2, 2), 0.5 + 0j), ["no", "yes"])
 
 
 def test_shape_is_checked():
-    with pytest.raises(ValueError, match=r"t returned an array of shape \(3,\).*\[1 - p, p\]"):
-        check_shape(np.ones(3), 3, 2, "t")
-    with pytest.raises(ValueError, match=r"shape \(2, 3\), expected \(2, 2\)"):
-        check_shape(np.ones((2, 3)), 2, 2, "t")
+    for shape in ((3,), (3, 1)):
+        words = rf"^t returned an array of shape {re.escape(str(shape))}, expected \(3, 2\)\. "
+        with pytest.raises(ValueError, match=words + r"For two classes .* \[1 - p, p\]\.$"):
+            check_shape(np.ones(shape), 3, 2, "t")
+    for shape in ((2, 3), (3, 2), (2, 2, 2)):
+        with pytest.raises(ValueError, match=r"expected \(2, 2\)\.$"):
+            check_shape(np.ones(shape), 2, 2, "t")
+
+
+def test_any_number_of_columns_will_do_where_the_classes_are_unknown():
+    outputs = np.ones((2, 5))
+    assert check_shape(outputs, 2, None, "t") is outputs
+    with pytest.raises(ValueError, match=r"expected \(3, n_classes\)\.$"):
+        check_shape(outputs, 3, None, "t")
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -160,6 +193,21 @@ def test_rows_sum_to_one_exactly_enough(seed):
 def test_what_is_no_probability_is_refused(row, words):
     with pytest.raises(ValueError, match=words):
         check_proba(np.array([[0.5, 0.5], row]), "t", first_row=10)
+
+
+def test_rows_are_numbered_from_zero_and_advice_ends_the_message():
+    for row, words in (
+        ([np.nan, 1.0], "in row 0, column 0.$"),
+        ([-0.5, 1.5], r"row 0, column 0; a probability lies in \[0, 1\].$"),
+        ([0.5, 0.6], "row 0; each row must sum to 1.$"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            check_proba(np.array([row]), "t")
+    with pytest.raises(ValueError, match="t returned nan in row 0, column 1"):
+        check_finite(np.array([[1.0, np.nan]]), "t")
+    for row in ([-0.5, 1.5], [0.5, 0.6]):
+        with pytest.raises(ValueError, match=r" Look twice\.$"):
+            check_proba(np.array([row]), "t", advice=" Look twice.")
 
 
 def test_rounding_errors_are_forgiven():

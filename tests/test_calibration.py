@@ -65,6 +65,13 @@ def test_few_rows_without_an_error_prove_little():
     assert mean_confidence(few, careful) == pytest.approx(13 / 15)
 
 
+def test_rows_of_weight_zero_do_not_count_beside_pseudo_labels():
+    weight = np.where(np.arange(len(Z)) < 5, 2.0, 0.0)
+    whole = fit_temperature(Z, CODE, weight, pseudo_count=1.0)
+    assert whole == pytest.approx(fit_temperature(Z[:5], CODE[:5], pseudo_count=1.0), rel=1e-9)
+    assert BOUNDS[0] < whole < BOUNDS[1]
+
+
 def test_confidence_is_the_mean_of_the_largest_probability():
     weight = RNG.random(len(Z))
     for T in (0.5, 1.0, 3.0):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.special import log_softmax, softmax
 
+from skdistill import losses
 from skdistill._criterion import DistillationCriterion, Targets
 
 N, K = 7, 4
@@ -87,6 +88,42 @@ def test_decoupling_takes_a_label():
     kl, dkd = (DistillationCriterion(3.0, 1.0, loss).at_logits(z, hidden) for loss in ("kl", "dkd"))
     torch.testing.assert_close(dkd[0].soft, kl[0].soft)
     torch.testing.assert_close(dkd[1], kl[1])
+
+
+def test_a_callable_loss_is_given_what_the_losses_here_are_given():
+    def loss(logits, proba, label, *, temperature):
+        return losses.decoupled_kl(logits, proba, label, temperature=temperature)
+
+    z = torch.tensor(Z)
+    own, called = (DistillationCriterion(3.0, 0.6, d).at_logits(z, TARGETS) for d in ("dkd", loss))
+    torch.testing.assert_close(called, own)
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [(torch.tensor(0.0), r"\(\)"), (torch.zeros(N, 1), rf"\({N}, 1\)"), (np.zeros(N), "ndarray")],
+)
+def test_a_callable_loss_has_one_value_a_row(answer, found):
+    criterion = DistillationCriterion(1.0, 0.5, lambda *args, **kwargs: answer)
+    words = (
+        rf"^The callable loss must return .*, of shape \({N},\); got {found}\. Do not reduce it\.$"
+    )
+    with pytest.raises(ValueError, match=words):
+        criterion.at_logits(torch.tensor(Z), TARGETS)
+
+
+@pytest.mark.parametrize("loss", ["kl", "mse", "dkd"])
+@pytest.mark.parametrize("stacked", [False, True])
+def test_the_gradient_is_the_same_with_gradients_off(loss, stacked):
+    T, alpha = (torch.tensor([[[v]]]) if stacked else v for v in (2.0, 0.6))
+    logits = torch.tensor(Z[None] if stacked else Z)
+    criterion = DistillationCriterion(T, alpha, loss)
+    expected = criterion.at_logits(logits, TARGETS)
+    weighed = criterion.weigh(TARGETS)
+    # Only one student's divergence can be weighed beforehand.
+    assert (weighed is TARGETS) == (stacked or loss != "kl")
+    with criterion.gradients_off():
+        torch.testing.assert_close(criterion.at_logits(logits, weighed), expected)
 
 
 def test_batches_add_up():

@@ -41,6 +41,13 @@ def test_cosine_is_one_minus_the_cosine_whatever_the_lengths():
     np.testing.assert_allclose(losses.hidden_cosine(t(STUDENT), t(-STUDENT)), 2)
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
+def test_directions_are_found_where_squares_leave_the_range_of_float32(scale):
+    student, teacher = t(STUDENT).float(), t(TEACHER).float()
+    expected = losses.hidden_cosine(student, teacher)
+    torch.testing.assert_close(losses.hidden_cosine(scale * student, teacher), expected)
+
+
 def test_attention_of_a_convolution_is_the_mean_square_over_channels():
     hidden = RNG.normal(size=(4, 6, 3, 2))
     maps = losses.attention_map(t(hidden))

@@ -74,6 +74,36 @@ def test_kl_divergence_matches_numpy(temperature):
     np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-9, atol=1e-12)
 
 
+def test_what_is_not_said_is_temperature_1_and_beta_2():
+    logits, target, y = make_rows()
+    rows = tensors(logits, target)
+    np.testing.assert_allclose(losses.kl_divergence(*rows), kl(target, softmax(logits)), rtol=1e-9)
+    labels = torch.as_tensor(y)
+    split, both = (losses.decoupled_kl(*rows, labels, beta=beta) for beta in (0.0, 1.0))
+    torch.testing.assert_close(losses.decoupled_kl(*rows, labels), split + 2 * (both - split))
+
+
+@pytest.mark.parametrize("n_students", [None, 2])
+def test_each_row_may_have_its_own_temperature(n_students):
+    logits, target, y = tensors(*make_rows())
+    steps = torch.arange(1, 8, dtype=torch.float64)[:, None] / 2
+    if n_students:
+        logits, steps = torch.stack([logits, -logits]), torch.stack([steps, 3 * steps])
+    for function in (
+        lambda z, q, _, T: losses.kl_divergence(z, q, temperature=T),
+        lambda z, q, label, T: losses.decoupled_kl(z, q, label, temperature=T),
+    ):
+        together = function(logits, target, y, steps)
+        assert together.shape == logits.shape[:-1]
+        for i in range(len(y)):
+            row = slice(i, i + 1)
+            for s in range(n_students or 1):
+                z, T = (v[s] if n_students else v for v in (logits, steps))
+                alone = function(z[row], target[row], y[row], T[i].item())
+                value = together[s, row] if n_students else together[row]
+                torch.testing.assert_close(value, alone)
+
+
 def test_kl_divergence_is_zero_exactly_where_student_and_teacher_agree():
     logits, _, _ = make_rows()
     target = torch.softmax(torch.as_tensor(logits), dim=1)
@@ -200,6 +230,19 @@ def test_decoupled_kl_has_no_second_term_without_mass_outside_the_label():
     torch.testing.assert_close(*values)
 
 
+@pytest.mark.parametrize("leading", [(), (2,)])
+def test_a_target_that_is_sure_of_the_label_changes_no_other_row(leading):
+    logits, target, y = tensors(*make_rows(zeros=False))
+    target[2] = torch.eye(4, dtype=torch.float64)[y[2]]
+    stack = [v.expand(*leading, *v.shape) for v in (logits, target)]
+    together = losses.decoupled_kl(*stack, y)
+    rows = [
+        losses.decoupled_kl(logits[i : i + 1], target[i : i + 1], y[i : i + 1]) for i in range(7)
+    ]
+    torch.testing.assert_close(together, torch.cat(rows).expand(*leading, 7))
+    assert together.isfinite().all()
+
+
 def test_decoupled_kl_of_a_row_without_a_label_is_kl():
     rng = np.random.default_rng(5)
     logits, target = rng.normal(size=(6, 4)), rng.dirichlet(np.ones(4), size=6)
@@ -213,7 +256,10 @@ def test_decoupled_kl_of_a_row_without_a_label_is_kl():
 
 def test_decoupled_kl_refuses_two_classes():
     two = torch.full((3, 2), 0.5)
-    with pytest.raises(ValueError, match=r"at least 3 classes, got 2.*always 0.*loss='kl'"):
+    words = (
+        "at least 3 classes, got 2: .* is always 0 and the rest equals loss='kl'. Use loss='kl'.$"
+    )
+    with pytest.raises(ValueError, match=words):
         losses.decoupled_kl(two, two, torch.zeros(3, dtype=torch.int64))
 
 
@@ -245,15 +291,16 @@ def test_a_stack_equals_its_students_one_by_one(shared):
             torch.testing.assert_close(stack[index], single)
 
 
+@pytest.mark.parametrize("T", [0.5, 3.0])
 @pytest.mark.parametrize("alpha", [0.0, 0.7, 1.0])
-def test_distillation_loss_is_the_weighted_mean_of_both_terms(alpha):
+def test_distillation_loss_is_the_weighted_mean_of_both_terms(alpha, T):
     student, _, y = make_rows()
     teacher = make_rows(seed=1)[0]
-    q, p = softmax(teacher / 3.0), softmax(student / 3.0)
+    q, p = softmax(teacher / T), softmax(student / T)
     hard = -np.log(softmax(student)[np.arange(len(y)), y])
-    ours = losses.distillation_loss(*tensors(student, teacher, y), temperature=3.0, alpha=alpha)
+    ours = losses.distillation_loss(*tensors(student, teacher, y), temperature=T, alpha=alpha)
     assert ours.shape == ()
-    np.testing.assert_allclose(ours.item(), np.mean(alpha * 9 * kl(q, p) + (1 - alpha) * hard))
+    np.testing.assert_allclose(ours.item(), np.mean(alpha * T**2 * kl(q, p) + (1 - alpha) * hard))
 
 
 def test_distillation_loss_follows_torch_batchmean():

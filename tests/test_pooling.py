@@ -9,7 +9,9 @@ from skdistill._pooling import (
     confidence_weights,
     mean_answer,
     pool,
+    to_proba,
     validation_weights,
+    weights_without_labels,
 )
 
 RNG = np.random.default_rng(0)
@@ -40,6 +42,20 @@ def test_teacher_weights_sum_to_one_and_are_not_all_zero():
 def test_rules_pass_by_their_name():
     assert check_teacher_weights("validation", 2) == "validation"
     assert check_teacher_weights("confidence", 2) == "confidence"
+
+
+def test_without_labels_confidence_weighs_alike_and_validation_is_refused():
+    for given in (None, [3, 1]):
+        expected = check_teacher_weights(given, 2)
+        np.testing.assert_array_equal(weights_without_labels(given, 2), expected)
+    np.testing.assert_array_equal(weights_without_labels("confidence", 4), [0.25] * 4)
+    with pytest.raises(ValueError, match=r"^teacher_weights='validation' compares .*, or None\.$"):
+        weights_without_labels("validation", 2)
+
+
+def test_a_mean_answer_stands_for_probabilities():
+    np.testing.assert_allclose(to_proba(1000 + LOGITS[0], "logits"), ANSWERS["proba"][0])
+    np.testing.assert_allclose(to_proba(3 * ANSWERS["proba"][0], "proba"), ANSWERS["proba"][0])
 
 
 @pytest.mark.parametrize("averaging", ["logits", "proba"])

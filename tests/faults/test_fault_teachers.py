@@ -3,6 +3,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -11,11 +12,11 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from skdistill import TeachersLeftBehind, TorchTeacher
+from skdistill import CallableTeacher, TeachersLeftBehind, TorchTeacher
 from tests.faults.bad_teacher import LABELS, BadTeacher
 from tests.quick_students import Fixed, fitted_teacher, make_data, quick
 from tests.teachers_zoo import Answer, Noisy
@@ -45,7 +46,7 @@ def assert_refused(teachers, error, words):
         ("forest", TypeError, "got 'forest'. The only word that may stand there is 'self'"),
         ([("a", TEACHER), ("a", TEACHER)], ValueError, 'name "a" is given twice'),
         ([LogisticRegression], TypeError, r"teacher 0 \(LogisticRegression\) is a class"),
-        ([TEACHER, 3], TypeError, r"teacher 1 \(int\) has no predict_proba"),
+        ([TEACHER, 3], TypeError, r"teacher 1 \(int\) has no predict_proba. Teachers are fitted"),
     ],
     ids=["empty", "no list", "a word", "one name twice", "a class", "a number"],
 )
@@ -253,3 +254,51 @@ def test_fit_after_the_teachers_were_left_behind():
     assert isinstance(loaded.teachers, TeachersLeftBehind)
     with pytest.raises(ValueError, match="keep_teachers=True"):
         loaded.fit(X, Y)
+
+
+# What it does to the rows
+
+
+def in_place(module):
+    """Return the module behind a layer that overwrites its input."""
+    return torch.nn.Sequential(torch.nn.ReLU(inplace=True), module)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("as_frame", [False, True])
+@pytest.mark.parametrize("kind", ["scaler", "module", "function", "predict_proba"])
+def test_one_that_writes_into_the_rows(kind, as_frame, dtype):
+    """The user's rows stay what they were, and the next teacher sees them too."""
+
+    def spoil(rows):
+        rows[:] = 7.0
+        return np.tile([0.5, 0.5], (len(rows), 1))
+
+    class Spoiling(Fixed):
+        def predict_proba(self, X):
+            if as_frame:
+                X.iloc[:] = 7.0
+                return spoil(X.to_numpy(copy=True))
+            return spoil(X)
+
+    rows = X.astype(dtype)
+    rows = pd.DataFrame(rows, columns=list("abc")) if as_frame else rows
+    teachers = {
+        "scaler": lambda: make_pipeline(StandardScaler(copy=False), LogisticRegression()).fit(
+            rows.copy(), Y
+        ),
+        "module": lambda: TorchTeacher(in_place(torch.nn.Linear(3, 2)), classes=LABELS),
+        "function": lambda: CallableTeacher(spoil, classes=LABELS),
+        "predict_proba": lambda: Spoiling(None, LABELS),
+    }
+    before, seen = rows.copy(), []
+
+    def look(rows):
+        seen.append(np.array(rows, dtype=np.float64))
+        return TEACHER.predict_proba(seen[-1])
+
+    last = CallableTeacher(look, classes=LABELS)
+    quick([teachers[kind](), last], max_epochs=1).fit(rows, Y)
+    assert np.array_equal(rows, before)
+    assert all(np.isin(block, before).all() for block in seen)
+    assert seen
