@@ -442,7 +442,9 @@ def test_at_every_line_of_a_file_that_is_written(tmp_path):
 
 # Says where it is, so that the signal comes at a moment that is known, and goes on for long.
 SLOW_FIT = """
-import sys, time, warnings
+import signal, sys, time, warnings
+# Whoever started the tests in the background has SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import numpy as np
 from sklearn.naive_bayes import GaussianNB
 from skdistill import DistilledClassifier
@@ -508,7 +510,11 @@ def test_a_signal_ends_a_fit_and_its_workers(sent, stage, n_jobs, tmp_path):
         assert process.stdout is not None
         assert process.stdout.readline() == "here\n"
         process.send_signal(sent)
-        process.wait(timeout=60)
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
         errors = (tmp_path / "errors").read_text()
         if sent == signal.SIGTERM:
             assert process.returncode == -signal.SIGTERM
@@ -529,7 +535,8 @@ def test_a_signal_while_saving_leaves_a_whole_file(sent, tmp_path):
     target = tmp_path / "student"
     quick([TEACHER], **FEW).fit(X, Y).student_.save(target)
     code = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from skdistill import StudentClassifier
 student = StudentClassifier.load(sys.argv[1])
 print("here", flush=True)
@@ -547,7 +554,11 @@ while True:
         assert process.stdout.readline() == b"here\n"
         time.sleep(wait)
         process.send_signal(sent)
-        process.communicate(timeout=60)
+        try:
+            process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
         assert process.returncode in (-sent, 128 + sent)
         assert target.read_bytes() == before
         StudentClassifier.load(target)
