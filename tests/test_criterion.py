@@ -56,6 +56,7 @@ def test_gradient_equals_autograd(T, alpha, loss):
     torch.testing.assert_close(gradient, leaf.grad)
     torch.testing.assert_close(at_logits.soft, sums.soft.detach())
     torch.testing.assert_close(at_logits.hard, sums.hard.detach())
+    assert sums.hidden == 0
 
 
 @pytest.mark.parametrize("loss", ["kl", "mse", "dkd", decoupled])
