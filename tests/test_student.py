@@ -202,7 +202,7 @@ def test_two_classes_have_the_softmax_however_far_apart(gap, dtype):
 # Biases behind the relu
 
 
-@pytest.mark.parametrize("size", [1.0, 1e2, 1e4, 1e6])
+@pytest.mark.parametrize("size", [1.0, 1e2, 1e3, 1e4, 1e6])
 def test_float32_stands_units_that_large_biases_turn_off(size):
     student = make_student(hidden=(16, 8))
     for i in (0, 2):
@@ -324,7 +324,7 @@ def test_huge_finite_inputs_give_probabilities(table, embedding, activation, dty
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("size", [1e10, 1e20, 1e35])
+@pytest.mark.parametrize("size", [1e10, 1e20, 1e35, 1e38])
 @pytest.mark.parametrize("labels", ["int", "bool"])
 def test_huge_weights_warn_of_nothing(labels, size, dtype):
     student = make_student(labels=labels)
