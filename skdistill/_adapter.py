@@ -465,13 +465,26 @@ def _interruptible(net: Any) -> Iterator[None]:
         try:
             return run(*args, **kwargs)
         except KeyboardInterrupt as interrupt:
-            caught.append(interrupt)
+            if not _stops_early(interrupt):
+                caught.append(interrupt)
             raise
 
-    vars(net)["fit_loop"] = fit_loop
     try:
+        vars(net)["fit_loop"] = fit_loop
         yield
     finally:
-        del vars(net)["fit_loop"]
+        vars(net).pop("fit_loop", None)
     if caught:
         raise caught[0]
+
+
+def _stops_early(interrupt: KeyboardInterrupt) -> bool:
+    """Say whether skorch's EarlyStopping raised it: that is how it ends a training."""
+    trace = interrupt.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return False
+    frame = trace.tb_frame
+    module = str(frame.f_globals.get("__name__"))
+    return module.startswith("skorch.callbacks.") and frame.f_code.co_name == "on_epoch_end"

@@ -11,6 +11,7 @@ Array = np.ndarray
 
 # Stands for the logarithm of 0: finite, so that 0 times it is 0.
 _LOG_ZERO = -1e30
+_BLOCK_ROWS = 65_536
 
 
 class ArrayLoss:
@@ -41,17 +42,24 @@ class ArrayLoss:
         # A batch is tempered once for each temperature, whatever the number of students.
         temperatures, self._which = np.unique(T, return_inverse=True)
         self._temperatures = temperatures.reshape(-1, 1, 1)
-        log_proba = np.maximum(np.log(proba), _LOG_ZERO, dtype=proba.dtype)
-        entropy = [w_soft @ _negative_entropy(log_proba / t) for t in temperatures]
-        self._negative_entropy = np.array(entropy)[self._which.ravel()]
-        one_hot = np.zeros_like(proba)
-        one_hot[np.arange(len(proba)), targets.label.numpy()] = w_hard
-        soft = log_proba
-        if len(temperatures) == 1:
-            soft = (self._temper(log_proba.T[:, None])[:, 0] * w_soft).T
-        self.columns = np.concatenate(
-            [soft, one_hot, w_soft[:, None], w_hard[:, None]], axis=1, dtype=proba.dtype
-        )
+        n, k = proba.shape
+        columns = np.zeros((n, 2 * k + 2), dtype=proba.dtype)
+        entropy = np.empty((len(temperatures), n), dtype=proba.dtype)
+        # In blocks, so that what is computed on the way does not outweigh the columns.
+        for start in range(0, n, _BLOCK_ROWS):
+            rows = slice(start, start + _BLOCK_ROWS)
+            log_proba = np.maximum(np.log(proba[rows]), _LOG_ZERO, dtype=proba.dtype)
+            for i, t in enumerate(temperatures):
+                entropy[i, rows] = _negative_entropy(log_proba / t)
+            soft = log_proba
+            if len(temperatures) == 1:
+                soft = (self._temper(log_proba.T[:, None])[:, 0] * w_soft[rows]).T
+            columns[rows, :k] = soft
+        # A row without a label has -1, and no weight in the last column.
+        columns[:, k : 2 * k][np.arange(n), targets.label.numpy()] = w_hard
+        columns[:, 2 * k], columns[:, 2 * k + 1] = w_soft, w_hard
+        self.columns = columns
+        self._negative_entropy = (entropy @ w_soft)[self._which.ravel()]
         self._soft, self._hard = np.zeros(len(T)), np.zeros(len(T))
 
     def into_gradient(self, logits: Array, columns: Array) -> Array:

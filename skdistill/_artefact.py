@@ -171,18 +171,17 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """
     target = os.path.realpath(path)
     beside = f"{target}.{secrets.token_hex(8)}.tmp"
-    # Unlike tempfile, open gives the file the permissions that the user's umask asks for.
-    handle = os.open(
-        beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666
-    )
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+    # An interrupt may come between any two lines, so the file is made where it would be removed.
     try:
-        with os.fdopen(handle, "wb") as file:
+        # Unlike tempfile, open gives the file the permissions that the user's umask asks for.
+        with os.fdopen(os.open(beside, flags, 0o666), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, target)
     except BaseException:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             os.unlink(beside)
         raise
     _sync_folder(os.path.dirname(target))

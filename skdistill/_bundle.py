@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import joblib
 import numpy as np
@@ -425,26 +425,29 @@ def _both_forms(rows: Any, names: list[str]) -> tuple[Any, Any]:
 
 
 class _ThreadLimit:
-    """Count of the threads that ask teachers, and the settings to restore after the last."""
+    """The blocks that ask teachers, and the settings to restore after the last."""
 
     lock = threading.Lock()
-    users = 0
+    users: ClassVar[set[object]] = set()
     before: Any = None
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Let numerical libraries and joblib use one thread; bits may depend on their number."""
-    with _ThreadLimit.lock:
-        limits = threadpool_limits(1)
-        if _ThreadLimit.users == 0:
-            _ThreadLimit.before = limits
-        _ThreadLimit.users += 1
+    me = object()
+    # An interrupt may come between any two lines: what is set is put back from the first on.
     try:
+        with _ThreadLimit.lock:
+            if not _ThreadLimit.users:
+                # Without a limit yet: what is to be restored.
+                _ThreadLimit.before = threadpool_limits(None)
+            _ThreadLimit.users.add(me)
+            threadpool_limits(1)
         with parallel_config(backend="sequential"):
             yield
     finally:
         with _ThreadLimit.lock:
-            _ThreadLimit.users -= 1
-            if _ThreadLimit.users == 0:
+            if _ThreadLimit.users == {me}:
                 _ThreadLimit.before.restore_original_limits()
+            _ThreadLimit.users.discard(me)

@@ -105,7 +105,8 @@ def sharpening_temperature(
 def temper(proba: np.ndarray, temperature: float) -> np.ndarray:
     """Return probabilities at a temperature, zeros included: p^(1/T), normalised."""
     scaled = proba ** (1 / temperature)
-    return scaled / scaled.sum(axis=1, keepdims=True)
+    scaled /= scaled.sum(axis=1, keepdims=True)
+    return scaled
 
 
 def mean_confidence(

@@ -18,6 +18,7 @@ _FEWEST_ROWS, _MOST_ROWS = 200, 5_000
 _HELD_SHARE = 0.2
 # Fewer held-out rows than this prove nothing, neither of confidence nor against teachers.
 _FEWEST_HELD = 50
+_BLOCK_ROWS = 65_536
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,12 @@ def _log_loss_at_best(held: HeldOut, rows: np.ndarray) -> np.ndarray:
 
 def _logits(layers: list[Layer], training: TrainingSet, Z: np.ndarray) -> Any:
     """Return the logits of frozen layers on prepared rows, in float64."""
-    if training.encoding is not None:
-        Z = training.encoding.encode(Z)
-    return Forward([], layers, np.dtype(np.float64))(np.array(Z, dtype=np.float64))
+    forward = Forward([], layers, np.dtype(np.float64))
+    answers = []
+    # In blocks: an encoded row is several times as wide.
+    for start in range(0, max(len(Z), 1), _BLOCK_ROWS):
+        block = Z[start : start + _BLOCK_ROWS]
+        if training.encoding is not None:
+            block = training.encoding.encode(block)
+        answers.append(forward(np.array(block, dtype=np.float64)))
+    return np.concatenate(answers)

@@ -227,11 +227,13 @@ def _recorded(module: Any, name: str) -> Iterator[list[np.ndarray]]:
         # A copy, as the layer behind may work in place.
         record.append(tensor.detach().float().cpu().numpy().copy())
 
-    handle = module.get_submodule(name).register_forward_hook(keep)
+    handles = []
     try:
+        handles.append(module.get_submodule(name).register_forward_hook(keep))
         yield record
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 _ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {

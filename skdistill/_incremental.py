@@ -234,8 +234,8 @@ class IncrementalTraining(DistillationSteps):
             )
         if self.__sklearn_is_fitted__():
             return self._partial_fit_more(X, y, classes, teacher_proba, sample_weight)
-        self._forget()
         try:
+            self._forget()
             rng = self._check_settings()
             self._refuse_hints("partial_fit")
             knowing = self._is_prefit() and not is_self(self.teachers)
@@ -273,14 +273,19 @@ class IncrementalTraining(DistillationSteps):
         training, soft_targets = self._batch(rows, [], rng, like)
         check_soft_rows(training, self._alpha(rows))
         net = self._trained_further(training, self._alpha(rows), rng)
-        history, n_iter = self.history_, self.n_iter_
-        kept = {k: v for k, v in self.__dict__.items() if k in OF_TEACHERS}
-        self._finish(training, net, soft_targets)
-        if soft_targets is None:
-            # A batch that asks no teacher forgets none.
-            self.__dict__.update(kept)
-        self.history_ = {k: np.append(history.get(k, []), v) for k, v in self.history_.items()}
-        self.n_iter_ += n_iter
+        before = dict(self.__dict__)
+        try:
+            self._finish(training, net, soft_targets)
+            if soft_targets is None:
+                # A batch that asks no teacher forgets none.
+                self.__dict__.update({k: v for k, v in before.items() if k in OF_TEACHERS})
+            records = self.history_.items()
+            self.history_ = {k: np.append(before["history_"].get(k, []), v) for k, v in records}
+            self.n_iter_ += before["n_iter_"]
+        except BaseException:
+            # An interrupt leaves the student that was, and not half of the next.
+            self.__dict__.update(before)
+            raise
         return self
 
     def _batch(

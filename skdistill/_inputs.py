@@ -125,7 +125,9 @@ def check_matrix(Z: Any, preprocessor: Any = None) -> npt.NDArray[Any]:
     if type(preprocessor) is TabularEncoder and type(Z) is np.ndarray:
         return Z
     if preprocessor is None:
-        return check_array(as_table(Z), dtype=[np.float64, np.float32], input_name="X")
+        # inf beside -inf has no sum, of which scikit-learn's check would warn before it refuses.
+        with np.errstate(invalid="ignore"):
+            return check_array(as_table(Z), dtype=[np.float64, np.float32], input_name="X")
     source = f"preprocessor ({type(preprocessor).__name__})"
     if issparse(Z):
         raise TypeError(
@@ -133,7 +135,8 @@ def check_matrix(Z: Any, preprocessor: Any = None) -> npt.NDArray[Any]:
             "Set its sparse_output=False, or sparse_threshold=0 for a ColumnTransformer."
         )
     try:
-        return check_array(Z, dtype=np.float64)
+        with np.errstate(invalid="ignore"):
+            return check_array(Z, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"The {source} must return a finite float matrix: {error}") from error
 

@@ -39,11 +39,11 @@ class PiecewiseLinear(nn.Module):
 
     def __init__(self, encoding: PiecewiseLinearEncoding) -> None:
         super().__init__()
-        self.register_buffer("column", torch.as_tensor(encoding.column_, dtype=torch.long))
-        self.register_buffer("slope", torch.as_tensor(encoding.slope_))
-        self.register_buffer("offset", torch.as_tensor(encoding.offset_))
-        self.register_buffer("lower", torch.as_tensor(encoding.lower_))
-        self.register_buffer("upper", torch.as_tensor(encoding.upper_))
+        self.register_buffer("column", torch.tensor(encoding.column_, dtype=torch.long))
+        self.register_buffer("slope", torch.tensor(encoding.slope_))
+        self.register_buffer("offset", torch.tensor(encoding.offset_))
+        self.register_buffer("lower", torch.tensor(encoding.lower_))
+        self.register_buffer("upper", torch.tensor(encoding.upper_))
 
     def forward(self, X: Tensor) -> Tensor:
         """Encode each column as its values in the bins."""
@@ -220,8 +220,8 @@ class StudentMLP(nn.Module):
     def set_weights(self, weights: Sequence[tuple[Any, Any]]) -> None:
         """Take the weights and biases of one frozen student."""
         for (weight, bias), arrays in zip(self.pairs(self.theta), weights, strict=True):
-            weight.copy_(torch.as_tensor(arrays[0]))
-            bias.copy_(torch.as_tensor(arrays[1]))
+            weight.copy_(torch.tensor(arrays[0]))
+            bias.copy_(torch.tensor(arrays[1]))
 
     def layers(self, student: int | None = None) -> list[Layer]:
         """Return the frozen layers of the student, or of one student of the stack."""

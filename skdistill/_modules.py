@@ -201,8 +201,8 @@ class Affine(nn.Module):
 
     def __init__(self, scale: np.ndarray, shift: np.ndarray) -> None:
         super().__init__()
-        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float64))
-        self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float64))
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64))
+        self.register_buffer("shift", torch.tensor(shift, dtype=torch.float64))
 
     def forward(self, X: Tensor) -> Tensor:
         """Scale and shift each column."""
@@ -230,7 +230,7 @@ def torch_student(student: "StudentClassifier") -> nn.Sequential:
 
 def torch_layer(layer: Layer) -> nn.Module:
     """Return a frozen layer as a torch module in float64."""
-    arrays = [torch.as_tensor(a, dtype=torch.float64) for a in layer.arrays]
+    arrays = [torch.tensor(a, dtype=torch.float64) for a in layer.arrays]
     if layer.kind == "affine":
         return Affine(*layer.arrays)
     if layer.kind == "linear":

@@ -352,7 +352,8 @@ def train(
     if training.held_out is not None:
         held = training.held_out
         validation = Validation(
-            X=torch.as_tensor(held.X, **place),
+            # torch.tensor copies: as_tensor warns of arrays that are read-only, as a frame's are.
+            X=torch.tensor(held.X, **place),
             label=torch.as_tensor(held.label, device=settings.device),
             weight=torch.as_tensor(held.weight, **place),
         )

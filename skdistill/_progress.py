@@ -262,8 +262,8 @@ def live_line(name: str, verbose: int) -> Iterator[None]:
     """Show the stages inside on one live line, if asked to."""
     outer = _current()
     with _line_for(name, verbose, outer) as line:
-        _here.watch = _Watch(line, None)
         try:
+            _here.watch = _Watch(line, None)
             yield
         finally:
             _here.watch = outer
@@ -320,13 +320,14 @@ def _line_for(name: str, verbose: int, outer: _Watch) -> Iterator[_Line | None]:
     if tqdm is None:
         yield outer.line
         return
-    line = _Line(name, tqdm)
-    failed = True
+    line, failed = None, True
     try:
+        line = _Line(name, tqdm)
         yield line
         failed = False
     finally:
-        line.close(failed)
+        if line is not None:
+            line.close(failed)
 
 
 def _find_tqdm() -> Any:

@@ -13,6 +13,10 @@ from skdistill._inputs import as_table, n_rows, take_rows
 
 __all__ = ["Rows", "check_teacher_proba", "encode_among", "read_rows"]
 
+# Weights are kept as they are while the largest lies within these: sums of many, and their products
+# with squared values, then stay finite and normal numbers.
+_USUAL_WEIGHTS = (1e-100, 1e100)
+
 
 @dataclass
 class Rows:
@@ -86,9 +90,11 @@ def _check_weight(sample_weight: Any, n: int) -> np.ndarray:
         return np.ones(n)
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n, sample_weight)
-    weight = check_array(
-        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
-    )
+    # inf beside -inf has no sum, of which scikit-learn's checks would warn before they refuse.
+    with np.errstate(invalid="ignore"):
+        weight = check_array(
+            sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+        )
     if weight.ndim != 1:
         raise ValueError(f"sample_weight must be 1D array or scalar, got {weight.ndim}D array.")
     if weight.shape != (n,):
@@ -101,6 +107,10 @@ def _check_weight(sample_weight: Any, n: int) -> np.ndarray:
         )
     if not weight.any():
         raise ValueError("Sample weights must contain at least one non-zero number: all are zero.")
+    largest = weight.max()
+    if not _USUAL_WEIGHTS[0] < largest < _USUAL_WEIGHTS[1]:
+        # Only their ratios count, and a power of two changes none.
+        weight = np.ldexp(weight, -np.frexp(largest)[1])
     return weight
 
 
@@ -122,7 +132,8 @@ def _check_labels(y: Any, n: int) -> np.ndarray:
     """Return the labels as an array of one for each row."""
     y = column_or_1d(y, warn=True)
     try:
-        assert_all_finite(y, input_name="y")
+        with np.errstate(invalid="ignore"):
+            assert_all_finite(y, input_name="y")
         if y.dtype == object:
             sorted(set(y.tolist()))
     except TypeError as error:
@@ -198,7 +209,8 @@ def _warn_if_disjoint(X: Any, extra: Any) -> None:
 
 def check_teacher_proba(teacher_proba: Any, n: int, classes: np.ndarray | None) -> np.ndarray:
     """Return given soft targets as rows that sum to 1 exactly; their columns where it is known."""
-    proba = check_array(teacher_proba, dtype=np.float64, input_name="teacher_proba")
+    with np.errstate(invalid="ignore"):
+        proba = check_array(teacher_proba, dtype=np.float64, input_name="teacher_proba")
     if classes is not None and proba.shape != (n, len(classes)):
         raise ValueError(
             f"teacher_proba must have shape {(n, len(classes))}: one row for each row of X and one "

@@ -122,8 +122,8 @@ class DistillationSteps(BaseEstimator):
     @contextmanager
     def _attempt(self, X: Any = None, y: Any = None) -> Iterator[None]:
         """Show the progress of a fit; one that fails leaves nothing that looks fitted."""
-        self._forget()
         try:
+            self._forget()
             with follow(self, X, y):
                 yield
         except BaseException:

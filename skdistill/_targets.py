@@ -118,10 +118,14 @@ class Ensemble:
         with stage("answer", len(starts) * len(self.teachers)) as shown:
             if n <= BATCH_ROWS:
                 return self._mean_of_block(X, 0, shown)
-            blocks = (np.arange(s, min(s + BATCH_ROWS, n)) for s in starts)
-            return np.concatenate(
-                [self._mean_of_block(take_rows(X, b), int(b[0]), shown) for b in blocks]
-            )
+            answer: Any = None
+            for start in starts:
+                rows = np.arange(start, min(start + BATCH_ROWS, n))
+                block = self._mean_of_block(take_rows(X, rows), start, shown)
+                if answer is None:
+                    answer = np.empty((n, block.shape[1]), dtype=block.dtype)
+                answer[rows] = block
+            return answer
 
     def _mean_of_block(self, X: Any, first_row: int, shown: Stage | None = None) -> np.ndarray:
         """Return the running weighted mean over the teachers for one block of rows."""

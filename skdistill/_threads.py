@@ -3,7 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -12,10 +12,10 @@ __all__ = ["no_denormals", "one_thread"]
 
 
 class _ThreadLimit:
-    """Count of the trainings that asked for one thread, and the settings to restore."""
+    """The trainings that asked for one thread, and the settings to restore."""
 
     lock = threading.Lock()
-    users = 0
+    users: ClassVar[set[object]] = set()
     before = 1
     blas: Any = None
 
@@ -26,28 +26,34 @@ def one_thread(wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    with _ThreadLimit.lock:
-        if _ThreadLimit.users == 0:
-            _ThreadLimit.before = torch.get_num_threads()
-            torch.set_num_threads(1)
-            _ThreadLimit.blas = threadpool_limits(1, user_api="blas")
-        _ThreadLimit.users += 1
+    me = object()
+    # An interrupt may come between any two lines: what is set is put back from the first on.
     try:
+        with _ThreadLimit.lock:
+            first = not _ThreadLimit.users
+            if first:
+                _ThreadLimit.before = torch.get_num_threads()
+                # Without a limit yet: what is to be restored.
+                _ThreadLimit.blas = threadpool_limits(None, user_api="blas")
+            _ThreadLimit.users.add(me)
+            if first:
+                torch.set_num_threads(1)
+                threadpool_limits(1, user_api="blas")
         yield
     finally:
         with _ThreadLimit.lock:
-            _ThreadLimit.users -= 1
-            if _ThreadLimit.users == 0:
+            if _ThreadLimit.users == {me}:
                 _ThreadLimit.blas.restore_original_limits()
                 torch.set_num_threads(_ThreadLimit.before)
+            _ThreadLimit.users.discard(me)
 
 
 @contextlib.contextmanager
 def no_denormals() -> Iterator[None]:
     """Take denormal numbers as zero: moments of idle units decay into them, and they are slow."""
     already = bool((torch.tensor([1e-40]) * 1.0 == 0).all())
-    torch.set_flush_denormal(True)
     try:
+        torch.set_flush_denormal(True)
         yield
     finally:
         torch.set_flush_denormal(already)

@@ -258,7 +258,8 @@ def _stack_proba(
     """Return the soft targets of all rows; rows without one get a placeholder of weight zero."""
     if targets is None:
         return np.full((int(used.sum()), n_classes), 1 / n_classes)
-    return np.concatenate([targets.proba[used], *(e.proba for e in extra)])
+    own = targets.proba[used]
+    return np.concatenate([own, *(e.proba for e in extra)]) if extra else own
 
 
 def _scaled(weight: np.ndarray) -> np.ndarray:

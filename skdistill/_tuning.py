@@ -200,8 +200,8 @@ class DistilledClassifierCV(
         ValueError
             If a temperature or alpha is not allowed, y is None, or no candidate could be scored.
         """
-        self._forget()
         try:
+            self._forget()
             with follow(self, X, y):
                 self._search(X, y, sample_weight, groups, params)
         except BaseException:

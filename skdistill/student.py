@@ -267,7 +267,10 @@ class StudentClassifier(DocLink, ClassifierMixin, BaseEstimator):
             # Not finite, or so large that their differences are not.
             far = ~(np.abs(logits) < np.finfo(logits.dtype).max / 4).all(axis=1)
             if far.any():
-                logits[far] = forward(np.clip(Z[far], -_FAR, _FAR).astype(dtype))
+                # In float64, because weights near the end of float32 leave it by themselves.
+                wide = self._prepared[_DTYPES[1]](np.clip(Z[far], -_FAR, _FAR, dtype=np.float64))
+                wide -= wide.max(axis=1, keepdims=True)
+                logits[far] = np.maximum(wide, -np.finfo(logits.dtype).max / 4)
         return logits
 
     def compile(self) -> OneRow:

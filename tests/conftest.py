@@ -1,4 +1,4 @@
-"""What all tests share: one profile for hypothesis, and a fresh process to run code in."""
+"""What all tests share: profiles for hypothesis, and a fresh process to run code in."""
 
 import os
 import subprocess
@@ -14,6 +14,13 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 # A busy machine is no failure, and a test that passes today passes tomorrow.
 hypothesis.settings.register_profile("skdistill", deadline=None, derandomize=True)
+# Other examples each time, and many: a search for what nobody thought of.
+hypothesis.settings.register_profile(
+    "thorough",
+    deadline=None,
+    max_examples=2_000,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
 hypothesis.settings.load_profile("skdistill")
 
 _FORBID = """

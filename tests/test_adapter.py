@@ -330,6 +330,13 @@ def test_an_interrupt_while_a_skorch_net_is_fitted_gets_out():
         fit_teacher(named(teacher), X, Y)
 
 
+def test_a_skorch_net_may_stop_early():
+    """Its EarlyStopping raises a KeyboardInterrupt too, to end the training."""
+    stop = skorch.callbacks.EarlyStopping("train_loss", patience=2, threshold=1e9)
+    fitted, _ = fit_teacher(named(net(callbacks=[stop]).set_params(max_epochs=50)), X, Y)
+    assert len(fitted.history) < 50
+
+
 @each(
     [
         LogisticRegression(),

@@ -614,6 +614,17 @@ def test_early_stopping_keeps_the_best_epoch():
     assert len(losses) - 1 - losses.argmin() == 5
 
 
+def test_rows_held_out_of_a_frame_may_be_read_only():
+    frame = pd.DataFrame(X)
+    frame.to_numpy().flags.writeable = False
+    torch.set_warn_always(True)
+    try:
+        params = {"preprocessor": None, "numerical_embedding": None, "dtype": "float32"}
+        quick("self", alpha=0.0, early_stopping=True, **params).fit(frame, Y)
+    finally:
+        torch.set_warn_always(False)
+
+
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu", "silu"])
 def test_shapes_of_the_student(activation):
     for sizes in ((), (4,), [6, 5]):
@@ -727,7 +738,7 @@ def test_jobs_do_not_change_the_student():
 
 
 def mixed_frame():
-    frame = pd.DataFrame(X, columns=["a", "b", "c"])
+    frame = pd.DataFrame(X, columns=["a", "b", "c"], copy=True)
     frame["colour"] = pd.Categorical(np.where(X[:, 0] > 0, "red", "blue"))
     frame["flag"] = X[:, 1] > 0
     frame.loc[3, "a"] = np.nan

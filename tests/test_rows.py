@@ -76,6 +76,7 @@ def test_labels_that_cannot_be_put_in_order_are_named(odd, kinds):
         ([1, 1, 1, 1, 1, -1], "Negative values in data passed to `sample_weight`: row 5"),
         ([1, 1, 1, 1, 1, np.nan], "sample_weight contains NaN"),
         ([1, 1, 1, 1, 1, np.inf], "sample_weight contains infinity"),
+        ([1, 1, 1, 1, np.inf, -np.inf], "sample_weight contains infinity"),
         (np.zeros(6), "at least one non-zero number: all are zero"),
         (np.ones((6, 1)), "sample_weight must be 1D array or scalar, got 2D"),
         ([1, 0, 1, 0, 1, 0], "got one class among the rows with a positive sample_weight"),
@@ -85,6 +86,23 @@ def test_labels_that_cannot_be_put_in_order_are_named(odd, kinds):
 def test_weights_that_are_refused(weight, words):
     with pytest.raises(ValueError, match=words):
         read_rows(X, Y, weight)
+
+
+@pytest.mark.parametrize("exponent", [-1060, -400, 400, 1022])
+def test_weights_that_no_sum_can_hold_keep_their_ratios(exponent):
+    weight = np.array([1.0, 0.0, 0.5, 1.5, 1.0, 1.25])
+    read = read_rows(X, Y, np.ldexp(weight, exponent)).weight
+    np.testing.assert_array_equal(read * (1.5 / read.max()), weight)
+    assert 0.5 <= read.max() < 1
+
+
+def test_infinities_that_have_no_sum_are_refused_without_a_warning():
+    for call in (
+        lambda two: read_rows(X, two),
+        lambda two: check_teacher_proba([two[:2]] * 3, 3, np.array([0, 1])),
+    ):
+        with pytest.raises(ValueError, match="contains infinity"):
+            call(np.array([np.inf, -np.inf, 0, 0, 0, 0]))
 
 
 def test_one_weight_is_for_all():

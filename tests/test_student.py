@@ -1,9 +1,11 @@
 """Laws of the frozen student: one answer by every lane, and words instead of wrong answers."""
 
 import copy
+import pickle
 import threading
 import warnings
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -200,7 +202,7 @@ def test_two_classes_have_the_softmax_however_far_apart(gap, dtype):
 # Biases behind the relu
 
 
-@pytest.mark.parametrize("size", [1.0, 1e2, 1e4, 1e6])
+@pytest.mark.parametrize("size", [1.0, 1e2, 1e3, 1e4, 1e6])
 def test_float32_stands_units_that_large_biases_turn_off(size):
     student = make_student(hidden=(16, 8))
     for i in (0, 2):
@@ -322,7 +324,7 @@ def test_huge_finite_inputs_give_probabilities(table, embedding, activation, dty
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("size", [1e10, 1e20, 1e35])
+@pytest.mark.parametrize("size", [1e10, 1e20, 1e35, 1e38])
 @pytest.mark.parametrize("labels", ["int", "bool"])
 def test_huge_weights_warn_of_nothing(labels, size, dtype):
     student = make_student(labels=labels)
@@ -573,3 +575,27 @@ def test_torch_twin_is_a_module_of_doubles():
             p.zero_()
     X = torch.tensor(make_table("numbers"))
     assert not torch.allclose(restored(X), twin(X))
+
+
+@pytest.mark.parametrize("embedding", [False, True])
+def test_the_module_shares_no_memory_with_the_student(embedding):
+    student = make_student("far", embedding=embedding)
+    X = make_table("far")
+    before = student.predict_proba(X)
+    for tensor in student.to_torch().state_dict().values():
+        tensor.zero_()
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(student)).predict_proba(X), before)
+
+
+@pytest.mark.parametrize("embedding", [False, True])
+def test_a_student_in_mapped_memory_becomes_a_module(tmp_path, embedding):
+    student, X = make_student(embedding=embedding), make_table("numbers")
+    joblib.dump(student, tmp_path / "student.joblib")
+    mapped = joblib.load(tmp_path / "student.joblib", mmap_mode="r")
+    torch.set_warn_always(True)
+    try:
+        module = mapped.to_torch()
+    finally:
+        torch.set_warn_always(False)
+    proba = module(torch.tensor(X)).softmax(1).numpy(force=True)
+    np.testing.assert_allclose(proba, student.predict_proba(X), atol=1e-6)
