@@ -5,6 +5,7 @@ import pytest
 import torch
 from training_zoo import stacked, targets_of, training_set
 
+from skdistill import _array_loss
 from skdistill._array_loss import ArrayLoss
 from skdistill._criterion import DistillationCriterion
 
@@ -48,6 +49,18 @@ def test_sums_add_up_over_batches_and_begin_anew():
     for rows in (slice(0, 13), slice(13, 40)):
         loss.into_gradient(logits[:, rows], loss.columns[rows])
     np.testing.assert_allclose(loss.sums(), whole, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n_rows", [1, 7, 39, 40, 41])
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+def test_blocks_of_rows_join_without_a_seam(grid, n_rows, monkeypatch):
+    targets = targets_of(training_set(40))
+    criterion = DistillationCriterion(*(stacked(values) for values in grid))
+    whole = ArrayLoss(criterion, targets)
+    monkeypatch.setattr(_array_loss, "_BLOCK_ROWS", n_rows)
+    parts = ArrayLoss(criterion, targets)
+    np.testing.assert_allclose(parts.columns, whole.columns, rtol=1e-14)
+    np.testing.assert_allclose(parts.sums(), whole.sums(), rtol=1e-14)
 
 
 def test_large_logits_do_not_overflow():
