@@ -171,7 +171,7 @@ def test_the_bound_is_the_largest_number_on_the_way(layer, largest):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("size", [1e-5, 1.0, 1e5, 1e10, 1e20])
+@pytest.mark.parametrize("size", [1e-5, 1.0, 1e5, 1e10, 1e20, 1e31])
 def test_the_safe_square_is_as_large_as_the_weights_allow(size, dtype):
     layers = [Layer("matmul", (np.array([[1.0]]),)), Layer("matmul", (np.array([[size]]),))]
     safe = Forward([], layers, np.dtype(dtype)).safe_square
