@@ -370,6 +370,15 @@ class DistilledClassifier(
             If a parameter, the data or a teacher's answer is not usable; the message names it.
         FloatingPointError
             If the training loss stops being finite.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the student's loss ends far above that of equal probabilities, or all rows get one
+            answer: training diverged.
+        UserWarning
+            If the teachers are worse than a plain student, agree with y no better than chance, or
+            anything else makes the student doubtful; the message says what to do.
         """
         with self._attempt(X, y):
             rows, rng = self._read(X, y, sample_weight, X_unlabeled, teacher_proba)

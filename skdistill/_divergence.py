@@ -12,6 +12,7 @@ from skdistill._batches import to_tensors
 from skdistill._criterion import DistillationCriterion, Targets
 from skdistill._modules import logits_of
 from skdistill._stream import TrainingStream
+from skdistill._threads import one_thread
 from skdistill._training_set import TrainingSet
 
 __all__ = ["what_went_wrong"]
@@ -25,12 +26,13 @@ def what_went_wrong(net: Any, training: TrainingSet | TrainingStream) -> str | N
     None where all is well. It is judged on some of the rows, as it answers now.
     """
     rows = _some(training.sample if isinstance(training, TrainingStream) else training)
-    with torch.no_grad():
+    criterion = net.criterion_
+    # In a forked process torch crashes, or waits for ever, where it wants its threads.
+    with one_thread(True), torch.no_grad():
         X, targets = to_tensors(rows, net.module_)
         logits = logits_of(net.module_(X)).double()
-    criterion = net.criterion_
-    wrong = _worse_than_uniform(criterion, logits, targets)
-    wrong = wrong or _all_alike(criterion.alpha, X, logits, targets)
+        wrong = _worse_than_uniform(criterion, logits, targets)
+        wrong = wrong or _all_alike(criterion.alpha, X, logits, targets)
     if wrong is None:
         return None
     return (
@@ -58,7 +60,7 @@ def _worse_than_uniform(
     )
     # T²·KL is a difference of numbers near 1, times T².
     rounding = 100 * torch.finfo(torch.float64).eps * max(1.0, T) ** 2
-    if not own - uniform > math.log(k) + rounding:
+    if not own > 2 * uniform + math.log(k) + rounding:
         return None
     return f"The student's loss is {own:.3g}, and equal probabilities have {uniform:.3g}"
 

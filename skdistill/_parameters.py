@@ -68,7 +68,8 @@ def _kinds_in(entry: Any) -> list[type]:
     return list((callback if isinstance(callback, type) else type(callback)).__mro__)
 
 
-_boolean = (lambda value: isinstance(value, bool) or type(value).__name__ == "bool", "a bool")
+# NumPy's type is called bool_ before NumPy 2.
+_boolean = (lambda value: type(value).__name__ in ("bool", "bool_"), "a bool")
 _callable = (callable, "a callable")
 _sizes = (
     lambda value: (

@@ -143,7 +143,8 @@ def mean_answer(
         share += own
     known = share > 0
     total[known] /= share[known, None]
-    total[~known] = 0.0 if averaging == "logits" else 1.0
+    # Equal numbers are the uniform answer in either space.
+    total[~known] = 1.0
     return to_proba(total, averaging), known
 
 

@@ -254,7 +254,7 @@ def cross_fit(
     ones) are averaged; a row that is never held out has no soft target. ``weighted`` tells which
     teachers get the sample weights.
     """
-    splits = [(np.asarray(a), np.asarray(b)) for a, b in _splits(cv, X, code, rng)]
+    splits = [(np.asarray(a), np.asarray(b)) for a, b in _splits(cv, X, code)]
     if not splits:
         raise ValueError(f"cv={cv!r} yields no splits, so no teacher could be fitted.")
     to_fit = [_seeded(n, w, rng) for n, w in zip(named, weighted, strict=True)]
@@ -286,7 +286,7 @@ def cross_fit(
     )
 
 
-def _splits(cv: Any, X: Any, code: np.ndarray, rng: np.random.RandomState) -> Any:
+def _splits(cv: Any, X: Any, code: np.ndarray) -> Any:
     """Return the folds; an integer is lowered to the largest class, but never below 2."""
     if cv is None or isinstance(cv, int | np.integer):
         # As many folds as asked for while any class can fill them; scikit-learn warns of rare ones.

@@ -738,7 +738,7 @@ def test_jobs_do_not_change_the_student():
 
 
 def mixed_frame():
-    frame = pd.DataFrame(X, columns=["a", "b", "c"])
+    frame = pd.DataFrame(X, columns=["a", "b", "c"], copy=True)
     frame["colour"] = pd.Categorical(np.where(X[:, 0] > 0, "red", "blue"))
     frame["flag"] = X[:, 1] > 0
     frame.loc[3, "a"] = np.nan

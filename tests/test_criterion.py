@@ -19,6 +19,10 @@ TARGETS = Targets(*map(torch.tensor, (P, LABEL, SOFT, HARD)))
 SETTINGS = [(1.0, 0.7), (4.0, 0.3), (2.0, 1.0), (3.0, 0.0)]
 
 
+def decoupled(logits, proba, label, *, temperature):
+    return losses.decoupled_kl(logits, proba, label, temperature=temperature)
+
+
 def reference(T, alpha):
     """Return the two sums and the gradient of the weighed batch mean."""
     q = P ** (1 / T) / (P ** (1 / T)).sum(axis=1, keepdims=True)
@@ -52,9 +56,10 @@ def test_gradient_equals_autograd(T, alpha, loss):
     torch.testing.assert_close(gradient, leaf.grad)
     torch.testing.assert_close(at_logits.soft, sums.soft.detach())
     torch.testing.assert_close(at_logits.hard, sums.hard.detach())
+    assert sums.hidden == 0
 
 
-@pytest.mark.parametrize("loss", ["kl", "mse", "dkd"])
+@pytest.mark.parametrize("loss", ["kl", "mse", "dkd", decoupled])
 def test_a_stack_equals_its_students(loss):
     logits = torch.tensor(np.stack([Z, 2 * Z, -Z, Z + 1]))
     T, alpha = (torch.tensor(v).view(-1, 1, 1) for v in zip(*SETTINGS, strict=True))
@@ -82,6 +87,15 @@ def test_a_row_without_a_label_has_no_hard_term(loss, stacked):
     assert gradient.isfinite().all()
 
 
+def test_a_class_without_a_label_keeps_its_column():
+    criterion = DistillationCriterion(2.0, 0.6)
+    first = TARGETS._replace(label=torch.zeros(N, dtype=torch.long))
+    plain, weighed = (
+        criterion.at_logits(torch.tensor(Z), t) for t in (first, criterion.weigh(first))
+    )
+    torch.testing.assert_close(weighed, plain)
+
+
 def test_decoupling_takes_a_label():
     hidden = TARGETS._replace(label=torch.full((N,), -1))
     z = torch.tensor(Z)
@@ -91,11 +105,10 @@ def test_decoupling_takes_a_label():
 
 
 def test_a_callable_loss_is_given_what_the_losses_here_are_given():
-    def loss(logits, proba, label, *, temperature):
-        return losses.decoupled_kl(logits, proba, label, temperature=temperature)
-
     z = torch.tensor(Z)
-    own, called = (DistillationCriterion(3.0, 0.6, d).at_logits(z, TARGETS) for d in ("dkd", loss))
+    own, called = (
+        DistillationCriterion(3.0, 0.6, d).at_logits(z, TARGETS) for d in ("dkd", decoupled)
+    )
     torch.testing.assert_close(called, own)
 
 
@@ -112,6 +125,13 @@ def test_a_callable_loss_has_one_value_a_row(answer, found):
         criterion.at_logits(torch.tensor(Z), TARGETS)
 
 
+def test_a_callable_loss_has_one_value_a_row_of_each_student():
+    T, alpha = torch.ones(2, 1, 1), torch.ones(2, 1, 1)
+    criterion = DistillationCriterion(T, alpha, lambda *args, **kwargs: torch.zeros(N))
+    with pytest.raises(ValueError, match=rf"of shape \(2, {N}\); got \({N},\)\."):
+        criterion.at_logits(torch.tensor(np.stack([Z, Z])), TARGETS)
+
+
 @pytest.mark.parametrize("loss", ["kl", "mse", "dkd"])
 @pytest.mark.parametrize("stacked", [False, True])
 def test_the_gradient_is_the_same_with_gradients_off(loss, stacked):
@@ -123,6 +143,8 @@ def test_the_gradient_is_the_same_with_gradients_off(loss, stacked):
     # Only one student's divergence can be weighed beforehand.
     assert (weighed is TARGETS) == (stacked or loss != "kl")
     with criterion.gradients_off():
+        # Only where there is a formula can autograd stay out of it.
+        assert torch.is_inference_mode_enabled() == (loss == "kl")
         torch.testing.assert_close(criterion.at_logits(logits, weighed), expected)
 
 

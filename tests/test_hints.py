@@ -122,6 +122,27 @@ def random_targets(values, n=12, k=3, space=None):
     )
 
 
+def test_rows_are_taken_with_what_the_hints_say_of_them():
+    values, space = RNG.normal(size=(12, 4)), torch.arange(12) % 3
+    targets, rows = random_targets(values, space=space), [7, 2, 2]
+    (whole,), (taken,) = targets.hidden, targets.take(torch.tensor(rows)).hidden
+    for have, want in zip(taken, whole, strict=True):
+        torch.testing.assert_close(have, want[rows])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stack_of_one_has_the_gradient_of_its_student(kind):
+    values, own = RNG.normal(size=(12, 5)) + 1, torch.tensor(RNG.normal(size=(12, 5)))
+    layer = made_layer(Hint(layer=0, student_layer=1, kind=kind), values)
+    terms = build_hint_terms([layer], {0: (6,), 1: (5,)}, seed=3)
+    criterion, targets = (
+        DistillationCriterion(2.0, 0.6, "kl", terms).double(),
+        random_targets(values),
+    )
+    stacked = criterion.at_hidden({1: own[None]}, targets)
+    torch.testing.assert_close(stacked, criterion.at_hidden({1: own}, targets))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("loss", ["kl", "mse"])

@@ -98,7 +98,7 @@ def test_what_is_no_table_is_refused(X, error, words):
 
 def test_errors_call_the_table_by_its_name():
     with pytest.raises(TypeError, match=r"X_unlabeled\.toarray"):
-        as_table(sparse.eye_array(2).tocsr(), name="X_unlabeled")
+        as_table(sparse.csr_array(np.eye(2)), name="X_unlabeled")
 
 
 # rows ---------------------------------------------------------------------------------------------

@@ -3,19 +3,38 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from quick_students import fitted_teacher, make_data, quick
+from sklearn.exceptions import SkipTestWarning
+from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import get_tags
-from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
+from sklearn.utils.estimator_checks import (
+    check_estimator,
+    estimator_checks_generator,
+    parametrize_with_checks,
+)
 
-from skdistill import DistilledClassifier
+from skdistill import CallableTeacher, DistilledClassifier, TorchTeacher
 
 SMALL = {"hidden_layer_sizes": (16,), "max_epochs": 100, "learning_rate_init": 0.02}
 MISSING_TAKER = DecisionTreeClassifier()
+
+
+class Sine(torch.nn.Module):
+    """A layer that stays in torch."""
+
+    def forward(self, X):
+        return torch.sin(X)
+
+
+def own_module(n_features, n_classes):
+    linear = torch.nn.Linear
+    return torch.nn.Sequential(linear(n_features, 16), Sine(), linear(16, n_classes))
 
 
 @parametrize_with_checks(
@@ -32,7 +51,14 @@ def test_small_students(estimator, check):
 
 
 @pytest.mark.slow
-@parametrize_with_checks([DistilledClassifier(), DistilledClassifier([LogisticRegression()], cv=3)])
+@parametrize_with_checks(
+    [
+        DistilledClassifier(),
+        DistilledClassifier([LogisticRegression()], cv=3),
+        # Answers through a TorchStudent: its layers cannot be frozen to arrays.
+        DistilledClassifier([LogisticRegression()], cv=3, student_module=own_module, **SMALL),
+    ]
+)
 @pytest.mark.filterwarnings("default")
 def test_defaults(estimator, check):
     check(estimator)
@@ -45,7 +71,7 @@ def test_with_the_array_api(fresh_process, monkeypatch):
         import warnings
         from sklearn.linear_model import LogisticRegression
         from sklearn.utils.estimator_checks import check_estimator
-        from skdistill import DistilledClassifier
+        from skdistill import CallableTeacher, DistilledClassifier, TorchTeacher
 
         small = {"hidden_layer_sizes": (16,), "max_epochs": 100, "learning_rate_init": 0.02}
         warnings.simplefilter("ignore")
@@ -77,6 +103,61 @@ def test_no_check_is_taken_away(estimator):
     assert not tags._skip_test
     assert not tags.classifier_tags.poor_score
     assert len(list(estimator_checks_generator(estimator))) > 50
+
+
+# What `fit` has to learn or to read before these can hold. scikit-learn skips the whole suite for
+# its own estimator that is never fitted, FrozenEstimator; for ours the other checks are kept.
+NEED_A_FIT = {
+    "check_classifier_data_not_an_array",
+    "check_classifiers_classes",
+    "check_classifiers_one_label",
+    "check_classifiers_one_label_sample_weights",
+    "check_classifiers_regression_target",
+    "check_classifiers_train",
+    "check_complex_data",
+    "check_dict_unchanged",
+    "check_dtype_object",
+    "check_estimator_sparse_array",
+    "check_estimator_sparse_matrix",
+    "check_estimator_sparse_tag",
+    "check_estimators_dtypes",
+    "check_estimators_empty_data_messages",
+    "check_estimators_nan_inf",
+    "check_estimators_overwrite_params",
+    "check_estimators_unfitted",
+    "check_fit1d",
+    "check_fit2d_predict1d",
+    "check_fit_check_is_fitted",
+    "check_fit_idempotent",
+    "check_n_features_in",
+    "check_n_features_in_after_fitting",
+    "check_supervised_y_2d",
+    "check_supervised_y_no_nan",
+}
+
+
+@pytest.mark.parametrize(
+    "teacher",
+    [
+        TorchTeacher(torch.nn.Linear(3, 2), classes=[0, 1]),
+        CallableTeacher(fitted_teacher(*make_data(labels=(0, 1))).predict_proba, classes=[0, 1]),
+    ],
+    ids=lambda t: type(t).__name__,
+)
+@pytest.mark.filterwarnings("default")
+def test_teachers_that_are_never_fitted(teacher):
+    results = check_estimator(teacher, on_fail=None, on_skip=None)
+    failed = {r["check_name"] for r in results if r["status"] == "failed"}
+    assert failed <= NEED_A_FIT
+    assert len(results) - len(failed) > 25
+
+
+def test_a_frozen_student_is_checked_as_scikit_learn_checks_what_it_froze():
+    X, y = make_data()
+    teacher = fitted_teacher(X, y)
+    for held in (teacher, quick([teacher]).fit(X, y).student_):
+        with pytest.warns(SkipTestWarning, match="FrozenEstimator"):
+            check_estimator(FrozenEstimator(held))
 
 
 def tags_of(*teachers, **params):

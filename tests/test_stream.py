@@ -199,7 +199,7 @@ def test_nothing_is_calibrated_where_no_label_can_tell():
 
 
 def test_shards_without_rows_are_passed_over():
-    frame = pd.DataFrame(X, columns=COLUMNS)
+    frame = pd.DataFrame(X, columns=COLUMNS, copy=True)
     empty = (frame[:0], PROBA[:0], Y[:0])
     shards = [(frame[:600], PROBA[:600], Y[:600]), (frame[600:], PROBA[600:], Y[600:])]
     params = {"max_epochs": 2, "batch_size": 64, "calibration": None}
@@ -313,7 +313,7 @@ def test_synthetic_rows_are_made_shard_by_shard_if_asked_for():
 
 def test_what_the_sample_must_not_miss(monkeypatch):
     monkeypatch.setattr(_stream, "SAMPLE_ROWS", 60)
-    frame = pd.DataFrame(X, columns=COLUMNS)
+    frame = pd.DataFrame(X, columns=COLUMNS, copy=True)
     frame["colour"] = np.where(X[:, 0] > 0, "red", "blue")
     frame.loc[777, "colour"] = "green"
     frame.loc[888, "b"] = np.nan

@@ -1,10 +1,13 @@
 """Laws of soft targets: averaging, cross-fitting, out-of-bag votes, the memory of answers."""
 
 import gc
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from quick_students import Counting, Fixed, fitted_teacher, make_data
+from sklearn.decomposition import PCA
 from sklearn.ensemble import BaggingClassifier, ExtraTreesClassifier, RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -17,14 +20,17 @@ from sklearn.model_selection import (
 )
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
 
-from skdistill import TorchTeacher, _targets
+from skdistill import TorchTeacher, _progress, _targets
 from skdistill._adapter import as_teacher
-from skdistill._pooling import check_teacher_weights
+from skdistill._calibration import temper
+from skdistill._pooling import check_teacher_weights, pool
 from skdistill._roster import name_teachers
 from skdistill._targets import (
     AnswerCache,
     Ensemble,
+    SoftTargets,
     ask_each,
     cross_fit,
     out_of_bag,
@@ -33,6 +39,16 @@ from skdistill._targets import (
 
 X, Y = make_data(labels=("ant", "bee", "cat"))
 CLASSES, CODE = np.unique(Y, return_inverse=True)
+FROZEN = FrozenEstimator(fitted_teacher(X, Y))
+FOREST = RandomForestClassifier(40, random_state=0)
+# Every third row does not count; the others do so one, two or three times.
+WEIGHT = np.where(np.arange(len(X)) % 3 == 0, 0.0, 1.0 + np.arange(len(X)) % 3 * (CODE == 0))
+
+
+def log_mean(parts, weights):
+    """Return what a mean of logits stands for."""
+    mean = sum(w * np.log(np.clip(p, 1e-7, 1)) for p, w in zip(parts, weights, strict=True))
+    return np.exp(mean) / np.exp(mean).sum(axis=1, keepdims=True)
 
 
 def ensemble(teachers, weights=None, averaging="proba", classes=CLASSES):
@@ -43,6 +59,7 @@ def ensemble(teachers, weights=None, averaging="proba", classes=CLASSES):
 
 def cross(teachers, cv=3, sample_weight=None, averaging="proba", seed=0, weights=None, **settings):
     named = name_teachers(teachers)
+    settings.setdefault("weighted", [True] * len(named))
     return cross_fit(
         named,
         X,
@@ -53,26 +70,59 @@ def cross(teachers, cv=3, sample_weight=None, averaging="proba", seed=0, weights
         code=CODE,
         averaging=averaging,
         weights=check_teacher_weights(weights, len(named)),
-        weighted=[True] * len(named),
         rng=np.random.RandomState(seed),
         **settings,
     )
 
 
-def vote(teachers, seed=0, weights=None):
+def vote(teachers, seed=0, weights=None, sample_weight=None, averaging="proba", weighted=None):
     named = name_teachers(teachers)
     return out_of_bag(
         named,
         X,
         Y,
-        None,
+        sample_weight,
         classes=CLASSES,
         code=CODE,
-        averaging="proba",
+        averaging=averaging,
         weights=check_teacher_weights(weights, len(named)),
-        weighted=[True] * len(named),
+        weighted=[True] * len(named) if weighted is None else weighted,
         rng=np.random.RandomState(seed),
     )
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """Return the stages that a person sees: their words, how many parts, how many were done."""
+    seen = []
+
+    @contextmanager
+    def stage(words, total=None):
+        here = SimpleNamespace(words=words, total=total, n_done=0)
+        here.done = lambda: setattr(here, "n_done", here.n_done + 1)
+        seen.append(here)
+        yield here
+
+    monkeypatch.setattr(_targets, "stage", stage)
+    monkeypatch.setattr(_progress, "stage", stage)
+    return seen
+
+
+def test_targets_and_their_teachers_are_tempered_together():
+    asked = ensemble([fitted_teacher(X, Y)])
+    proba = asked.predict_proba(X)
+    targets = SoftTargets(proba, np.ones(len(X), dtype=bool), asked, weights=np.ones(1))
+    hot = targets.tempered(3.0)
+    np.testing.assert_array_equal(hot.proba, temper(proba, 3.0))
+    np.testing.assert_allclose(hot.ensemble.predict_proba(X), hot.proba, atol=1e-15)
+    assert hot.temperature == hot.ensemble.temperature == 3.0
+    assert hot.weights is targets.weights
+    # The ones that were given stay as they are.
+    assert targets.temperature == asked.temperature == 1.0
+    np.testing.assert_array_equal(asked.predict_proba(X), proba)
+    alone = SoftTargets(proba, targets.known, None).tempered(3.0)
+    np.testing.assert_array_equal(alone.proba, hot.proba)
+    assert alone.ensemble is None
 
 
 def test_one_teacher_is_itself():
@@ -131,6 +181,37 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
     whole = asked.predict_proba(X)
     monkeypatch.setattr(_targets, "BATCH_ROWS", 32)
     np.testing.assert_allclose(asked.predict_proba(X), whole, atol=1e-15)
+
+
+@pytest.mark.parametrize("n_teachers", [1, 2])
+@pytest.mark.parametrize(("size", "sizes"), [(32, [32, 32, 26]), (45, [45, 45]), (90, [90])])
+def test_teachers_are_asked_in_blocks_of_at_most_so_many_rows(
+    monkeypatch, shown, size, sizes, n_teachers
+):
+    asked = []
+
+    def answer(X):
+        asked.append(len(X))
+        return np.full((len(X), 3), 1 / 3)
+
+    monkeypatch.setattr(_targets, "BATCH_ROWS", size)
+    ensemble([Fixed(answer, CLASSES) for _ in range(n_teachers)]).predict_proba(X)
+    assert asked == [n for n in sizes for _ in range(n_teachers)]
+    # A single call is not worth a line.
+    lines = [("answer", len(asked), len(asked))] if len(asked) > 1 else []
+    assert [(s.words, s.total, s.n_done) for s in shown] == lines
+
+
+@pytest.mark.parametrize("n_teachers", [1, 2])
+@pytest.mark.parametrize("size", [32, 90])
+def test_errors_number_the_rows_from_the_first_one(monkeypatch, size, n_teachers):
+    def answer(X):
+        return np.where((last == X).all(axis=1)[:, None], np.nan, 1 / 3) * np.ones(3)
+
+    last = X[-1]
+    monkeypatch.setattr(_targets, "BATCH_ROWS", size)
+    with pytest.raises(ValueError, match=r"teacher 0 .*\b89\b"):
+        ensemble([Fixed(answer, CLASSES) for _ in range(n_teachers)]).predict_proba(X)
 
 
 def test_a_teacher_of_weight_zero_is_not_asked():
@@ -241,6 +322,106 @@ def test_frozen_teachers_answer_as_they_are_among_cross_fitted_ones():
     assert targets.fitted[0] is frozen
 
 
+@pytest.mark.parametrize("averaging", ["proba", "logits"])
+def test_what_was_cross_fitted_is_kept(averaging):
+    splits = list(KFold(3).split(X))[:2]
+    teachers = [FROZEN, GaussianNB()]
+    targets = cross(teachers, cv=splits, weights=[1, 3], averaging=averaging)
+    fold = np.full(len(X), -1)
+    for i, (_, test) in enumerate(splits):
+        fold[test] = i
+    np.testing.assert_array_equal(targets.fold, fold)
+    assert targets.fitted[0] is FROZEN
+    assert [[t.estimator for t in folds] for folds in targets.members] == [
+        [FROZEN],
+        targets.fitted[1],
+    ]
+    np.testing.assert_array_equal(targets.weights, [0.25, 0.75])
+    answers = [t.predict_proba(X) for t in (FROZEN, *targets.fitted[1])]
+    shares = [0.25, 0.375, 0.375]
+    mean = np.average(answers, axis=0, weights=shares)
+    expected = mean if averaging == "proba" else log_mean(answers, shares)
+    np.testing.assert_allclose(targets.ensemble.predict_proba(X), expected, atol=1e-12)
+    held_out = np.where((fold == 0)[:, None], answers[1], answers[2])
+    mean = np.average([answers[0], held_out], axis=0, weights=[0.25, 0.75])
+    expected = mean if averaging == "proba" else log_mean([answers[0], held_out], [0.25, 0.75])
+    np.testing.assert_allclose(targets.proba[fold >= 0], expected[fold >= 0], atol=1e-12)
+
+
+@pytest.mark.parametrize("ask", [cross, vote])
+def test_rules_heed_the_weights_of_rows(ask):
+    teachers = [RandomForestClassifier(40, min_samples_leaf=5, random_state=i) for i in (3, 4)]
+    weight = np.where(CODE == 0, 3.0, 1.0)
+    apart = [ask([teacher], sample_weight=weight).proba for teacher in teachers]
+    together = ask(teachers, weights="validation", sample_weight=weight)
+    expected = pool(apart, "validation", "proba", CODE, weight)
+    np.testing.assert_allclose(together.weights, expected.weights, atol=1e-6)
+    np.testing.assert_allclose(together.proba, expected.proba, atol=1e-6)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_only_teachers_that_take_weights_are_given_them(weighted):
+    splits = list(KFold(2).split(X))
+    targets = cross([GaussianNB()], cv=splits, sample_weight=WEIGHT, weighted=[weighted])
+    for train, test in splits:
+        kept = train[WEIGHT[train] > 0]
+        model = GaussianNB().fit(X[kept], Y[kept], WEIGHT[kept] if weighted else None)
+        np.testing.assert_allclose(targets.proba[test], model.predict_proba(X[test]), atol=1e-12)
+
+
+def test_what_is_fitted_and_asked_is_counted(shown):
+    cross([FROZEN, GaussianNB()], cv=3)
+    vote([FROZEN, FOREST])
+    ask_each(
+        [as_teacher(n, CLASSES) for n in name_teachers([FROZEN, FOREST.fit(X, Y)])], X, "proba"
+    )
+    assert [(s.words, s.total, s.n_done) for s in shown] == [
+        ("fitted teacher", 4, 4),
+        ("out-of-bag teacher", 2, 2),
+        ("teacher", 2, 2),
+    ]
+
+
+def test_splits_that_yield_nothing_are_refused():
+    with pytest.raises(ValueError, match=r"^cv=\[\] yields no splits, so no teacher could be fi"):
+        cross([GaussianNB()], cv=[])
+
+
+@pytest.mark.parametrize(("cv", "n_splits"), [(None, 5), (3, 3), (np.int64(4), 4), (2, 2)])
+def test_a_number_of_folds_is_what_scikit_learn_makes_of_it(cv, n_splits):
+    expected = StratifiedKFold(n_splits).split(X, CODE)
+    for ours, theirs in zip(_targets._splits(cv, X, CODE), expected, strict=True):
+        np.testing.assert_array_equal(np.concatenate(ours), np.concatenate(theirs))
+
+
+def test_classes_of_one_row_cannot_be_split():
+    with pytest.raises(ValueError, match="n_splits=2"):
+        list(_targets._splits(5, X[:3], np.arange(3)))
+
+
+def test_seeds_are_drawn_where_none_is_set():
+    teacher = make_pipeline(PCA(), PCA(), RandomForestClassifier(random_state=7))
+    (named,) = name_teachers([teacher])
+
+    def seeds(rng):
+        to_fit = _targets._seeded(named, True, rng)
+        assert to_fit.weighted
+        assert to_fit.named.label == named.label
+        params = to_fit.named.estimator.get_params()
+        assert params["randomforestclassifier__random_state"] == 7
+        return [to_fit.seed, params["pca-1__random_state"], params["pca-2__random_state"]]
+
+    rng = np.random.RandomState(0)
+    drawn = seeds(rng)
+    assert drawn == seeds(np.random.RandomState(0))
+    assert len({*drawn, *seeds(rng)}) == 6
+    assert teacher.get_params()["pca-1__random_state"] is None
+    (frozen,) = name_teachers([FROZEN])
+    kept = _targets._seeded(frozen, False, rng)
+    assert kept.named is frozen
+    assert not kept.weighted
+
+
 def test_jobs_and_seeds():
     forest = RandomForestClassifier(5)
     one = cross([forest])
@@ -253,10 +434,10 @@ def test_jobs_and_seeds():
 def test_integer_folds_shrink_to_the_largest_class_and_rare_ones_are_warned_of():
     rare = np.concatenate([np.flatnonzero(CODE == 0)[:3], np.flatnonzero(CODE > 0)])
     with pytest.warns(UserWarning, match="least populated class"):
-        splits = list(_targets._splits(5, X[rare], CODE[rare], np.random.RandomState(0)))
+        splits = list(_targets._splits(5, X[rare], CODE[rare]))
     assert len(splits) == 5
     few = np.concatenate([np.flatnonzero(c == CODE)[:3] for c in range(3)])
-    assert len(list(_targets._splits(5, X[few], CODE[few], np.random.RandomState(0)))) == 3
+    assert len(list(_targets._splits(5, X[few], CODE[few]))) == 3
 
 
 def test_a_fold_without_a_class_gives_it_no_mass():
@@ -281,7 +462,7 @@ def test_memory_keeps_the_cross_fit(tmp_path):
     Counting.n_fits = 0
     first = cross([Counting()], memory=str(tmp_path))
     assert Counting.n_fits == 3
-    again = cross([Counting()], memory=str(tmp_path))
+    again = cross([Counting()], memory=str(tmp_path), n_jobs=1)
     assert Counting.n_fits == 3
     np.testing.assert_array_equal(first.proba, again.proba)
     cross([Counting(C=2.0)], memory=str(tmp_path))
@@ -323,10 +504,41 @@ def test_rows_that_are_never_out_of_bag_are_unknown():
     assert np.isfinite(targets.proba).all()
 
 
+@pytest.mark.parametrize("weighted", [True, False])
+def test_rows_of_weight_zero_are_not_fitted_and_have_no_vote(weighted):
+    targets = vote([FOREST], sample_weight=WEIGHT, weighted=[weighted])
+    used = WEIGHT > 0
+    reference = RandomForestClassifier(40, random_state=0, oob_score=True)
+    reference.fit(X[used], Y[used], WEIGHT[used] if weighted else None)
+    np.testing.assert_allclose(targets.proba[used], reference.oob_decision_function_, atol=1e-12)
+    np.testing.assert_array_equal(targets.known, used)
+
+
+@pytest.mark.parametrize("averaging", ["proba", "logits"])
+def test_frozen_teachers_answer_every_row_beside_out_of_bag_votes(averaging):
+    targets = vote([FROZEN, FOREST], weights=[1, 3], averaging=averaging)
+    assert targets.fitted[0] is FROZEN
+    np.testing.assert_array_equal(targets.weights, [0.25, 0.75])
+    votes = vote([FOREST]).proba
+    for found, forest in [
+        (targets.proba, votes),
+        (targets.ensemble.predict_proba(X), targets.fitted[1].predict_proba(X)),
+    ]:
+        answers = [FROZEN.predict_proba(X), forest]
+        mean = np.average(answers, axis=0, weights=[0.25, 0.75])
+        expected = mean if averaging == "proba" else log_mean(answers, [0.25, 0.75])
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
 def test_teachers_without_out_of_bag_votes_are_refused():
-    with pytest.raises(ValueError, match=r"teacher 0 \(GaussianNB\) has no oob_score.*cv=5"):
+    words = (
+        r"^teacher 0 \(GaussianNB\) has no oob_score, which cv='oob' needs\. Pass bagged teachers "
+        r"\(such as RandomForestClassifier\), or cv=5\.$"
+    )
+    with pytest.raises(ValueError, match=words):
         vote([GaussianNB()])
-    with pytest.raises(ValueError, match=r"teacher 0 .* could not be fitted with oob_score=True"):
+    words = r"^teacher 0 .* could not be fitted with oob_score=True, as cv='oob' asks: .*bootstrap"
+    with pytest.raises(ValueError, match=words):
         vote([ExtraTreesClassifier(5)])
 
 
@@ -347,6 +559,47 @@ def test_answers_are_remembered_and_confirmed():
     assert asking(cache, [teacher], X=X + 1)[1] == len(X)
     assert asking(cache, [teacher], averaging="logits")[1] == len(X)
     assert asking(cache, [Counting().fit(X, Y)])[1] == len(X)
+
+
+def test_an_answer_is_remembered_for_its_weights_and_classes():
+    cache, teachers = AnswerCache(n_confirm=8), [Counting().fit(X, Y), GaussianNB().fit(X, Y)]
+    for settings in ({"weights": [1, 3]}, {"weights": [3, 1]}, {"classes": CLASSES[[2, 0, 1]]}):
+        answer, asked = asking(cache, teachers, **settings)
+        assert asked == len(X)
+        np.testing.assert_array_equal(answer, ensemble(teachers, **settings).mean(X))
+        assert asking(cache, teachers, **settings)[1] == 8
+    with pytest.raises(ValueError, match="read-only"):
+        answer[0] = 0
+
+
+@pytest.mark.parametrize("row", [0, -1])
+def test_an_answer_that_changed_at_either_end_is_not_confirmed(row):
+    shift = {"at": 0.0}
+
+    def answer(rows):
+        here = (X[row] == rows).all(axis=1)
+        proba = np.full((len(rows), 3), 1 / 3)
+        proba[here] += shift["at"] * np.array([1, 0, -1])
+        return proba
+
+    cache, teacher = AnswerCache(n_confirm=2), Fixed(answer, CLASSES)
+    first, _ = asking(cache, [teacher])
+    shift["at"] = 1e-9
+    assert asking(cache, [teacher])[0] is first
+    shift["at"] = 1e-3
+    np.testing.assert_allclose(asking(cache, [teacher])[0], answer(X))
+
+
+def test_an_answer_asked_anew_is_the_newest():
+    cache = AnswerCache(max_bytes=2 * X.shape[0] * 3 * 8, n_confirm=8)
+    changed, other, last = (Counting().fit(X, Y) for _ in range(3))
+    for teacher in (changed, other):
+        asking(cache, [teacher])
+    changed.model_.coef_ = -changed.model_.coef_
+    asking(cache, [changed])
+    asking(cache, [last])
+    assert asking(cache, [changed])[1] == 8
+    assert asking(cache, [other])[1] == len(X)
 
 
 def test_a_teacher_changed_in_place_is_asked_anew():

@@ -65,6 +65,33 @@ def test_a_fork_after_torch_was_used(fresh_process):
     assert fresh_process(code).split() == ["0"]
 
 
+def test_a_fit_in_a_fork_after_torch_had_threads(fresh_process):
+    code = """
+    import os, signal, warnings
+    import numpy as np
+    import torch
+    from sklearn.linear_model import LogisticRegression
+    from skdistill import DistilledClassifier
+
+    X = np.random.default_rng(0).normal(size=(3000, 30))
+    y = X[:, 0] > 0
+    model = DistilledClassifier(
+        [LogisticRegression().fit(X, y)], max_epochs=1, augment=None, random_state=0
+    )
+    torch.set_num_threads(2)
+    torch.ones(500, 500) @ torch.ones(500, 500)
+    torch.ones(10**6).exp()
+    expected = model.fit(X, y).predict_proba(X)
+    warnings.simplefilter("ignore", DeprecationWarning)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        os._exit(0 if np.array_equal(model.fit(X, y).predict_proba(X), expected) else 1)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    assert fresh_process(code).split() == ["0"]
+
+
 def test_thread_settings_are_restored(student):
     before = threads()
     quick([TEACHER]).fit(X, Y).predict(X)
