@@ -8,7 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skdistill import augment, distributed, losses, metrics, onnx, teachers
+    from skdistill import augment, losses, metrics, teachers
+    from skdistill import distributed as distributed
+    from skdistill import onnx as onnx
     from skdistill._agreement_display import AgreementDisplay
     from skdistill._artefact import BadArtefactError, UnsupportedFormatError
     from skdistill._classifier import DistilledClassifier
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
+# Without `distributed` and `onnx`, which extras alone can import: `import *` works without.
 __all__ = [
     "AgreementDisplay",
     "BadArtefactError",
@@ -48,10 +51,8 @@ __all__ = [
     "__version__",
     "augment",
     "distillation_report",
-    "distributed",
     "losses",
     "metrics",
-    "onnx",
     "smallest_student",
     "teachers",
 ]
@@ -96,4 +97,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """List the public names, those not yet resolved included."""
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_SUBMODULES})

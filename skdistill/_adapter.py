@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import re
 import warnings
 from collections.abc import Iterator
@@ -487,4 +488,7 @@ def _stops_early(interrupt: KeyboardInterrupt) -> bool:
         return False
     frame = trace.tb_frame
     module = str(frame.f_globals.get("__name__"))
-    return module.startswith("skorch.callbacks.") and frame.f_code.co_name == "on_epoch_end"
+    # Ctrl-C may arrive in these lines too, but is not raised by them.
+    raised = dis.opname[frame.f_code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"
+    ends = module.startswith("skorch.callbacks.") and frame.f_code.co_name == "on_epoch_end"
+    return raised and ends

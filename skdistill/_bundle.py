@@ -448,6 +448,7 @@ def one_thread() -> Iterator[None]:
             yield
     finally:
         with _ThreadLimit.lock:
-            if _ThreadLimit.users == {me}:
-                _ThreadLimit.before.restore_original_limits()
+            last = _ThreadLimit.users == {me}
             _ThreadLimit.users.discard(me)
+            if last:
+                _ThreadLimit.before.restore_original_limits()

@@ -127,7 +127,7 @@ class DistilledClassifier(
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
         Widths of the student's hidden layers. "auto": (128, 64), narrowed until the student has at
         most 11 parameters for each row of X, with 20,000 allowed in any case and never more than
-        50,000.
+        50,000; (16, 8) at the least, which thousands of columns bring above that.
     activation : {"relu", "tanh", "gelu", "silu"}, default="relu"
         Activation of the hidden layers.
     dropout : "auto" or float in [0, 1), default="auto"

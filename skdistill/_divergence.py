@@ -30,7 +30,9 @@ def what_went_wrong(net: Any, training: TrainingSet | TrainingStream) -> str | N
     # In a forked process torch crashes, or waits for ever, where it wants its threads.
     with one_thread(True), torch.no_grad():
         X, targets = to_tensors(rows, net.module_)
-        logits = logits_of(net.module_(X)).double()
+        logits = _in_double(logits_of(net.module_(X)))
+        wide: Any = map(_in_double, targets[:4])
+        targets = Targets(*wide)
         wrong = _worse_than_uniform(criterion, logits, targets)
         wrong = wrong or _all_alike(criterion.alpha, X, logits, targets)
     if wrong is None:
@@ -53,10 +55,8 @@ def _worse_than_uniform(
         return None
     T, k = criterion.temperature, logits.shape[1]
     judge = DistillationCriterion(T, criterion.alpha, criterion.loss)
-    tensors: Any = (t.double() if t.is_floating_point() else t for t in targets[:4])
-    in_double = Targets(*tensors)
     own, uniform = (
-        float(judge.total(judge(z, in_double))) / len(z) for z in (logits, torch.zeros_like(logits))
+        float(judge.total(judge(z, targets))) / len(z) for z in (logits, torch.zeros_like(logits))
     )
     # T²·KL is a difference of numbers near 1, times T².
     rounding = 100 * torch.finfo(torch.float64).eps * max(1.0, T) ** 2
@@ -67,7 +67,7 @@ def _worse_than_uniform(
 
 def _all_alike(alpha: float, X: Tensor, logits: Tensor, targets: Targets) -> str | None:
     """Find the one answer of a network whose units are dead."""
-    if _differ(logits) or not _differ(X):
+    if _differ(logits.softmax(-1)) or not _differ(X):
         return None
     to_learn = []
     if alpha > 0:
@@ -77,6 +77,12 @@ def _all_alike(alpha: float, X: Tensor, logits: Tensor, targets: Targets) -> str
     if not any(map(_differ, to_learn)):
         return None
     return "The student gives every row the same answer"
+
+
+def _in_double(tensor: Tensor) -> Tensor:
+    """Return float64 on the CPU, as not every device has it; labels stay integers."""
+    tensor = tensor.cpu()
+    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def _differ(rows: Tensor) -> bool:

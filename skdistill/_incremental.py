@@ -284,6 +284,7 @@ class IncrementalTraining(DistillationSteps):
             self.n_iter_ += before["n_iter_"]
         except BaseException:
             # An interrupt leaves the student that was, and not half of the next.
+            self.__dict__.clear()
             self.__dict__.update(before)
             raise
         return self

@@ -63,13 +63,26 @@ def as_table(X: Any, *, name: str = "X") -> Any:
             f"Use {name}.toarray() to convert it."
         )
     if not is_frame(X) and hasattr(X, "to_pandas"):
-        X = X.to_pandas()
+        X = _to_pandas(X, name)
+    if hasattr(X, "collect") and hasattr(X, "lazy"):
+        raise TypeError(f"{name} is a lazy frame, which holds no rows yet. Pass {name}.collect().")
     if is_frame(X):
         _check_frame(X, name)
         return X
     if isinstance(X, (list, tuple)):
         X = _array_of_rows(X)
     return check_array(X, dtype=None, ensure_all_finite=False, input_name=name)
+
+
+def _to_pandas(X: Any, name: str) -> Any:
+    """Return a frame of another library as one of pandas."""
+    try:
+        return X.to_pandas()
+    except ImportError as error:
+        raise ImportError(
+            f"{name} is a {type(X).__module__.partition('.')[0]} frame, and turning it into one of "
+            f"pandas needs further packages: pip install pandas pyarrow ({error})."
+        ) from error
 
 
 def is_frame(X: Any) -> bool:

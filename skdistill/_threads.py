@@ -42,10 +42,13 @@ def one_thread(wanted: bool) -> Iterator[None]:
         yield
     finally:
         with _ThreadLimit.lock:
-            if _ThreadLimit.users == {me}:
-                _ThreadLimit.blas.restore_original_limits()
-                torch.set_num_threads(_ThreadLimit.before)
+            last = _ThreadLimit.users == {me}
             _ThreadLimit.users.discard(me)
+            if last:
+                try:
+                    _ThreadLimit.blas.restore_original_limits()
+                finally:
+                    torch.set_num_threads(_ThreadLimit.before)
 
 
 @contextlib.contextmanager

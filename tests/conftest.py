@@ -39,10 +39,12 @@ sys.meta_path.insert(0, _Forbidden())
 def fresh_process() -> Callable[..., str]:
     """Run code in a new interpreter, where importing a forbidden package raises."""
 
-    def run(code: str, *arguments: object, forbid: tuple[str, ...] = ()) -> str:
+    def run(code: str, *arguments: object, forbid: tuple[str, ...] = (), timeout: int = 120) -> str:
         code = _FORBID.format(names=forbid) + textwrap.dedent(code)
         command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
-        process = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        process = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout, check=False
+        )
         assert process.returncode == 0, process.stderr
         return process.stdout
 

@@ -139,3 +139,11 @@ def test_labels_that_training_did_not_see_sharpen_and_never_soften(factor, expec
     np.testing.assert_allclose(_logits(divided, training, training.X) * temperature, z, atol=1e-6)
     few = replace(unseen.held, X=training.X[:49], label=label[:49], weight=np.ones(49))
     assert UnseenLabels(few).calibrate(layers, training) == (layers, 1.0)
+
+
+def test_blocks_of_rows_make_no_difference(monkeypatch):
+    training = training_set(50)
+    layers = make_mlp().layers()
+    expected = _logits(layers, training, training.X)
+    monkeypatch.setattr("skdistill._control._BLOCK_ROWS", 7)
+    np.testing.assert_allclose(_logits(layers, training, training.X), expected, rtol=1e-12)

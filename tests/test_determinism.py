@@ -19,7 +19,9 @@ from sklearn.naive_bayes import GaussianNB
 X, Y = make_data()
 TEACHER = fitted_teacher(X, Y)
 
-spec = importlib.util.spec_from_file_location("golden", Path(__file__).parent / "golden/make.py")
+spec = importlib.util.spec_from_file_location(
+    "golden", Path(__file__).parent / "golden/make_fit.py"
+)
 assert spec is not None
 assert spec.loader is not None
 golden = importlib.util.module_from_spec(spec)

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.tree import DecisionTreeClassifier
 
 from tests.quick_students import Fixed, fitted_teacher, make_data, quick
 
@@ -100,3 +101,23 @@ def test_a_loss_of_the_users_own_is_not_compared():
         return (student_logits - 50).square().sum(-1)
 
     quick([TEACHER], loss=loss, alpha=1.0, max_epochs=1).fit(X, Y)
+
+
+def test_one_batch_is_not_judged():
+    """A class that arrives late, or a row with a wrong label, is no divergence."""
+    student = quick([TEACHER], alpha=0.0).fit(X, np.zeros(len(X), dtype=int) + (X[:, 0] > 0))
+    for _ in range(5):
+        student.partial_fit(X[X[:, 0] > 1][:2], [0, 0])
+
+
+def test_saturated_answers_that_are_alike_are_seen():
+    """At such a temperature the logits differ by millions, and one class has all of every row."""
+    rows, labels = make_data(labels=("no", "perhaps", "yes"))
+    teacher = DecisionTreeClassifier(random_state=0).fit(rows, labels)
+    student = quick([teacher], temperature=1e6, alpha=1.0, augment=None)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        student.fit(rows, labels)
+    alike = len(np.unique(student.predict_proba(rows), axis=0)) == 1
+    said = any("the same answer" in str(w.message) for w in caught)
+    assert said == alike

@@ -12,7 +12,8 @@ import skdistill
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 API = (DOCS / "api.rst").read_text(encoding="utf-8")
-MODULES = [name for name in skdistill.__all__ if (ROOT / "skdistill" / f"{name}.py").exists()]
+NAMES = [*skdistill.__all__, "distributed", "onnx"]
+MODULES = [name for name in NAMES if (ROOT / "skdistill" / f"{name}.py").exists()]
 
 
 def public_names():

@@ -65,9 +65,25 @@ def search() -> Any:
     return DistilledClassifierCV(student(), temperatures=[1.0, 2.0], alphas=[0.5], cv=2)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _two_threads():
+    """A setting of one thread would be seen by nobody where there is one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """What the calls are made on, each made once."""
+def made(tmp_path_factory, _two_threads):
+    """What the calls are made on, each made once; what leaks here would hide from them all."""
+    everything = make_all(tmp_path_factory)
+    assert torch.get_num_threads() == 2
+    return everything
+
+
+def make_all(tmp_path_factory):
+    """Make what the calls are made on."""
     folder = tmp_path_factory.mktemp("made")
     with pytest.warns(UserWarning, match="cv=5"):
         searched = search().fit(X, Y)
@@ -282,7 +298,9 @@ INHERITED = {
 def public_names() -> dict[str, Any]:
     """Return every public thing that can be called or read, by its name."""
     found: dict[str, Any] = {"main": main}
-    queue = [(name, getattr(skdistill, name)) for name in skdistill.__all__]
+    queue = [
+        (name, getattr(skdistill, name)) for name in [*skdistill.__all__, "distributed", "onnx"]
+    ]
     for name, thing in queue:
         if inspect.ismodule(thing):
             inner = ((f"{name}.{n}", getattr(thing, n)) for n in thing.__all__)

@@ -234,9 +234,15 @@ def test_every_public_name_resolves_and_shows():
 
 def test_public_names_are_those_that_resolve():
     lazy = {*skdistill._HOME, *skdistill._SUBMODULES, "__version__"}
-    assert set(skdistill.__all__) == lazy
+    assert {*skdistill.__all__, "distributed", "onnx"} == lazy
 
 
 def test_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'skdistill' has no attribute 'Teacher'"):
         _ = skdistill.Teacher
+
+
+def test_a_star_import_needs_no_extra(fresh_process):
+    extras = ("dask", "distributed", "matplotlib", "onnx", "pandas", "pyarrow")
+    code = "from skdistill import *; print(DistilledClassifier.__name__)"
+    assert fresh_process(code, forbid=extras) == "DistilledClassifier\n"

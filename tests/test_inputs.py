@@ -481,3 +481,22 @@ def test_arrays_are_encoded_without_pandas(fresh_process):
         """,
         forbid=("pandas", "torch"),
     )
+
+
+class OfAnotherLibrary:
+    """A frame whose library needs a package that is not there."""
+
+    def to_pandas(self):
+        raise ModuleNotFoundError("No module named 'pyarrow'")
+
+
+def test_a_frame_that_cannot_become_one_of_pandas():
+    words = "X is a .* frame, and turning it .* pip install pandas pyarrow .No module"
+    with pytest.raises(ImportError, match=words):
+        as_table(OfAnotherLibrary())
+
+
+def test_a_lazy_frame():
+    polars = pytest.importorskip("polars")
+    with pytest.raises(TypeError, match=r"holds no rows yet. Pass X\.collect\(\)"):
+        as_table(polars.DataFrame({"a": [1.0]}).lazy())

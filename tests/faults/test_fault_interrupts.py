@@ -384,9 +384,10 @@ NEVER = ["Labeller._one_teacher_needed", "Labeller._refuse_units"]
 STAGES = ("_steps", "_labelling", "_training_set", "_net", "_control", "_incremental", "_artefact")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["everything_prefit", "own_module", "next_batch", "saved"])
 def test_at_each_stage(name, tmp_path):
-    """Quick: the functions of the files that hold the stages."""
+    """Every function of the files that hold the stages."""
     scenario = SCENARIOS[name](tmp_path)
     places = [p for p in noted(scenario).found if Path(p[0]).stem in STAGES]
     assert len(places) > 5

@@ -1,4 +1,4 @@
-"""Make the golden probabilities of a fit: python tests/golden/make.py.
+"""Make the golden probabilities of a fit: python tests/golden/make_fit.py.
 
 Run it again only when a change is meant to change what a fit learns.
 """
