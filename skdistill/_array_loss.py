@@ -41,14 +41,14 @@ class ArrayLoss:
         self._has_hard = bool((alpha < 1).any())
         # A batch is tempered once for each temperature, whatever the number of students.
         temperatures, self._which = np.unique(T, return_inverse=True)
-        self._temperatures = temperatures.reshape(-1, 1, 1)
+        self._temperatures = temperatures[:, None]
         n, k = proba.shape
         columns = np.zeros((n, 2 * k + 2), dtype=proba.dtype)
         entropy = np.empty((len(temperatures), n), dtype=proba.dtype)
         # In blocks, so that what is computed on the way does not outweigh the columns.
         for start in range(0, n, _BLOCK_ROWS):
             rows = slice(start, start + _BLOCK_ROWS)
-            log_proba = np.maximum(np.log(proba[rows]), _LOG_ZERO, dtype=proba.dtype)
+            log_proba = np.maximum(np.log(proba[rows]), _LOG_ZERO)
             for i, t in enumerate(temperatures):
                 entropy[i, rows] = _negative_entropy(log_proba / t)
             soft = log_proba
@@ -93,7 +93,7 @@ class ArrayLoss:
 
     def _temper(self, log_proba: Array) -> Array:
         """Return the targets of a batch at the temperature of each student."""
-        scaled = log_proba / self._temperatures.reshape(-1, 1)
+        scaled = log_proba / self._temperatures
         scaled -= np.maximum.reduce(scaled, axis=0)
         return _softmax(scaled)[0][:, self._which.ravel()]
 

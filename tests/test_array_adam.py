@@ -1,5 +1,7 @@
 """Laws of Adam on an array."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -57,3 +59,23 @@ def test_moments_go_on_in_the_memory_that_is_given():
         part.update()
     np.testing.assert_array_equal(twice, once)
     assert part.count == 10
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_buffers_and_parts_change_no_bit(dtype, weight_decay, monkeypatch):
+    monkeypatch.setattr(_array_adam, "_PART", 5)
+    rng = np.random.default_rng(0)
+    theta, gradient = rng.normal(size=13).astype(dtype), np.empty(13, dtype)
+    adam = ArrayAdam(theta, gradient, {"lr": 0.1, "weight_decay": weight_decay})
+    expected, mean, square = theta.copy(), np.zeros(13, dtype), np.zeros(13, dtype)
+    for count in range(1, 6):
+        gradient[:] = rng.normal(size=13)
+        adam.update()
+        second = math.sqrt((1 - 0.999**count) / (1 - 0.999))
+        slope = gradient + expected * weight_decay if weight_decay else gradient
+        mean, square = mean * 0.9 + slope, square * 0.999 + slope * slope
+        step = mean / (np.sqrt(square) + 1e-8 * second)
+        expected = expected - step * (0.1 * second * (1 - 0.9) / (1 - 0.9**count))
+        np.testing.assert_array_equal(theta, expected)
+    assert expected.dtype == dtype

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy import special
 
 from skdistill import _forward
 from skdistill._embedding import PiecewiseLinearEncoding
-from skdistill._forward import Forward, Layer, _largest
+from skdistill._forward import Forward, Layer, _largest, log_softmax, softmax
 
 
 def encode_layer(encoding):
@@ -170,7 +171,7 @@ def test_the_bound_is_the_largest_number_on_the_way(layer, largest):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("size", [1e-5, 1.0, 1e5, 1e10, 1e20])
+@pytest.mark.parametrize("size", [1e-5, 1.0, 1e5, 1e10, 1e20, 1e31])
 def test_the_safe_square_is_as_large_as_the_weights_allow(size, dtype):
     layers = [Layer("matmul", (np.array([[1.0]]),)), Layer("matmul", (np.array([[size]]),))]
     safe = Forward([], layers, np.dtype(dtype)).safe_square
@@ -179,3 +180,14 @@ def test_the_safe_square_is_as_large_as_the_weights_allow(size, dtype):
     for largest in (safe, max(1.0, size) * safe**0.5):
         assert largest <= limit * (1 + 1e-12)
     assert safe == pytest.approx(limit) or size * safe**0.5 * 1e3 > limit * (1 - 1e-12)
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 3, 8, 9, 70])
+@pytest.mark.parametrize("n", [1, 63, 64, 100])
+def test_softmax_is_that_of_scipy_for_rows_and_for_one_row(n, n_classes):
+    logits = 10 * np.random.default_rng(0).normal(size=(n, n_classes))
+    expected = special.softmax(logits, axis=1)
+    np.testing.assert_allclose(softmax(logits.copy()), expected, rtol=1e-13)
+    np.testing.assert_allclose(softmax(logits[0].copy()), expected[0], rtol=1e-13)
+    expected = special.log_softmax(logits, axis=1)
+    np.testing.assert_allclose(log_softmax(logits), expected, rtol=1e-13, atol=1e-14)
