@@ -195,6 +195,15 @@ def test_numbers_fall_into_the_same_folds_in_a_frame_and_in_an_array(dtype):
     np.testing.assert_array_equal(fold_of(mixed.to_numpy(float), np.arange(60) % 2)[1], fold)
 
 
+@pytest.mark.parametrize("dtype", ["Int64", "Float32", "boolean"])
+def test_missing_values_of_nullable_columns_are_nan(dtype):
+    values = np.tile([1.0, 0.0, np.nan], 20)
+    floats = pd.DataFrame({"a": values, "b": np.arange(60.0) // 3})
+    _, fold = fold_of(floats, np.arange(60) % 2)
+    nullable = floats.assign(a=pd.array(values, dtype="Float64").astype(dtype))
+    np.testing.assert_array_equal(fold_of(nullable, np.arange(60) % 2)[1], fold)
+
+
 def test_the_two_zeros_are_one_value():
     for dtype in (np.float64, np.float32):
         zeros = np.array([[0.0], [-0.0]] * 10, dtype=dtype)
