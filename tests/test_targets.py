@@ -1,6 +1,8 @@
 """Laws of soft targets: averaging, cross-fitting, out-of-bag votes, the memory of answers."""
 
 import gc
+import warnings
+import weakref
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -304,6 +306,20 @@ def test_repeated_splits_are_averaged_and_uncovered_rows_unknown():
     assert np.isfinite(targets.proba).all()
 
 
+@pytest.mark.parametrize("averaging", ["proba", "logits"])
+def test_repeated_splits_do_not_outvote_a_frozen_teacher(averaging):
+    repeated = RepeatedKFold(n_splits=2, n_repeats=2, random_state=0)
+    splits = list(repeated.split(X))
+    halves = [
+        cross([GaussianNB()], cv=splits[i : i + 2], averaging=averaging).proba for i in (0, 2)
+    ]
+    answers, shares = [FROZEN.predict_proba(X), *halves], [0.5, 0.25, 0.25]
+    mean = np.average(answers, axis=0, weights=shares)
+    expected = mean if averaging == "proba" else log_mean(answers, shares)
+    both = cross([FROZEN, GaussianNB()], cv=repeated, averaging=averaging)
+    np.testing.assert_allclose(both.proba, expected, atol=1e-6)
+
+
 def test_extra_rows_are_labelled_by_the_mean_of_the_fold_teachers():
     targets = cross([GaussianNB(), LogisticRegression()])
     fold_means = [np.mean([t.predict_proba(X) for t in f], axis=0) for f in targets.fitted]
@@ -420,6 +436,89 @@ def test_seeds_are_drawn_where_none_is_set():
     kept = _targets._seeded(frozen, False, rng)
     assert kept.named is frozen
     assert not kept.weighted
+
+
+def test_the_number_of_jobs_is_handed_on(monkeypatch):
+    asked, run_counted = [], _targets.run_counted
+
+    def run(words, jobs, n_jobs):
+        asked.append(n_jobs)
+        return run_counted(words, jobs, None)
+
+    monkeypatch.setattr(_targets, "run_counted", run)
+    cross([GaussianNB()], n_jobs=2)
+    assert asked == [2]
+
+
+def test_a_teacher_that_clones_itself_needs_no_parameters():
+    class Own:
+        def __sklearn_clone__(self):
+            return Own()
+
+        def fit(self, X, y):
+            self.model = GaussianNB().fit(X, y)
+            self.classes_ = self.model.classes_
+            return self
+
+        def predict_proba(self, X):
+            return self.model.predict_proba(X)
+
+    np.testing.assert_array_equal(cross([Own()]).proba, cross([GaussianNB()]).proba)
+
+
+@pytest.mark.parametrize("ask", [cross, vote])
+def test_teachers_are_told_all_classes_and_a_seed_of_their_own(ask, monkeypatch):
+    told, fit = [], _targets.fit_teacher
+
+    def remember(*args, classes, seed):
+        np.testing.assert_array_equal(classes, CLASSES)
+        told.append(seed)
+        return fit(*args, classes=classes, seed=seed)
+
+    monkeypatch.setattr(_targets, "fit_teacher", remember)
+    forests = [RandomForestClassifier(20, random_state=i) for i in range(2)]
+    ask(forests)
+    n = len(told)
+    ask(forests)
+    # One seed a teacher, whatever the fold; the same where the generator is.
+    assert len(set(told)) == 2
+    assert told[n:] == told[:n]
+    assert all(isinstance(seed, int) for seed in told)
+
+
+def test_what_a_bagged_teacher_warns_of_is_passed_on():
+    class Loud(RandomForestClassifier):
+        def fit(self, X, y, sample_weight=None):
+            warnings.warn("of something else", UserWarning, stacklevel=1)
+            return super().fit(X, y, sample_weight)
+
+    with pytest.warns(UserWarning, match="of something else") as caught:
+        targets = vote([Loud(2, random_state=0)])
+    assert len(caught) == 1
+    assert not targets.known.all()
+
+
+class Coded(RandomForestClassifier):
+    """A forest that learns codes 0, 1, ... in place of labels, as those of XGBoost do."""
+
+    __module__ = "xgboost.sklearn"
+
+    def fit(self, X, y, sample_weight=None):
+        np.testing.assert_array_equal(np.unique(y), np.arange(len(np.unique(y))))
+        return super().fit(X, y, sample_weight)
+
+
+@pytest.mark.parametrize("ask", [cross, vote])
+def test_teachers_that_learn_codes_answer_for_the_labels(ask):
+    coded = ask([Coded(10, random_state=0)])
+    plain = ask([RandomForestClassifier(10, random_state=0)])
+    np.testing.assert_array_equal(coded.proba, plain.proba)
+
+
+def test_teachers_that_learn_codes_answer_for_the_labels_of_their_fold():
+    splits = [(np.flatnonzero(CODE != 1), np.flatnonzero(CODE == 1))]
+    coded = cross([Coded(10, random_state=0)], cv=splits)
+    np.testing.assert_array_equal(coded.proba[splits[0][1], 1], 0)
 
 
 def test_jobs_and_seeds():
@@ -561,6 +660,16 @@ def test_answers_are_remembered_and_confirmed():
     assert asking(cache, [Counting().fit(X, Y)])[1] == len(X)
 
 
+def test_one_answer_is_remembered_for_all_temperatures():
+    cache, asked = AnswerCache(n_confirm=8), ensemble([Counting().fit(X, Y)])
+    for temperature in (1.0, 3.0):
+        Counting.rows_asked = 0
+        asked.temperature = temperature
+        proba = cache.predict_proba(asked, X)
+        assert Counting.rows_asked == (len(X) if temperature == 1 else 8)
+        np.testing.assert_array_equal(proba, asked.predict_proba(X))
+
+
 def test_an_answer_is_remembered_for_its_weights_and_classes():
     cache, teachers = AnswerCache(n_confirm=8), [Counting().fit(X, Y), GaussianNB().fit(X, Y)]
     for settings in ({"weights": [1, 3]}, {"weights": [3, 1]}, {"classes": CLASSES[[2, 0, 1]]}):
@@ -578,16 +687,65 @@ def test_an_answer_that_changed_at_either_end_is_not_confirmed(row):
 
     def answer(rows):
         here = (X[row] == rows).all(axis=1)
-        proba = np.full((len(rows), 3), 1 / 3)
-        proba[here] += shift["at"] * np.array([1, 0, -1])
-        return proba
+        return [0.5, 0.5, 0.0] + shift["at"] * here[:, None] * np.array([-1, 0, 1])
 
     cache, teacher = AnswerCache(n_confirm=2), Fixed(answer, CLASSES)
     first, _ = asking(cache, [teacher])
-    shift["at"] = 1e-9
+    shift["at"] = 1e-6
     assert asking(cache, [teacher])[0] is first
     shift["at"] = 1e-3
     np.testing.assert_allclose(asking(cache, [teacher])[0], answer(X))
+
+
+def test_a_teacher_that_holds_something_else_is_asked_anew():
+    # One row is confirmed, the first, whose answer does not change.
+    cache, rows = AnswerCache(n_confirm=1), np.vstack([np.zeros(3), X])
+    teacher = Fixed(lambda X: np.full((len(X), 3), 1 / 3), CLASSES)
+    asking(cache, [teacher], X=rows)
+    teacher.answer = lambda X: np.where(X[:, :1] == 0, 1 / 3, [1.0, 0.0, 0.0])
+    np.testing.assert_array_equal(asking(cache, [teacher], X=rows)[0], teacher.answer(rows))
+
+
+def test_twins_are_remembered_apart():
+    cache = AnswerCache(n_confirm=8)
+    asked = []
+
+    def answer(X):
+        asked.append(len(X))
+        return np.full((len(X), 3), 1 / 3)
+
+    twins = [Fixed(answer, CLASSES) for _ in range(2)]
+    for teacher in (*twins, *twins):
+        asking(cache, [teacher])
+    assert asked == [len(X), len(X), 8, 8]
+
+
+def test_an_address_that_is_used_again_is_not_the_teacher():
+    cache, asked, other = AnswerCache(), ensemble([fitted_teacher(X, Y)]), GaussianNB()
+    answer = asked.mean(X)
+    same = weakref.ref(asked.teachers[0].estimator)
+    assert cache._confirmed(([same], answer), asked, X)
+    assert not cache._confirmed(([weakref.ref(other)], answer), asked, X)
+
+
+def test_a_teacher_that_cannot_be_watched_is_asked_each_time():
+    class Slotted:
+        __slots__ = ("n_asked",)
+        classes_ = CLASSES
+
+        def fit(self, X, y):
+            return self
+
+        def predict_proba(self, X):
+            self.n_asked += 1
+            return np.full((len(X), 3), 1 / 3)
+
+    teacher, cache = Slotted(), AnswerCache()
+    teacher.n_asked = 0
+    for _ in range(2):
+        np.testing.assert_array_equal(asking(cache, [teacher])[0], np.full((len(X), 3), 1 / 3))
+    assert teacher.n_asked == 2
+    assert not cache._entries
 
 
 def test_an_answer_asked_anew_is_the_newest():
@@ -626,6 +784,29 @@ def test_memory_of_answers_is_bounded_and_weak():
     assert len(cache._entries) == 1
     cache.clear()
     assert not cache._entries
+
+
+def test_a_module_trained_in_place_is_asked_anew():
+    torch = pytest.importorskip("torch")
+    # One row is confirmed, the first, whose answer does not change.
+    cache, rows = AnswerCache(n_confirm=1), np.vstack([np.zeros(3), X])
+    module = torch.nn.Linear(3, 3)
+    asking(cache, [module], X=rows)
+    with torch.no_grad():
+        module.weight.mul_(-1)
+    expected = ensemble([module]).mean(rows)
+    np.testing.assert_array_equal(asking(cache, [module], X=rows)[0], expected)
+
+
+def test_a_module_is_remembered_for_what_its_outputs_are():
+    torch = pytest.importorskip("torch")
+    cache, module = AnswerCache(), torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Softmax(1))
+    for output in ("proba", "logits"):
+        teacher = TorchTeacher(module, classes=CLASSES, output=output)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The module Sequential is declared to return")
+            expected = ensemble([teacher]).mean(X)
+            np.testing.assert_array_equal(asking(cache, [teacher])[0], expected)
 
 
 def test_modules_are_remembered_by_themselves():
