@@ -70,7 +70,7 @@ def _row_digests(X: Any) -> np.ndarray:
     """Return a number for each row that depends on its values alone."""
     if is_frame(X) and all(getattr(t, "kind", "O") in "biuf" for t in X.dtypes):
         # The same numbers fall into the same folds, in a frame or in an array.
-        X = X.to_numpy(dtype=np.float64)
+        X = X.to_numpy(dtype=np.float64, na_value=np.nan)
     if is_frame(X):
         from pandas.util import hash_pandas_object
 

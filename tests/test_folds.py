@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skdistill._folds import distinct_row_folds
+from skdistill._folds import _deal, distinct_row_folds
 
 # Few distinct rows, most of them once or twice, in any order, some of weight zero.
 _TRIPLES = st.tuples(st.integers(0, 7), st.integers(0, 2), st.integers(0, 3))
@@ -135,7 +135,7 @@ def test_distinct_rows_are_stratified_and_spread_evenly(n_classes):
 
 
 @pytest.mark.parametrize(
-    ("n_distinct", "n_splits", "expected"), [(2, 5, 2), (3, 5, 3), (9, 5, 5), (9, 3, 3)]
+    ("n_distinct", "n_splits", "expected"), [(2, 5, 2), (3, 5, 3), (9, 5, 5), (9, 3, 3), (9, 1, 2)]
 )
 def test_number_of_folds(n_distinct, n_splits, expected):
     value = np.repeat(np.arange(n_distinct), 3)
@@ -165,6 +165,43 @@ def test_copies_of_a_few_rows_are_spread_over_stratified_folds(n_distinct, n):
     for train, test in distinct_row_folds(X, code, np.ones(n)):
         assert len(train)
         assert len(test)
+
+
+def test_copies_of_each_class_are_dealt_in_their_order_to_five_folds():
+    code = np.random.default_rng(0).integers(0, 2, size=300)
+    folds = distinct_row_folds(np.zeros((300, 1)), code, np.ones(300))
+    fold = np.empty(300, dtype=int)
+    for f, (_, test) in enumerate(folds):
+        fold[test] = f
+    for c in (0, 1):
+        assert (np.diff(fold[code == c]) % 5 == 1).all()
+
+
+def test_each_class_is_dealt_in_its_order_and_goes_on_where_the_last_one_stopped():
+    classes = np.random.default_rng(0).integers(0, 3, size=300)
+    fold = _deal(classes, 5)
+    dealt = np.concatenate([fold[classes == c] for c in range(3)])
+    np.testing.assert_array_equal(dealt, np.arange(300) % 5)
+
+
+@pytest.mark.parametrize("dtype", [float, np.float32, int, bool])
+def test_numbers_fall_into_the_same_folds_in_a_frame_and_in_an_array(dtype):
+    X = (4 * np.random.default_rng(0).normal(size=(60, 3))).astype(dtype)
+    _, fold = fold_of(X, np.arange(60) % 2)
+    np.testing.assert_array_equal(fold_of(pd.DataFrame(X), np.arange(60) % 2)[1], fold)
+    np.testing.assert_array_equal(fold_of(X.astype(float), np.arange(60) % 2)[1], fold)
+    mixed = pd.DataFrame(X).assign(more=np.arange(60) % 7 > 3)
+    _, fold = fold_of(mixed, np.arange(60) % 2)
+    np.testing.assert_array_equal(fold_of(mixed.to_numpy(float), np.arange(60) % 2)[1], fold)
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "Float32", "boolean"])
+def test_missing_values_of_nullable_columns_are_nan(dtype):
+    values = np.tile([1.0, 0.0, np.nan], 20)
+    floats = pd.DataFrame({"a": values, "b": np.arange(60.0) // 3})
+    _, fold = fold_of(floats, np.arange(60) % 2)
+    nullable = floats.assign(a=pd.array(values, dtype="Float64").astype(dtype))
+    np.testing.assert_array_equal(fold_of(nullable, np.arange(60) % 2)[1], fold)
 
 
 def test_the_two_zeros_are_one_value():
