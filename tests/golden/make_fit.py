@@ -11,11 +11,12 @@ import numpy as np
 from skdistill import CallableTeacher, DistilledClassifier
 
 FILE = Path(__file__).parent / "fit.json"
-# Each takes another way through training; none calls a solver of another package.
+# Each takes another way through training; none calls a solver of another package. None has dropout:
+# which units torch leaves out at a seed differs between its releases.
 FITS = {
     "float64": {"dtype": "float64"},
     "float32": {"dtype": "float32", "batch_size": 32},
-    "embedded": {"numerical_embedding": "piecewise_linear", "dropout": 0.1, "batch_size": 32},
+    "embedded": {"numerical_embedding": "piecewise_linear", "batch_size": 32},
     "synthetic": {"augment": "munge", "n_synthetic": 60},
     "calibrated": {"calibration": "auto", "batch_size": 32},
 }
