@@ -184,8 +184,9 @@ class DistilledClassifier(
     dtype : {"auto", "float32", "float64"}, default="auto"
         Training precision. "auto": float64 where all rows fit one batch, else float32.
     random_state : int, RandomState or None, default=None
-        Seeds folds, default teachers, synthetic rows, first weights, batches and dropout. The
-        global generators of NumPy and torch are left alone.
+        Seeds folds, default teachers, synthetic rows, first weights, batches and dropout: the same
+        seed gives the same student, whatever `n_jobs`, process and threads. Other releases of
+        torch may leave out other units. The global generators of NumPy and torch are left alone.
     verbose : int, default=0
         With 1, one live line on standard error says what `fit` is doing: teachers that are asked
         or fitted, synthetic rows, epochs with their loss.
