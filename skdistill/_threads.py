@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 __all__ = ["no_denormals", "one_thread"]
 
@@ -33,12 +33,13 @@ def one_thread(wanted: bool) -> Iterator[None]:
             first = not _ThreadLimit.users
             if first:
                 _ThreadLimit.before = torch.get_num_threads()
+                libraries = ThreadpoolController()
                 # Without a limit yet: what is to be restored.
-                _ThreadLimit.blas = threadpool_limits(None, user_api="blas")
+                _ThreadLimit.blas = libraries.limit(limits=None, user_api="blas")
             _ThreadLimit.users.add(me)
             if first:
                 torch.set_num_threads(1)
-                threadpool_limits(1, user_api="blas")
+                libraries.limit(limits=1, user_api="blas")
         yield
     finally:
         with _ThreadLimit.lock:
