@@ -17,6 +17,7 @@ from skdistill._adapter import as_teacher
 from skdistill._roster import name_teachers
 from skdistill._targets import Ensemble
 
+# One epoch makes poor students, and says so.
 warnings.simplefilter("ignore")
 n, n_teachers, k = (int(text) for text in sys.argv[1:])
 rng = np.random.default_rng(0)

@@ -82,6 +82,7 @@ def test_a_fit_in_a_fork_after_torch_had_threads(fresh_process):
     torch.ones(500, 500) @ torch.ones(500, 500)
     torch.ones(10**6).exp()
     expected = model.fit(X, y).predict_proba(X)
+    # Python says that such a fork may hang; that it does not is the law here.
     warnings.simplefilter("ignore", DeprecationWarning)
     child = os.fork()
     if child == 0:
