@@ -11,21 +11,21 @@ if TYPE_CHECKING:
     from skdistill import augment, losses, metrics, teachers
     from skdistill import distributed as distributed
     from skdistill import onnx as onnx
-    from skdistill._agreement_display import AgreementDisplay
-    from skdistill._artefact import BadArtefactError, UnsupportedFormatError
-    from skdistill._classifier import DistilledClassifier
-    from skdistill._distillation_display import DistillationDisplay
-    from skdistill._hints import Hint
-    from skdistill._report import distillation_report
-    from skdistill._report_view import DistillationReport
-    from skdistill._smallest import SmallestStudent, smallest_student
-    from skdistill._sweep_display import SweepDisplay
-    from skdistill._torch_student import TorchStudent
-    from skdistill._training_curve_display import TrainingCurveDisplay
-    from skdistill._tuning import DistilledClassifierCV
-    from skdistill._versions import SkdistillVersionWarning
-    from skdistill.student import StudentClassifier
-    from skdistill.teachers import CallableTeacher, TeachersLeftBehind, TorchTeacher
+    from skdistill.estimators.classifier import DistilledClassifier
+    from skdistill.estimators.tuning import DistilledClassifierCV
+    from skdistill.files.artefact import BadArtefactError, UnsupportedFormatError
+    from skdistill.report.agreement_display import AgreementDisplay
+    from skdistill.report.distillation_display import DistillationDisplay
+    from skdistill.report.report import distillation_report
+    from skdistill.report.smallest import SmallestStudent, smallest_student
+    from skdistill.report.sweep_display import SweepDisplay
+    from skdistill.report.training_curve_display import TrainingCurveDisplay
+    from skdistill.report.view import DistillationReport
+    from skdistill.student.classifier import StudentClassifier
+    from skdistill.student.torch_student import TorchStudent
+    from skdistill.student.versions import SkdistillVersionWarning
+    from skdistill.teachers.adapters import CallableTeacher, TeachersLeftBehind, TorchTeacher
+    from skdistill.teachers.hints import Hint
 
     __version__: str
 
@@ -58,25 +58,25 @@ __all__ = [
 ]
 
 _HOME = {
-    "AgreementDisplay": "_agreement_display",
-    "BadArtefactError": "_artefact",
-    "CallableTeacher": "teachers",
-    "DistillationDisplay": "_distillation_display",
-    "DistillationReport": "_report_view",
-    "DistilledClassifier": "_classifier",
-    "DistilledClassifierCV": "_tuning",
-    "Hint": "_hints",
-    "SkdistillVersionWarning": "_versions",
-    "SmallestStudent": "_smallest",
-    "StudentClassifier": "student",
-    "SweepDisplay": "_sweep_display",
-    "TeachersLeftBehind": "teachers",
-    "TorchStudent": "_torch_student",
-    "TorchTeacher": "teachers",
-    "TrainingCurveDisplay": "_training_curve_display",
-    "UnsupportedFormatError": "_artefact",
-    "distillation_report": "_report",
-    "smallest_student": "_smallest",
+    "AgreementDisplay": "report.agreement_display",
+    "BadArtefactError": "files.artefact",
+    "CallableTeacher": "teachers.adapters",
+    "DistillationDisplay": "report.distillation_display",
+    "DistillationReport": "report.view",
+    "DistilledClassifier": "estimators.classifier",
+    "DistilledClassifierCV": "estimators.tuning",
+    "Hint": "teachers.hints",
+    "SkdistillVersionWarning": "student.versions",
+    "SmallestStudent": "report.smallest",
+    "StudentClassifier": "student.classifier",
+    "SweepDisplay": "report.sweep_display",
+    "TeachersLeftBehind": "teachers.adapters",
+    "TorchStudent": "student.torch_student",
+    "TorchTeacher": "teachers.adapters",
+    "TrainingCurveDisplay": "report.training_curve_display",
+    "UnsupportedFormatError": "files.artefact",
+    "distillation_report": "report.report",
+    "smallest_student": "report.smallest",
 }
 _SUBMODULES = ("augment", "distributed", "losses", "metrics", "onnx", "teachers")
 

@@ -6,8 +6,8 @@ import json
 import sys
 from collections.abc import Sequence
 
-from skdistill._artefact import BadArtefactError, decode, read_bytes
-from skdistill._manifest import from_file
+from skdistill.files.artefact import BadArtefactError, decode, read_bytes
+from skdistill.files.manifest import from_file
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

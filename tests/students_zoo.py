@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skdistill._embedding import PiecewiseLinearEncoding
-from skdistill._forward import Layer
-from skdistill._inputs import TabularEncoder
 from skdistill.student import StudentClassifier
+from skdistill.student.forward import Layer
+from skdistill.tables.bins import PiecewiseLinearEncoding
+from skdistill.tables.encoder import TabularEncoder
 
 ACTIVATIONS = ("relu", "tanh", "gelu", "silu")
 NORMS = (None, "affine", "layer_norm")

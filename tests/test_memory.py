@@ -13,9 +13,9 @@ import json, resource, warnings
 import numpy as np
 import psutil
 from skdistill import CallableTeacher, DistilledClassifier
-from skdistill._adapter import as_teacher
-from skdistill._roster import name_teachers
-from skdistill._targets import Ensemble
+from skdistill.teachers.asking import as_teacher
+from skdistill.teachers.naming import name_teachers
+from skdistill.teachers.targets import Ensemble
 
 # One epoch makes poor students, and says so.
 warnings.simplefilter("ignore")

@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
-from skdistill._criterion import DistillationCriterion, Targets
-from skdistill._embedding import PiecewiseLinearEncoding
-from skdistill._mlp import StudentMLP
-from skdistill._training_set import HeldOut, TrainingSet
+from skdistill.tables.bins import PiecewiseLinearEncoding
+from skdistill.training.data import HeldOut, TrainingSet
+from skdistill.training.network import StudentMLP
+from skdistill.training.objective import DistillationCriterion, Targets
 
 ACTIVATIONS = ("relu", "tanh", "gelu", "silu")
 RNG = np.random.default_rng(0)

@@ -33,12 +33,12 @@ from skdistill import (
     distillation_report,
     smallest_student,
 )
-from skdistill._incremental import IncrementalTraining
-from skdistill._labelling import Labeller
-from skdistill._net import StudentNet
-from skdistill._steps import DistillationSteps
-from skdistill._targets import answer_cache
 from skdistill.distributed import label_parquet
+from skdistill.estimators.incremental import IncrementalTraining
+from skdistill.estimators.steps import DistillationSteps
+from skdistill.teachers.sources import Labeller
+from skdistill.teachers.targets import answer_cache
+from skdistill.training.net import StudentNet
 from tests.cluster_teachers import content_of, save_bundle, write_files
 from tests.interrupter import Interrupter, Place, named
 from tests.process_state import changes, read_state

@@ -1,0 +1,1 @@
+"""What people construct: the classifier, the searches over it, parameters and their checks."""

@@ -1,0 +1,586 @@
+"""DistilledClassifierCV: a search over temperature and alpha that asks the teachers once a fold."""
+
+import inspect
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from joblib import delayed
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import check_cv
+from sklearn.utils import Tags, get_tags
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
+from sklearn.utils.validation import check_is_fitted
+
+from skdistill.estimators.classifier import DistilledClassifier
+from skdistill.estimators.pickling import LeftBehind, deep_copy, shallow_copy
+from skdistill.estimators.search import cut_arguments, fit_arguments, seeded, warn_about_prefit
+from skdistill.estimators.steps import TRAINING_ONLY
+from skdistill.student.classifier import StudentClassifier
+from skdistill.student.html_repr import DocLink
+from skdistill.student.versions import check_stamp, stamp
+from skdistill.tables.encoder import as_table, take_rows
+from skdistill.tables.rows import read_rows
+from skdistill.teachers.adapters import TeachersLeftBehind
+from skdistill.teachers.naming import is_self
+from skdistill.teachers.progress import (
+    CALLBACKS,
+    CallbackSupportMixin,
+    follow,
+    hand_over,
+    run_counted,
+    stage,
+    track,
+)
+from skdistill.training.data import TrainingSet
+from skdistill.training.sizing import build_module, dtype_name
+
+__all__ = ["DistilledClassifierCV"]
+
+_FITTED = ("best_estimator_", "best_params_", "best_score_", "best_index_", "cv_results_")
+# A stack is cut so that its weights, gradients and moments stay below this: on a CPU in its cache,
+# where a student takes a third of the time it takes beyond, elsewhere in memory.
+_STACK_BYTES = {"cpu": 3 * 2**20, "other": 2**28}
+# Scores closer than this are one score: the first candidate wins.
+_TIE = 1e-9
+
+
+@dataclass
+class _Fold:
+    """What a fold gave: a score for each candidate, and the seconds of one."""
+
+    scores: np.ndarray
+    fit_seconds: float
+    score_seconds: float
+
+
+class DistilledClassifierCV(
+    DocLink, CallbackSupportMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator
+):
+    """Search over temperature and alpha that asks the teachers once a fold.
+
+    For each fold the teachers are asked (or cross-fitted) once, and the students of all candidates
+    are trained side by side as one stacked network, on the same batches and from the same first
+    weights as a fit of their own. With ``alpha=0`` the temperature and the teachers have no part,
+    so that row is trained once and repeated. The scores are those of
+    :class:`~sklearn.model_selection.GridSearchCV` over the same estimator, grid and splits with an
+    integer ``random_state``. With ``loss="kl"`` on a CPU a student of a stack takes the very steps
+    that it takes alone, in float32 too; elsewhere scores are equal to 1e-6 when the students train
+    in float64, and within the noise of a float32 training otherwise.
+
+    Parameters
+    ----------
+    estimator : DistilledClassifier
+        What is tuned: a bare DistilledClassifier. Where a Pipeline is wanted, put this class into
+        the Pipeline.
+    temperatures : sequence of float, default=(1, 2, 4, 8, 16)
+        Temperatures to try, each > 0.
+    alphas : sequence of float, default=(0, 0.3, 0.5, 0.7, 0.9, 1)
+        Weights of the soft term to try, each in [0, 1]. With 0 among them the plain student is a
+        candidate, so that the choice is not knowingly worse than it.
+    cv : int, splitter, iterable or None, default=None
+        How the rows are split to score the candidates, as in GridSearchCV.
+    scoring : str, callable or None, default=None
+        A scorer on true labels; None: accuracy. Sample weights are passed to scorers that take
+        them.
+    refit : bool, default=True
+        Whether to fit the best candidate on all rows, which prediction needs.
+    n_jobs : int or None, default=None
+        Folds that run at once.
+    verbose : int, default=0
+        With 1, one live line on standard error counts the folds and, where they run in this
+        process, what happens inside. The estimator's own `verbose` is for the refit.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the estimator where its own `random_state` is None: one draw, which the candidates
+        of all folds and the refit share.
+
+    Attributes
+    ----------
+    best_estimator_ : DistilledClassifier
+        The best candidate, fitted on all rows.
+    best_params_ : dict
+        Its ``temperature`` and ``alpha``.
+    best_score_ : float
+        Its mean score over the folds.
+    best_index_ : int
+        Its row in ``cv_results_``.
+    cv_results_ : dict of ndarray
+        The keys of GridSearchCV: parameters, scores of the folds, mean, standard deviation, rank
+        and times, which are those of the fold shared out evenly.
+    classes_ : ndarray of shape (n_classes,)
+        The class labels.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where X had string names.
+
+    See Also
+    --------
+    sklearn.model_selection.GridSearchCV : Searches over any parameter, one fit a candidate.
+
+    Notes
+    -----
+    With teachers that are fitted already (``cv="prefit"`` in the estimator) the scores assume that
+    the teachers did not see X: otherwise candidates that listen to them look better than they are.
+    ``cv=5`` in the estimator has the teachers fitted inside each fold.
+
+    A custom ``student_module``, a callable loss and ``callbacks`` cannot be stacked; such
+    candidates are fitted one by one. With ``self_distillation`` each student has targets of its
+    own, and with ``hints`` a projection: the teachers are still asked once a fold, and the students
+    are trained one by one.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from skdistill import DistilledClassifier, DistilledClassifierCV
+    >>> X, y = load_iris(return_X_y=True)
+    >>> forest = RandomForestClassifier(20, random_state=0)
+    >>> student = DistilledClassifier([forest], cv=3, max_epochs=100, random_state=0)
+    >>> search = DistilledClassifierCV(student, temperatures=[1, 4], alphas=[0.5, 1], cv=3)
+    >>> sorted(search.fit(X, y).best_params_)
+    ['alpha', 'temperature']
+    """
+
+    def __init__(
+        self,
+        estimator: DistilledClassifier,
+        *,
+        temperatures: Sequence[float] = (1, 2, 4, 8, 16),
+        alphas: Sequence[float] = (0, 0.3, 0.5, 0.7, 0.9, 1),
+        cv: Any = None,
+        scoring: Any = None,
+        refit: bool = True,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        random_state: Any = None,
+    ) -> None:
+        self.estimator = estimator
+        self.temperatures = temperatures
+        self.alphas = alphas
+        self.cv = cv
+        self.scoring = scoring
+        self.refit = refit
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None, **params: Any
+    ) -> Self:
+        """Score every candidate by cross-validation and fit the best one on all rows.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Raw rows.
+        y : array-like of shape (n_samples,)
+            Labels: candidates are compared on them.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights, for the students, the teachers and the scorer.
+        groups : array-like of shape (n_samples,), default=None
+            Groups for a splitter that takes them, such as ``GroupKFold``.
+        **params : dict
+            Passed on to the estimator's `fit`: ``teacher_proba`` is cut by the folds,
+            ``X_unlabeled`` never is. With metadata routing the estimator gets, of these and of
+            the weights, what it requests.
+
+        Returns
+        -------
+        self : DistilledClassifierCV
+            The fitted search.
+
+        Raises
+        ------
+        TypeError
+            If the estimator is not a DistilledClassifier, or its `fit` does not take an argument.
+        ValueError
+            If a temperature or alpha is not allowed, y is None, or no candidate could be scored.
+        """
+        try:
+            self._forget()
+            with follow(self, X, y):
+                self._search(X, y, sample_weight, groups, params)
+        except BaseException:
+            self._forget()
+            raise
+        return self
+
+    def _forget(self) -> None:
+        for name in (*_FITTED, "classes_", "n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)
+
+    def _search(
+        self, X: Any, y: Any, sample_weight: Any, groups: Any, params: dict[str, Any]
+    ) -> None:
+        """Run the folds, compare the candidates, refit the best."""
+        candidates = self._candidates()
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None: "
+                "candidates are compared on labels."
+            )
+        X = as_table(X)
+        rows = read_rows(X, y, sample_weight)
+        assert rows.code is not None
+        assert rows.classes is not None
+        labels = rows.classes[rows.code]
+        weight = None if sample_weight is None else rows.weight
+        given = fit_arguments("DistilledClassifierCV.fit()", self, sample_weight=weight, **params)
+        warn_about_prefit(self.estimator, stacklevel=4)
+        estimator = seeded(self.estimator, self.random_state)
+        scorer = self._scorer(estimator)
+        splits = list(check_cv(self.cv, labels, classifier=True).split(X, labels, groups))
+        with hand_over("setup", estimator):
+            # Callbacks that the estimator must not have are refused here and not after the folds.
+            pass
+        runs = [
+            delayed(_run_fold)(estimator, X, labels, weight, given, split, candidates, scorer)
+            for split in splits
+        ]
+        folds = run_counted("fold", runs, self.n_jobs)
+        self._compare(candidates, folds)
+        if self.refit:
+            best = estimator.set_params(**self.best_params_)
+            with hand_over("refit", best):
+                self.best_estimator_ = best.fit(X, labels, **given)
+            self.classes_ = best.classes_
+            self.n_features_in_ = best.n_features_in_
+            if hasattr(best, "feature_names_in_"):
+                self.feature_names_in_ = best.feature_names_in_
+
+    def _compare(self, candidates: list[dict[str, float]], folds: Sequence[_Fold]) -> None:
+        """Write the table of results and name the best candidate."""
+        self.cv_results_ = _results(candidates, folds)
+        scores = self.cv_results_["mean_test_score"]
+        if np.isnan(scores).all():
+            raise ValueError(
+                "No candidate could be scored: every mean test score is NaN. Either every training "
+                "diverged (lower learning_rate_init) or the scorer returned NaN."
+            )
+        self.best_index_ = int(np.flatnonzero(scores >= np.nanmax(scores) - _TIE)[0])
+        self.best_params_ = candidates[self.best_index_]
+        self.best_score_ = float(scores[self.best_index_])
+
+    def _scorer(self, estimator: DistilledClassifier) -> Any:
+        """Return the one scorer that compares the candidates."""
+        if self.scoring is not None and not isinstance(self.scoring, str | Callable):
+            raise ValueError(
+                "The 'scoring' parameter of DistilledClassifierCV must be None, the name of a "
+                f"scorer or a callable; got {self.scoring!r}. Candidates are compared by one score."
+            )
+        return check_scoring(estimator, scoring=self.scoring)
+
+    def _candidates(self) -> list[dict[str, float]]:
+        """Check the grid and return the candidates in GridSearchCV's order."""
+        if not isinstance(self.estimator, DistilledClassifier):
+            raise TypeError(
+                "The 'estimator' parameter of DistilledClassifierCV must be a DistilledClassifier; "
+                f"got a {type(self.estimator).__name__}. Put DistilledClassifierCV into the "
+                "Pipeline, not the Pipeline into it."
+            )
+        self.estimator._check_settings()
+        for left in (self.cv, self.scoring):
+            if isinstance(left, LeftBehind):
+                raise ValueError(left.refusal())
+        alphas = _check_grid("alphas", self.alphas, lambda a: 0 <= a <= 1, "in [0, 1]")
+        temperatures = _check_grid(
+            "temperatures", self.temperatures, lambda t: 0 < t < np.inf, "finite and > 0"
+        )
+        return [{"alpha": a, "temperature": t} for a in alphas for t in temperatures]
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict class labels with the best candidate.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Raw rows.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+        """
+        return self._best().predict(X)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict class probabilities with the best candidate.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Raw rows.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``.
+        """
+        return self._best().predict_proba(X)
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Predict the logarithm of the class probabilities with the best candidate.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Raw rows.
+
+        Returns
+        -------
+        log_proba : ndarray of shape (n_samples, n_classes)
+        """
+        return self._best().predict_log_proba(X)
+
+    def _best(self) -> DistilledClassifier:
+        """Return the fitted winner."""
+        check_is_fitted(self)
+        if not hasattr(self, "best_estimator_"):
+            raise AttributeError(
+                "DistilledClassifierCV(refit=False) holds no fitted student: fit with refit=True, "
+                "or fit the estimator with best_params_."
+            )
+        return self.best_estimator_
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell whether the search has run."""
+        return hasattr(self, "cv_results_")
+
+    def __sklearn_tags__(self) -> Tags:
+        """Tell which inputs are taken: those of the estimator."""
+        tags = super().__sklearn_tags__()
+        if isinstance(self.estimator, DistilledClassifier):
+            inner = get_tags(self.estimator).input_tags
+            tags.input_tags.allow_nan = inner.allow_nan
+            tags.input_tags.string = inner.string
+            tags.input_tags.categorical = inner.categorical
+        return tags
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Get the metadata routing: what is passed to `fit` goes to the estimator's `fit`.
+
+        Returns
+        -------
+        routing : MetadataRouter
+            Routing information.
+        """
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        router = MetadataRouter(owner=self).add_self_request(self)
+        return router.add(estimator=self.estimator, method_mapping=mapping)
+
+    def __copy__(self) -> Self:
+        """Copy shallowly, teachers included; only pickles leave them behind."""
+        return shallow_copy(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy deeply, teachers included; only pickles leave them behind."""
+        return deep_copy(self, memo)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds: a fitted search keeps the student, not the teachers."""
+        state = {**self.__dict__, "_versions": stamp()}
+        if "cv_results_" not in state or self.estimator.keep_teachers:
+            return state
+        state.pop(CALLBACKS, None)
+        for name in ("cv", "scoring"):
+            state[name] = _plain(name, state[name])
+        estimator = clone(self.estimator)
+        estimator.__dict__.pop(CALLBACKS, None)
+        for name, value in estimator.get_params(deep=False).items():
+            if name in TRAINING_ONLY:
+                setattr(estimator, name, _plain(name, value))
+        if estimator.teachers is not None and not is_self(estimator.teachers):
+            estimator.teachers = TeachersLeftBehind.from_teachers(estimator.teachers)
+        return {**state, "estimator": estimator}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the state and compare versions."""
+        state = dict(state)
+        check_stamp(state, type(self).__name__)
+        self.__dict__.update(state)
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return a plain value itself and a placeholder for anything else."""
+    if isinstance(value, str | int | None):
+        return value
+    return LeftBehind(name, type(value).__name__)
+
+
+def _check_grid(name: str, values: Any, allowed: Any, words: str) -> list[float]:
+    """Return the grid as a list, or raise naming the value that is not allowed."""
+    try:
+        grid = list(values)
+    except TypeError:
+        grid = []
+    if not grid:
+        raise ValueError(
+            f"The {name!r} parameter of DistilledClassifierCV must be a non-empty sequence; "
+            f"got {values!r}."
+        )
+    for value in grid:
+        if isinstance(value, bool | str) or not np.isscalar(value) or not allowed(value):
+            raise ValueError(
+                f"The {name!r} parameter of DistilledClassifierCV must hold numbers {words}; "
+                f"got {value!r}."
+            )
+    return grid
+
+
+def _run_fold(
+    estimator: DistilledClassifier,
+    X: Any,
+    y: np.ndarray,
+    weight: np.ndarray | None,
+    params: dict[str, Any],
+    split: tuple[np.ndarray, np.ndarray],
+    candidates: list[dict[str, float]],
+    scorer: Any,
+) -> _Fold:
+    """Train the students of all candidates on one fold and score them on the rest."""
+    train, test = split
+    start = time.perf_counter()
+    students = _train_candidates(estimator, X, y, cut_arguments(params, train), train, candidates)
+    fitted = time.perf_counter()
+    held_out, labels = take_rows(X, test), y[test]
+    scored = {}
+    if weight is not None and _takes_weights(scorer):
+        scored = {"sample_weight": weight[test]}
+    scores: dict[int, float] = {}
+    for student in students:
+        # Candidates with alpha=0 share one student.
+        if id(student) not in scores:
+            scores[id(student)] = _score(scorer, student, held_out, labels, scored)
+    done = time.perf_counter()
+    n = len(candidates)
+    values = np.array([scores[id(student)] for student in students])
+    return _Fold(values, (fitted - start) / n, (done - fitted) / n)
+
+
+def _takes_weights(scorer: Any) -> bool:
+    """Tell whether a scorer, or the metric inside it, takes sample weights."""
+    metric = getattr(scorer, "_score_func", scorer)
+    parameters = inspect.signature(metric).parameters
+    return "sample_weight" in parameters or any(
+        p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()
+    )
+
+
+def _score(scorer: Any, student: Any, X: Any, y: np.ndarray, weights: dict[str, Any]) -> float:
+    """Score one student; a student whose training diverged scores NaN."""
+    if student is None:
+        return float("nan")
+    return float(scorer(student, X, y, **weights))
+
+
+def _train_candidates(
+    estimator: DistilledClassifier,
+    X: Any,
+    y: np.ndarray,
+    params: dict[str, Any],
+    train: np.ndarray,
+    candidates: list[dict[str, float]],
+) -> list[Any]:
+    """Return one fitted student a candidate, from stacks where that is possible."""
+    X, y = take_rows(X, train), y[train]
+    if not _stackable(estimator):
+        shown = track("candidate", candidates, len(candidates))
+        return [_fit_alone(estimator, candidate, X, y, params) for candidate in shown]
+    students: list[Any] = [None] * len(candidates)
+    hard = [i for i, c in enumerate(candidates) if c["alpha"] == 0]
+    soft = [i for i, c in enumerate(candidates) if c["alpha"] > 0]
+    if hard:
+        (student,) = _train_stack(estimator, X, y, params, [candidates[hard[0]]])
+        for i in hard:
+            students[i] = student
+    if soft:
+        stacked = _train_stack(estimator, X, y, params, [candidates[i] for i in soft])
+        for i, student in zip(soft, stacked, strict=True):
+            students[i] = student
+    return students
+
+
+def _fit_alone(
+    estimator: DistilledClassifier,
+    candidate: dict[str, float],
+    X: Any,
+    y: np.ndarray,
+    params: dict[str, Any],
+) -> Any:
+    """Fit one candidate by itself and keep its student; None if its training diverged."""
+    try:
+        alone = clone(estimator).set_params(**candidate, verbose=0)
+        return alone.fit(X, y, **params).student_
+    except FloatingPointError:
+        return None
+
+
+def _stackable(estimator: DistilledClassifier) -> bool:
+    """Tell whether candidates can share one stacked network."""
+    return (
+        estimator.student_module is None
+        and isinstance(estimator.loss, str)
+        and not estimator.callbacks
+    )
+
+
+def _train_stack(
+    estimator: DistilledClassifier,
+    X: Any,
+    y: np.ndarray,
+    params: dict[str, Any],
+    candidates: list[dict[str, float]],
+) -> list[StudentClassifier | None]:
+    """Label and prepare the rows once and train a student for each candidate on them."""
+    shared = clone(estimator)
+    training, control, seed = shared._prepare_stack(X, y, params, soft=candidates[0]["alpha"] > 0)
+    size = _students_at_once(shared, training, seed)
+    students: list[StudentClassifier | None] = []
+    for start in range(0, len(candidates), size):
+        part = candidates[start : start + size]
+        with stage("training the students"):
+            students += shared._train_stack(training, control, part, seed)
+    return students
+
+
+def _students_at_once(estimator: DistilledClassifier, training: TrainingSet, seed: int) -> int:
+    """Return how many students a stack may hold."""
+    if estimator.self_distillation or estimator._has_hints():
+        # The students of a stack share their targets, and here each has its own, or a projection.
+        return 1
+    n_numbers = sum(p.numel() for p in build_module(estimator, training, seed).parameters())
+    itemsize = np.dtype(dtype_name(estimator, len(training.X))).itemsize
+    place = "cpu" if str(estimator.device).startswith("cpu") else "other"
+    return max(1, _STACK_BYTES[place] // (4 * n_numbers * itemsize))
+
+
+def _results(candidates: list[dict[str, float]], folds: Sequence[_Fold]) -> dict[str, Any]:
+    """Return the table of GridSearchCV."""
+    scores = np.array([fold.scores for fold in folds])
+    results: dict[str, Any] = {}
+    for name, seconds in (
+        ("fit_time", [fold.fit_seconds for fold in folds]),
+        ("score_time", [fold.score_seconds for fold in folds]),
+    ):
+        results[f"mean_{name}"] = np.full(len(candidates), np.mean(seconds))
+        results[f"std_{name}"] = np.full(len(candidates), np.std(seconds))
+    for name in ("alpha", "temperature"):
+        values = [candidate[name] for candidate in candidates]
+        results[f"param_{name}"] = np.ma.masked_array(values, mask=[False] * len(values))
+    results["params"] = candidates
+    for i, row in enumerate(scores):
+        results[f"split{i}_test_score"] = row
+    mean = scores.mean(axis=0)
+    results["mean_test_score"] = mean
+    results["std_test_score"] = scores.std(axis=0)
+    results["rank_test_score"] = _ranks(mean)
+    return results
+
+
+def _ranks(mean: np.ndarray) -> np.ndarray:
+    """Rank by score, best first; ties share the best rank and NaN comes last."""
+    rounded = np.round(np.where(np.isnan(mean), -np.inf, mean), 9)
+    return np.array([1 + int((rounded > value).sum()) for value in rounded], dtype=np.int32)

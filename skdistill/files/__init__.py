@@ -1,0 +1,1 @@
+"""Students as files: safetensors with a manifest, and ONNX."""

@@ -1,0 +1,291 @@
+"""The container of a saved student: one safetensors file with a manifest and a digest.
+
+The file holds arrays and, under one key of its metadata, one JSON string: the manifest. Nothing in
+it is executable. safetensors itself has no checksum, so the manifest carries one.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, NoReturn
+
+import numpy as np
+
+__all__ = [
+    "FORMAT",
+    "BadArtefactError",
+    "UnsupportedFormatError",
+    "decode",
+    "encode",
+    "read_bytes",
+    "write_atomically",
+]
+
+FORMAT = 1
+
+# Far above any student, far below what could exhaust a machine before it is refused.
+_LONGEST_HEADER = 1 << 23
+_LARGEST_FILE = 1 << 30
+_DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+_KEY = "skdistill"
+
+
+class BadArtefactError(ValueError):
+    """A saved student is damaged, or no saved student at all.
+
+    Nothing was loaded. Take the file again from where it came from.
+
+    Examples
+    --------
+    >>> from skdistill.files.artefact import decode
+    >>> decode(b"no student")
+    Traceback (most recent call last):
+        ...
+    skdistill.files.artefact.BadArtefactError: Not a saved student: its header length is wrong.
+    """
+
+
+class UnsupportedFormatError(BadArtefactError):
+    """A saved student has a newer format than this release reads: upgrade skdistill."""
+
+
+def bad(reason: str) -> NoReturn:
+    """Refuse a file."""
+    raise BadArtefactError(f"Not a saved student: {reason}.")
+
+
+def encode(manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
+    """Return the bytes of the file; equal contents give equal bytes.
+
+    Parameters
+    ----------
+    manifest : dict
+        JSON values. ``format`` and ``sha256`` are added.
+    tensors : dict of str to ndarray
+        Arrays of float32 or float64.
+
+    Returns
+    -------
+    content : bytes
+
+    Raises
+    ------
+    ValueError
+        If the contents exceed what :func:`decode` takes.
+    """
+    from safetensors.numpy import save
+
+    tensors = {name: np.array(tensors[name], order="C") for name in sorted(tensors)}
+    stamped = {"format": FORMAT, **manifest}
+    content = save(tensors, {_KEY: _canonical({**stamped, "sha256": _digest(stamped, tensors)})})
+    header = int.from_bytes(content[:8], "little")
+    if header > _LONGEST_HEADER or len(content) > _LARGEST_FILE:
+        raise ValueError(
+            f"The student is too large for one file: {header} bytes of description (at most "
+            f"{_LONGEST_HEADER}), {len(content)} bytes in all (at most {_LARGEST_FILE}). Columns "
+            "with very many categories are the usual cause; group the rare ones before fit."
+        )
+    return content
+
+
+def decode(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Check the bytes of a file and return what :func:`encode` was given.
+
+    Parameters
+    ----------
+    content : bytes
+
+    Returns
+    -------
+    manifest : dict
+        With ``format`` and ``sha256``.
+    tensors : dict of str to ndarray
+
+    Raises
+    ------
+    BadArtefactError
+        If the bytes are not exactly what :func:`encode` wrote.
+    UnsupportedFormatError
+        If a newer release wrote them.
+    """
+    try:
+        header = _header(content)
+        manifest = _manifest(header)
+        tensors = _tensors(header, content)
+    except BadArtefactError:
+        raise
+    except (ValueError, RecursionError) as error:
+        bad(f"its header cannot be read ({error})")
+    claimed = {key: value for key, value in manifest.items() if key != "sha256"}
+    if manifest.get("sha256") != _digest(claimed, tensors):
+        bad("its digest does not match, so some byte was changed")
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            bad(f"tensor {name} holds NaN or inf")
+    return manifest, tensors
+
+
+def read_bytes(path: str | os.PathLike[str], expected_sha256: str | None = None) -> bytes:
+    """Read a whole file, not more than a student can have.
+
+    Parameters
+    ----------
+    path : str or path-like
+    expected_sha256 : str, default=None
+        Digest of the whole file, as ``sha256sum`` prints it.
+
+    Returns
+    -------
+    content : bytes
+
+    Raises
+    ------
+    BadArtefactError
+        If the file is too large or has another digest.
+    ValueError
+        If `expected_sha256` is no SHA-256.
+    """
+    expected = None if expected_sha256 is None else _checked_sha256(expected_sha256)
+    with open(path, "rb") as file:
+        content = file.read(_LARGEST_FILE + 1)
+    if len(content) > _LARGEST_FILE:
+        bad(f"it is larger than {_LARGEST_FILE} bytes")
+    if expected is not None and (found := hashlib.sha256(content).hexdigest()) != expected:
+        raise BadArtefactError(
+            f"The file's SHA-256 is {found}, expected {expected}: it is not the file you meant."
+        )
+    return content
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file so that at any moment there is the old file or the new one, whole.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A symbolic link is followed.
+    content : bytes
+    """
+    target = os.path.realpath(path)
+    beside = f"{target}.{secrets.token_hex(8)}.tmp"
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+    # An interrupt may come between any two lines, so the file is made where it would be removed.
+    try:
+        # Unlike tempfile, open gives the file the permissions that the user's umask asks for.
+        with os.fdopen(os.open(beside, flags, 0o666), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(beside)
+        raise
+    _sync_folder(os.path.dirname(target))
+
+
+def _sync_folder(folder: str) -> None:
+    """Make the new name of a file survive a power cut, where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _checked_sha256(text: str) -> str:
+    """Check the form of a digest."""
+    digest = text.strip().lower() if isinstance(text, str) else ""
+    if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+        raise ValueError(
+            f"expected_sha256 must be 64 hexadecimal digits, as sha256sum prints, got {text!r}."
+        )
+    return digest
+
+
+def _canonical(value: Any) -> str:
+    """Write JSON in the one way that equal values share."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":"), sort_keys=True)
+
+
+def _digest(manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
+    """Return the SHA-256 over manifest and tensors."""
+    shapes = [[name, tensors[name].dtype.name, tensors[name].shape] for name in sorted(tensors)]
+    digest = hashlib.sha256(_canonical([manifest, shapes]).encode())
+    for name in sorted(tensors):
+        digest.update(tensors[name].tobytes())
+    return digest.hexdigest()
+
+
+def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Build a JSON object, refusing a repeated key: readers differ in which one they take."""
+    built: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in built:
+            bad(f"its header repeats the key {key[:80]!r}")
+        built[key] = value
+    return built
+
+
+def _no_constant(name: str) -> NoReturn:
+    """Refuse what JSON does not know but Python reads."""
+    bad(f"its header holds {name}")
+
+
+def _parse(text: str) -> Any:
+    """Read JSON strictly."""
+    return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+
+
+def _header(content: bytes) -> dict[str, Any]:
+    """Return the file's header."""
+    length = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or not 2 <= length <= min(_LONGEST_HEADER, len(content) - 8):
+        bad("its header length is wrong")
+    header = _parse(content[8 : 8 + length].decode())
+    if not isinstance(header, dict):
+        bad("its header is no JSON object")
+    return header
+
+
+def _manifest(header: dict[str, Any]) -> dict[str, Any]:
+    """Take the manifest out of the header and check its format version."""
+    metadata = header.pop("__metadata__", None)
+    if not isinstance(metadata, dict) or set(metadata) != {_KEY}:
+        bad("it is no safetensors file of skdistill")
+    if not isinstance(metadata[_KEY], str):
+        bad("its manifest is no text")
+    manifest = _parse(metadata[_KEY])
+    if not isinstance(manifest, dict) or type(manifest.get("format")) is not int:
+        bad("its manifest has no format version")
+    if manifest["format"] > FORMAT:
+        raise UnsupportedFormatError(
+            f"The file has format {manifest['format']}, and this release of skdistill reads up to "
+            f"{FORMAT}. Upgrade skdistill to load it."
+        )
+    if manifest["format"] < 1:
+        bad(f"it has the unknown format {manifest['format']}")
+    return manifest
+
+
+def _tensors(header: dict[str, Any], content: bytes) -> dict[str, np.ndarray]:
+    """Return the arrays behind the header."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    for name, entry in header.items():
+        dtype = entry.get("dtype") if isinstance(entry, dict) else None
+        if not isinstance(dtype, str) or dtype not in _DTYPES:
+            bad(f"tensor {name[:80]!r} has dtype {dtype!r:.80} and not float32 or float64")
+    try:
+        tensors = load(content)
+    except SafetensorError as error:
+        bad(f"safetensors refuses it ({error})")
+    if set(tensors) != set(header):
+        bad("its tensors are not those of its header")
+    return {name: tensors[name] for name in sorted(tensors)}

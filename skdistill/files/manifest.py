@@ -1,0 +1,402 @@
+"""What a saved student says: plain data to manifest and tensors, and back with every check.
+
+Plain data is a dictionary of numbers, strings, lists and arrays:
+
+``classes`` (ndarray), ``n_features`` (int), ``feature_names`` (list of str or None),
+``preprocessor`` (None, or numeric, category_columns, has_missing, mean, scale, categories),
+``encoding`` (None, or n_bins, edges) and ``layers`` (pairs of kind and arrays).
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from skdistill.files.artefact import BadArtefactError, bad, decode, encode
+
+__all__ = ["LAYER_ARRAYS", "from_file", "pack", "to_file", "unpack"]
+
+# The kinds of layers and the names of their arrays, in order.
+LAYER_ARRAYS: dict[str, tuple[str, ...]] = {
+    "linear": ("weight", "bias"),
+    "affine": ("scale", "shift"),
+    "layer_norm": ("scale", "shift", "epsilon"),
+    "relu": (),
+    "tanh": (),
+    "gelu": (),
+    "silu": (),
+}
+_KEYS = {
+    "classes", "encoding", "feature_names", "format", "layers", "n_features", "preprocessor",
+    "sha256", "versions",
+}  # fmt: skip
+_PREPROCESSOR_KEYS = {"categories", "category_columns", "has_missing", "kind", "numeric"}
+_MOST_LAYERS = 1000
+# One long string among many short ones makes a wide array; this bounds what a short file can ask.
+_MOST_CHARACTERS = 1 << 24
+_LABEL_DTYPES = {
+    "bool": bool,
+    **{f"{sign}int{bits}": int for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    **{f"float{bits}": float for bits in (16, 32, 64)},
+}
+
+
+def pack(plain: dict[str, Any], versions: dict[str, str]) -> bytes:
+    """Return the bytes of a student's file, which are sure to load.
+
+    Parameters
+    ----------
+    plain : dict
+        What the module's docstring says.
+    versions : dict of str to str
+        Packages that made the student.
+
+    Returns
+    -------
+    content : bytes
+
+    Raises
+    ------
+    TypeError
+        If the class labels are not strings, integers, booleans or floats.
+    ValueError
+        If :func:`unpack` would refuse the file.
+    """
+    content = encode(*to_file(plain, versions))
+    try:
+        unpack(content)
+    except BadArtefactError as error:
+        raise ValueError(f"This student cannot go into a file: {error}") from error
+    return content
+
+
+def unpack(content: bytes) -> dict[str, Any]:
+    """Return the plain data in the bytes of a student's file.
+
+    Parameters
+    ----------
+    content : bytes
+
+    Returns
+    -------
+    plain : dict
+        What the module's docstring says.
+
+    Raises
+    ------
+    BadArtefactError
+        If the bytes are not exactly what :func:`pack` wrote.
+    """
+    return from_file(*decode(content))
+
+
+def to_file(
+    plain: dict[str, Any], versions: dict[str, str]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Split plain data into a manifest of JSON values and float arrays.
+
+    Parameters
+    ----------
+    plain : dict
+        What the module's docstring says.
+    versions : dict of str to str
+        Packages that made the student.
+
+    Returns
+    -------
+    manifest : dict
+    tensors : dict of str to ndarray
+
+    Raises
+    ------
+    TypeError
+        If the class labels are not strings, integers, booleans or floats.
+    """
+    tensors: dict[str, np.ndarray] = {}
+    layers = []
+    for i, (kind, arrays) in enumerate(plain["layers"]):
+        layers.append(kind)
+        for name, array in zip(LAYER_ARRAYS[kind], arrays, strict=True):
+            tensors[f"layers.{i}.{name}"] = array
+    manifest = {
+        "classes": _written_labels(plain["classes"]),
+        "encoding": None,
+        "feature_names": plain["feature_names"],
+        "layers": layers,
+        "n_features": plain["n_features"],
+        "preprocessor": None,
+        "versions": versions,
+    }
+    if (encoding := plain["encoding"]) is not None:
+        sizes = [len(edges) for edges in encoding["edges"]]
+        manifest["encoding"] = {"n_bins": encoding["n_bins"], "sizes": sizes}
+        tensors["encoding.edges"] = np.concatenate(encoding["edges"])
+    if (encoder := plain["preprocessor"]) is not None:
+        manifest["preprocessor"] = _written_encoder(encoder)
+        if len(encoder["mean"]):
+            tensors["preprocessor.mean"] = encoder["mean"]
+            tensors["preprocessor.scale"] = encoder["scale"]
+    return manifest, tensors
+
+
+def _written_labels(classes: np.ndarray) -> dict[str, Any]:
+    """Write class labels with a tag from which the same array is made."""
+    values = classes.tolist()
+    kinds = {type(value) for value in values}
+    tag = {"U": "str", "O": "object"}.get(classes.dtype.kind, classes.dtype.name)
+    plain = len(kinds) == 1 and kinds <= {str, int, bool, float}
+    if not plain or (tag not in {"str", "object"} and tag not in _LABEL_DTYPES):
+        names = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise TypeError(
+            f"Class labels must be strings, integers, booleans or floats to go into a file, all of "
+            f"one type; these are {names} (dtype {classes.dtype}). Fit on such labels, or save the "
+            "student with skops.io.dump."
+        )
+    return {"dtype": tag, "values": values}
+
+
+def _written_encoder(encoder: dict[str, Any]) -> dict[str, Any]:
+    """Write a TabularEncoder without its float arrays."""
+    categories = []
+    for values in encoder["categories"]:
+        if values.dtype.kind == "U":
+            categories.append({"dtype": "str", "values": values.tolist()})
+        else:
+            listed = [None if math.isnan(value) else value for value in values.tolist()]
+            categories.append({"dtype": "float64", "values": listed})
+    return {
+        "kind": "tabular",
+        "numeric": np.asarray(encoder["numeric"]).tolist(),
+        "category_columns": np.asarray(encoder["category_columns"]).tolist(),
+        "has_missing": np.asarray(encoder["has_missing"]).tolist(),
+        "categories": categories,
+    }
+
+
+def from_file(manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Put plain data together again, refusing whatever is not a student.
+
+    Parameters
+    ----------
+    manifest : dict
+    tensors : dict of str to ndarray
+        Finite.
+
+    Returns
+    -------
+    plain : dict
+        What the module's docstring says.
+
+    Raises
+    ------
+    BadArtefactError
+        If something is missing, left over, of another type, or does not fit together.
+    """
+    _require(set(manifest) == _KEYS, "its manifest has other keys than a student's")
+    left = dict(tensors)
+    classes = _read_labels(manifest["classes"])
+    n_features = manifest["n_features"]
+    _require(_is_count(n_features), "n_features is no positive integer")
+    names = manifest["feature_names"]
+    if names is not None:
+        _require(_is_list_of(names, str), "feature_names are no strings")
+        _require(len(names) == n_features == len(set(names)), "feature_names are not one a column")
+    _require(_is_texts(manifest["versions"]), "its versions are no strings")
+    encoder, width = _read_encoder(manifest["preprocessor"], n_features, left)
+    encoding, width = _read_encoding(manifest["encoding"], width, left)
+    layers, width = _read_layers(manifest["layers"], width, left)
+    _require(width == len(classes), f"it has {len(classes)} classes and {width} outputs")
+    _require(not left, f"it has unknown tensors {sorted(left)!r:.200}")
+    return {
+        "classes": classes,
+        "n_features": n_features,
+        "feature_names": names,
+        "preprocessor": encoder,
+        "encoding": encoding,
+        "layers": layers,
+    }
+
+
+def _require(truth: bool, reason: str) -> None:
+    """Refuse the file where something does not hold."""
+    if not truth:
+        bad(reason)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _is_list_of(values: Any, kind: type) -> bool:
+    return isinstance(values, list) and all(type(value) is kind for value in values)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, dict) and _is_list_of(list(value.values()), str)
+
+
+def _take(
+    left: dict[str, np.ndarray], name: str, shape: tuple[int, ...], dtype: type
+) -> np.ndarray:
+    """Take a tensor that must be there with this shape and dtype."""
+    _require(name in left, f"tensor {name} is missing")
+    tensor = left.pop(name)
+    _require(
+        tensor.shape == shape and tensor.dtype == dtype,
+        f"tensor {name} is {tensor.dtype.name} {tensor.shape}, not {np.dtype(dtype).name} {shape}",
+    )
+    return tensor
+
+
+def _text_array(values: list[str], what: str) -> np.ndarray:
+    """Make an array of strings, unless it would be far larger than the file."""
+    _require(len(values) * max(map(len, values)) <= _MOST_CHARACTERS, f"{what} are too long")
+    array = np.array(values, dtype=str)
+    _require(array.tolist() == values, f"{what} end in NUL")
+    return array
+
+
+def _read_labels(entry: Any) -> np.ndarray:
+    """Read class labels."""
+    _require(isinstance(entry, dict) and set(entry) == {"dtype", "values"}, "it has no classes")
+    tag, values = entry["dtype"], entry["values"]
+    _require(isinstance(values, list) and len(values) >= 1, "it has no classes")
+    if tag == "str":
+        _require(_is_list_of(values, str), "its classes are no strings")
+        array = _text_array(values, "its classes")
+    elif tag == "object":
+        kinds = {type(value) for value in values}
+        _require(len(kinds) == 1 and kinds <= {str, int, bool, float}, "its classes are mixed")
+        array = np.array(values, dtype=object)
+    else:
+        _require(isinstance(tag, str) and tag in _LABEL_DTYPES, "its classes have an unknown dtype")
+        _require(_is_list_of(values, _LABEL_DTYPES[tag]), f"its classes are not {tag}")
+        array = _number_labels(values, tag)
+    _require(len(set(values)) == len(values), "its classes repeat")
+    return array
+
+
+def _number_labels(values: list[Any], tag: str) -> np.ndarray:
+    """Make an array of labels that are numbers, which must not change by it."""
+    try:
+        with np.errstate(over="ignore"):
+            array = np.array(values, dtype=tag)
+    except (OverflowError, ValueError):
+        bad(f"its classes are not {tag}")
+    _require(array.tolist() == values, f"its classes are not {tag}")
+    return array
+
+
+def _read_encoder(
+    entry: Any, n_features: int, left: dict[str, np.ndarray]
+) -> tuple[dict[str, Any] | None, int]:
+    """Read the preprocessing, and how many columns it makes."""
+    if entry is None:
+        return None, n_features
+    right = isinstance(entry, dict) and set(entry) == _PREPROCESSOR_KEYS
+    _require(right and entry["kind"] == "tabular", "its preprocessor is unknown")
+    numeric, columns, missing = entry["numeric"], entry["category_columns"], entry["has_missing"]
+    _require(_is_list_of(numeric, int) and _is_list_of(columns, int), "columns are no integers")
+    _require(numeric == sorted(numeric) and columns == sorted(columns), "columns are not in order")
+    # The lengths first: n_features may be any number, and the range of it any size.
+    _require(len(numeric) + len(columns) == n_features, "columns are not those of n_features")
+    _require(sorted(numeric + columns) == list(range(n_features)), "columns are not those expected")
+    _require(
+        _is_list_of(missing, bool) and len(missing) == len(numeric), "has_missing does not fit"
+    )
+    categories = _read_categories(entry["categories"])
+    _require(len(categories) == len(columns), "categories do not fit the columns")
+    shape = (len(numeric),)
+    mean = _take(left, "preprocessor.mean", shape, np.float64) if numeric else np.empty(0)
+    scale = _take(left, "preprocessor.scale", shape, np.float64) if numeric else np.empty(0)
+    _require(bool((scale > 0).all()), "a scale is not positive")
+    encoder = {
+        "numeric": np.array(numeric, dtype=np.intp),
+        "category_columns": np.array(columns, dtype=np.intp),
+        "has_missing": np.array(missing, dtype=bool),
+        "mean": mean,
+        "scale": scale,
+        "categories": categories,
+    }
+    return encoder, len(numeric) + sum(missing) + sum(map(len, categories))
+
+
+def _read_categories(entries: Any) -> list[np.ndarray]:
+    """Read the categories of each column."""
+    _require(_is_list_of(entries, dict), "its categories are no list")
+    arrays, characters = [], 0
+    for entry in entries:
+        _require(set(entry) == {"dtype", "values"}, "a category column has other keys")
+        values = entry["values"]
+        _require(isinstance(values, list) and len(values) >= 1, "a column has no categories")
+        if entry["dtype"] == "str":
+            _require(_is_list_of(values, str), "categories are no strings")
+            arrays.append(_text_array(values, "its categories"))
+            characters += arrays[-1].size * arrays[-1].dtype.itemsize
+            _require(characters <= 4 * _MOST_CHARACTERS, "its categories are too long")
+        else:
+            _require(entry["dtype"] == "float64", "categories have an unknown dtype")
+            numbers = values[:-1] if values[-1] is None else values
+            _require(_is_list_of(numbers, float), "categories are no floats")
+            missing = [math.nan] * (len(values) - len(numbers))
+            arrays.append(np.array([*numbers, *missing], dtype=np.float64))
+            _require(not np.isinf(arrays[-1]).any(), "a category is infinite")
+            values = numbers
+        _require(all(map(_before, values[:-1], values[1:])), "categories are not in order")
+    return arrays
+
+
+def _before(value: Any, following: Any) -> bool:
+    return bool(value < following)
+
+
+def _read_encoding(
+    entry: Any, width: int, left: dict[str, np.ndarray]
+) -> tuple[dict[str, Any] | None, int]:
+    """Read the bins, and how many columns they make."""
+    if entry is None:
+        return None, width
+    _require(isinstance(entry, dict) and set(entry) == {"n_bins", "sizes"}, "its bins are unknown")
+    n_bins, sizes = entry["n_bins"], entry["sizes"]
+    _require(_is_count(n_bins), "n_bins is no positive integer")
+    _require(_is_list_of(sizes, int) and len(sizes) == width, "bins are not one set a column")
+    _require(all(1 <= size <= n_bins + 1 for size in sizes), "a column has a wrong number of bins")
+    flat = _take(left, "encoding.edges", (sum(sizes),), np.float64)
+    edges = np.split(flat, np.cumsum(sizes)[:-1])
+    _require(all(map(_are_edges, edges)), "the edges of bins do not increase")
+    # A column of two bins or more stands behind them once again as a number.
+    n_outputs = sum(size - 1 + (size > 2) for size in sizes)
+    return {"n_bins": n_bins, "edges": edges}, n_outputs or 1
+
+
+def _are_edges(edges: np.ndarray) -> bool:
+    """Tell whether edges increase, by widths whose slope and offset float32 can hold."""
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        widths = np.diff(edges)
+        largest = np.maximum(1.0, np.abs(edges[:-1])) / widths
+    return bool((widths > 0).all() and (largest < np.finfo(np.float32).max).all())
+
+
+def _read_layers(
+    kinds: Any, width: int, left: dict[str, np.ndarray]
+) -> tuple[list[tuple[str, list[np.ndarray]]], int]:
+    """Read the layers, each of which must take what the one before gives."""
+    _require(_is_list_of(kinds, str) and len(kinds) >= 1, "its layers are no list")
+    _require(len(kinds) <= _MOST_LAYERS, f"it has more than {_MOST_LAYERS} layers")
+    layers = []
+    for i, kind in enumerate(kinds):
+        _require(kind in LAYER_ARRAYS, f"layer {i} is of the unknown kind {kind[:80]!r}")
+        shapes: list[tuple[int, ...]] = [(width,), (width,), ()]
+        if kind == "linear":
+            n_out = left.get(f"layers.{i}.bias", np.empty(0)).size
+            _require(n_out >= 1, f"layer {i} is empty")
+            shapes = [(width, n_out), (n_out,)]
+            width = n_out
+        arrays = [
+            _take(left, f"layers.{i}.{name}", shape, np.float32)
+            for name, shape in zip(LAYER_ARRAYS[kind], shapes, strict=False)
+        ]
+        if kind == "layer_norm":
+            _require(bool(arrays[2] >= 0), f"layer {i} has a negative epsilon")
+        layers.append((kind, arrays))
+    return layers, width

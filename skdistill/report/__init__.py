@@ -1,0 +1,1 @@
+"""A student beside its teachers: scores, verdicts, costs, displays."""

@@ -1,0 +1,216 @@
+"""What a classifier costs: learned numbers, bytes on disk, and time to answer."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skdistill.files.manifest import pack
+from skdistill.student.classifier import StudentClassifier
+from skdistill.student.state import plain_student
+from skdistill.student.versions import stamp
+from skdistill.tables.encoder import n_rows, take_rows
+from skdistill.teachers.adapters import TorchTeacher
+from skdistill.teachers.naming import split_steps
+
+__all__ = ["Speed", "count_bytes", "count_parameters", "measure_speed", "total"]
+
+# How long a model is timed: on single rows, and then on blocks for half as long.
+_SECONDS = 0.5
+_MOST_CALLS, _FEWEST_CALLS, _MOST_ROWS = 2_000, 3, 16_384
+_FIRST_BLOCK = 64
+
+
+def count_parameters(estimator: Any) -> int | None:
+    """Count the numbers a classifier has learned; preprocessing does not count.
+
+    Parameters
+    ----------
+    estimator : object
+        A fitted classifier; of a Pipeline the last step counts.
+
+    Returns
+    -------
+    n_parameters : int or None
+        Weights of networks and linear models; of a tree two numbers for each split and one for
+        each class of each leaf. None where the numbers cannot be reached in a public way.
+    """
+    last = split_steps(estimator)[1]
+    last = getattr(last, "student_", last)
+    if hasattr(last, "n_parameters_"):
+        return last.n_parameters_
+    module = last.module if isinstance(last, TorchTeacher) else getattr(last, "module_", None)
+    if module is not None and hasattr(module, "parameters"):
+        return sum(p.numel() for p in module.parameters())
+    if hasattr(last, "tree_"):
+        return _count_tree(last.tree_)
+    if hasattr(last, "estimators_"):
+        return _count_members(last)
+    for weights, biases in (("coefs_", "intercepts_"), ("coef_", "intercept_")):
+        if hasattr(last, weights):
+            arrays = (getattr(last, weights), getattr(last, biases))
+            return sum(_size(a) for a in arrays)
+    return None
+
+
+def _count_tree(tree: Any) -> int:
+    """Count the splits of a tree twice, for feature and threshold, and what its leaves hold."""
+    n_splits = tree.node_count - tree.n_leaves
+    return int(2 * n_splits + tree.n_leaves * np.prod(tree.value.shape[1:]))
+
+
+def _count_members(ensemble: Any) -> int | None:
+    """Sum over the members of an ensemble, and over what a stack puts on top."""
+    on_top = [ensemble.final_estimator_] if hasattr(ensemble, "final_estimator_") else []
+    return total(count_parameters(m) for m in [*_flat(ensemble.estimators_), *on_top])
+
+
+def _flat(members: Any) -> Iterator[Any]:
+    """Walk through the arrays and lists in which boosting keeps a tree for each class."""
+    for member in members:
+        if isinstance(member, list | np.ndarray):
+            yield from _flat(member)
+        else:
+            yield member
+
+
+def _size(weights: Any) -> int:
+    """Count the numbers of an array, or of a list of arrays."""
+    if isinstance(weights, list | tuple):
+        return sum(np.size(array) for array in weights)
+    return int(np.size(weights))
+
+
+def total(counts: Iterable[int | None]) -> int | None:
+    """Return the sum, or None where a part is unknown."""
+    numbers = list(counts)
+    known = [n for n in numbers if n is not None]
+    return sum(known) if len(known) == len(numbers) else None
+
+
+class _Counter:
+    """A file that keeps nothing but the number of bytes written to it."""
+
+    def __init__(self) -> None:
+        self.n_bytes = 0
+
+    def write(self, data: Any) -> int:
+        """Count the bytes."""
+        n = memoryview(data).nbytes
+        self.n_bytes += n
+        return n
+
+
+def count_bytes(estimator: Any) -> int | None:
+    """Return how many bytes a classifier takes on disk.
+
+    Parameters
+    ----------
+    estimator : object
+        A fitted classifier.
+
+    Returns
+    -------
+    n_bytes : int or None
+        Of a student the size of the file that ``save`` writes, of anything else that of its
+        pickle. None for what cannot be pickled, such as a function made on the spot.
+    """
+    student = getattr(estimator, "student_", estimator)
+    if isinstance(student, StudentClassifier):
+        try:
+            return len(pack(plain_student(student), stamp()))
+        except (TypeError, ValueError):  # a preprocessor of the user's own has no saved form
+            return _count_pickle(student)
+    return _count_pickle(student)
+
+
+def _count_pickle(estimator: Any) -> int | None:
+    """Return the length of a pickle without holding it in memory."""
+    counter = _Counter()
+    try:
+        pickle.Pickler(counter, protocol=5).dump(estimator)
+    # Whatever an object's own way of pickling raises: its size is then unknown.
+    except Exception:
+        return None
+    return counter.n_bytes
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a classifier answers.
+
+    Attributes
+    ----------
+    p50, p99 : float
+        Median and 99th percentile of the seconds that one row takes.
+    rows_per_second : float
+        In blocks of many rows.
+    waited : float
+        Share of the time of single rows in which this process did not compute: it waited for the
+        processor, or for something remote.
+    """
+
+    p50: float
+    p99: float
+    rows_per_second: float
+    waited: float
+
+
+def measure_speed(
+    predict_proba: Callable[[Any], Any], X: Any, *, seconds: float = _SECONDS
+) -> Speed:
+    """Time a classifier on single rows and on blocks of rows.
+
+    Rows are cut out of X before the clock starts, and one call goes ahead untimed. Single rows
+    are then asked about in turn, three times at least; then blocks, which are doubled until they
+    hold all of X (at most 16,384 rows) or take a fifth of the time, once at least.
+
+    Parameters
+    ----------
+    predict_proba : callable
+        What is timed.
+    X : table of shape (n, n_features)
+        The rows it is called on.
+    seconds : float, default=0.5
+        About how long to measure single rows; blocks take half as long.
+
+    Returns
+    -------
+    speed : Speed
+    """
+    n = n_rows(X)
+    singles = [take_rows(X, np.array([i])) for i in range(min(n, 64))]
+    predict_proba(singles[0])
+    computing = time.process_time()
+    times = _time_calls(predict_proba, singles, seconds, _FEWEST_CALLS)
+    computing = time.process_time() - computing
+    p50, p99 = np.percentile(times, [50, 99])
+    waited = max(0.0, 1 - computing / sum(times))
+    size = min(n, _FIRST_BLOCK)
+    while True:
+        block = take_rows(X, np.arange(size))
+        (first,) = _time_calls(predict_proba, [block], 0.0, 1)
+        if first > seconds / 5 or size == min(n, _MOST_ROWS):
+            break
+        size = min(2 * size, n, _MOST_ROWS)
+    times = [first, *_time_calls(predict_proba, [block], seconds / 2 - first, 0)]
+    return Speed(float(p50), float(p99), size / float(np.median(times)), waited)
+
+
+def _time_calls(
+    predict_proba: Callable[[Any], Any], inputs: list[Any], seconds: float, fewest: int
+) -> list[float]:
+    """Call in turn until the time is up, and return the seconds of each call."""
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < fewest or (len(times) < _MOST_CALLS and time.perf_counter() < end):
+        one = inputs[len(times) % len(inputs)]
+        start = time.perf_counter()
+        predict_proba(one)
+        times.append(time.perf_counter() - start)
+    return times

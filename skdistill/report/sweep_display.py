@@ -1,0 +1,278 @@
+"""SweepDisplay: scores over temperature and alpha."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
+
+from skdistill.report.plotting import BLACK, Display, as_frame, check_matplotlib
+
+__all__ = ["SweepDisplay"]
+
+# Cells beyond this are too small to hold a number.
+_MOST_WRITTEN = 80
+
+
+class SweepDisplay(Display):
+    """Mean test score of each temperature and alpha as a heat map, the best one framed.
+
+    It is recommended to use :meth:`from_estimator` or :meth:`from_cv_results`.
+
+    Parameters
+    ----------
+    temperatures : array-like of shape (n_temperatures,)
+        Temperatures, from left to right.
+    alphas : array-like of shape (n_alphas,)
+        Weights of the soft term, from bottom to top.
+    scores : array-like of shape (n_alphas, n_temperatures)
+        Mean test scores, more is better; NaN where nothing was tried.
+    score_name : str, default="score"
+        What the scores are.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        The axes.
+    figure_ : matplotlib.figure.Figure
+        Their figure.
+    image_ : matplotlib.image.AxesImage
+        The cells.
+
+    See Also
+    --------
+    DistilledClassifierCV : The search.
+
+    Examples
+    --------
+    >>> from skdistill import SweepDisplay
+    >>> display = SweepDisplay(
+    ...     temperatures=[1, 4], alphas=[0.5, 1.0], scores=[[0.8, 0.9], [0.7, 0.6]]
+    ... )
+    >>> display.best
+    {'temperature': 4, 'alpha': 0.5}
+    """
+
+    image_: Any
+
+    def __init__(
+        self,
+        *,
+        temperatures: ArrayLike,
+        alphas: ArrayLike,
+        scores: ArrayLike,
+        score_name: str = "score",
+    ) -> None:
+        self.temperatures = temperatures
+        self.alphas = alphas
+        self.scores = scores
+        self.score_name = score_name
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The temperature and alpha of the best score; of equal ones the first."""
+        row, column = self._best_cell()
+        return {
+            "temperature": np.asarray(self.temperatures)[column].item(),
+            "alpha": np.asarray(self.alphas)[row].item(),
+        }
+
+    def _best_cell(self) -> tuple[int, int]:
+        """Return row and column of the best score."""
+        scores = np.asarray(self.scores, dtype=np.float64)
+        row, column = np.unravel_index(int(np.nanargmax(scores)), scores.shape)
+        return int(row), int(column)
+
+    @classmethod
+    def from_estimator(
+        cls, search: Any, *, score: str = "score", cmap: str = "cividis", ax: Any = None
+    ) -> Self:
+        """Draw a fitted search.
+
+        Parameters
+        ----------
+        search : estimator
+            A fitted :class:`DistilledClassifierCV`, ``GridSearchCV`` or another search with
+            ``cv_results_``, over temperature and alpha.
+        score : str, default="score"
+            Which score, where the search has several: a key of its ``scoring``.
+        cmap : str or matplotlib.colors.Colormap, default="cividis"
+            Colours.
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None: in a new figure.
+
+        Returns
+        -------
+        display : SweepDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        NotFittedError
+            If the search is not fitted.
+        ValueError
+            If temperature or alpha was not searched, or there is no such score.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from skdistill import DistilledClassifier, DistilledClassifierCV, SweepDisplay
+        >>> X, y = load_iris(return_X_y=True)
+        >>> teacher = LogisticRegression(max_iter=1000)
+        >>> student = DistilledClassifier([teacher], cv=3, max_epochs=50, random_state=0)
+        >>> search = DistilledClassifierCV(student, temperatures=[1, 4], alphas=[0.5, 1], cv=3)
+        >>> display = SweepDisplay.from_estimator(search.fit(X, y))
+        >>> display.frame().shape
+        (4, 3)
+        """
+        check_matplotlib(f"{cls.__name__}.from_estimator")
+        check_is_fitted(search)
+        if not hasattr(search, "cv_results_"):
+            raise TypeError(
+                "search must be a fitted DistilledClassifierCV or GridSearchCV, something with "
+                f"cv_results_; got a {type(search).__name__}."
+            )
+        return cls.from_cv_results(search.cv_results_, score=score, cmap=cmap, ax=ax)
+
+    @classmethod
+    def from_cv_results(
+        cls,
+        cv_results: Mapping[str, Any],
+        *,
+        score: str = "score",
+        cmap: str = "cividis",
+        ax: Any = None,
+    ) -> Self:
+        """Draw the table of a search.
+
+        Where other parameters were searched too, a cell holds the best of their scores.
+
+        Parameters
+        ----------
+        cv_results : dict of array-like
+            ``cv_results_`` of a search. The parameters may be those of a step or a nested
+            estimator, such as ``param_distilledclassifier__alpha``.
+        score : str, default="score"
+            Which score, where the search has several.
+        cmap : str or matplotlib.colors.Colormap, default="cividis"
+            Colours.
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None: in a new figure.
+
+        Returns
+        -------
+        display : SweepDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If temperature or alpha was not searched, or there is no such score.
+        """
+        check_matplotlib(f"{cls.__name__}.from_cv_results")
+        key = f"mean_test_{score}"
+        if key not in cv_results:
+            scores = [name for name in cv_results if name.startswith("mean_test_")]
+            raise ValueError(f"cv_results has no {key!r}; score must name one of {scores}.")
+        temperatures, column = np.unique(_searched(cv_results, "temperature"), return_inverse=True)
+        alphas, row = np.unique(_searched(cv_results, "alpha"), return_inverse=True)
+        cells = np.full((len(alphas), len(temperatures)), -np.inf)
+        values = np.asarray(cv_results[key], dtype=np.float64)
+        if np.isnan(values).all():
+            raise ValueError(f"Every value of {key!r} is NaN: there is nothing to draw.")
+        np.maximum.at(cells, (row, column), np.where(np.isnan(values), -np.inf, values))
+        cells[cells == -np.inf] = np.nan
+        display = cls(
+            temperatures=temperatures, alphas=alphas, scores=cells, score_name=f"mean test {score}"
+        )
+        return display.plot(ax=ax, cmap=cmap)
+
+    def frame(self) -> Any:
+        """Return the numbers that are drawn.
+
+        Returns
+        -------
+        frame : pandas.DataFrame
+            One row a cell: temperature, alpha, score.
+        """
+        alphas, temperatures = np.meshgrid(self.alphas, self.temperatures, indexing="ij")
+        return as_frame(
+            {
+                "temperature": temperatures.ravel(),
+                "alpha": alphas.ravel(),
+                "score": np.asarray(self.scores).ravel(),
+            }
+        )
+
+    def plot(self, ax: Any = None, *, cmap: str = "cividis") -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None: in a new figure.
+        cmap : str or matplotlib.colors.Colormap, default="cividis"
+            Colours.
+
+        Returns
+        -------
+        self : SweepDisplay
+        """
+        self._take_axes(ax)
+        self._draw(cmap)
+        return self
+
+    def _draw(self, cmap: Any = "cividis") -> None:
+        """Draw the cells."""
+        scores = np.asarray(self.scores, dtype=np.float64)
+        self.image_ = self.ax_.imshow(scores, cmap=cmap, origin="lower", aspect="auto")
+        self.figure_.colorbar(self.image_, ax=self.ax_, label=f"{self.score_name} (more is better)")
+        for axis, values in (
+            (self.ax_.xaxis, self.temperatures),
+            (self.ax_.yaxis, self.alphas),
+        ):
+            axis.set_ticks(range(len(np.asarray(values))), [f"{v:g}" for v in np.asarray(values)])
+        self.ax_.set(xlabel="temperature", ylabel="alpha (weight of the soft term)")
+        if scores.size <= _MOST_WRITTEN:
+            self._write(scores)
+        self._frame_best()
+
+    def _write(self, scores: np.ndarray) -> None:
+        """Write the scores into their cells, dark on light and light on dark."""
+        for (row, column), value in np.ndenumerate(scores):
+            if np.isnan(value):
+                continue
+            red, green, blue, _ = self.image_.cmap(self.image_.norm(value))
+            dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+            colour = "white" if dark else BLACK
+            self.ax_.text(column, row, f"{value:.3f}", color=colour, ha="center", va="center")
+
+    def _frame_best(self) -> None:
+        """Frame the best cell, in white within black, which shows on any colour."""
+        from matplotlib.patches import Rectangle
+
+        row, column = self._best_cell()
+        for colour, width in ((BLACK, 5), ("white", 2)):
+            self.ax_.add_patch(
+                Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fill=False, ec=colour, lw=width)
+            )
+        best = self.best
+        self.ax_.set_title(f"best: temperature {best['temperature']:g}, alpha {best['alpha']:g}")
+
+
+def _searched(cv_results: Mapping[str, Any], name: str) -> np.ndarray:
+    """Return the values of a parameter that was searched, whatever it is nested in."""
+    keys = [k for k in cv_results if k.startswith("param_")]
+    own = [k for k in keys if k.removeprefix("param_").rpartition("__")[2] == name]
+    if len(own) != 1:
+        raise ValueError(
+            f"cv_results must hold one parameter {name!r}, as a search over temperature and alpha "
+            f"does; it holds {[k.removeprefix('param_') for k in keys]}."
+        )
+    return np.ma.getdata(cv_results[own[0]]).astype(np.float64)

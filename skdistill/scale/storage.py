@@ -1,0 +1,202 @@
+"""Files on any file system, local or remote, that are whole or not there."""
+
+import glob
+import json
+import os
+from contextlib import suppress
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from skdistill.files.artefact import write_atomically
+
+__all__ = [
+    "clear_leftovers",
+    "everywhere",
+    "find_files",
+    "is_newer",
+    "is_whole",
+    "join",
+    "open_place",
+    "read_whole",
+    "write_whole",
+]
+
+# A write that another driver cleaned away as a leftover is made again, so many times at most.
+_ATTEMPTS = 10
+
+
+def open_place(path: Any) -> tuple[Any, str]:
+    """Return the file system of a path or URL, and the path on it."""
+    fs, place = fsspec.core.url_to_fs(str(path))
+    return fs, place.rstrip("/")
+
+
+def everywhere(path: Any) -> str:
+    """Return a path that means the same in a process that was started in another folder."""
+    fs, place = open_place(path)
+    return place if isinstance(fs, LocalFileSystem) else str(path).rstrip("/")
+
+
+def join(folder: str, name: str) -> str:
+    """Return the path of a file in a folder; every file system of fsspec takes slashes."""
+    return f"{folder}/{name}"
+
+
+def find_files(source: Any, suffix: str) -> tuple[Any, list[str], list[str]]:
+    """Find the files that a path, folder, glob or list of them names.
+
+    Parameters
+    ----------
+    source : str, path-like or list of them
+        Local paths or fsspec URLs of one file system. A folder stands for all files below it that
+        end in `suffix`; names that begin with a dot or an underscore are left out, as engines keep
+        unfinished files there.
+    suffix : str
+        For example ".parquet".
+
+    Returns
+    -------
+    fs : fsspec.AbstractFileSystem
+    paths : list of str
+        Sorted.
+    names : list of str
+        The same, relative to the folder they have in common.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    TypeError
+        If `source` holds anything but strings and paths.
+    ValueError
+        If the files are on more than one file system.
+    """
+    sources = list(source) if isinstance(source, list | tuple) else [source]
+    strange = [one for one in sources if not isinstance(one, str | os.PathLike)]
+    if strange:
+        raise TypeError(
+            f"source must be a path, a glob, or a list of them; got {type(strange[0]).__name__}."
+        )
+    if not sources:
+        raise FileNotFoundError("source is an empty list; name at least one file.")
+    found: set[str] = set()
+    places = [open_place(one) for one in sources]
+    fs = places[0][0]
+    for one, (own, place) in zip(sources, places, strict=True):
+        if type(own) is not type(fs):
+            raise ValueError(
+                f"source must name files of one file system: {sources[0]!r} and {one!r} are on two."
+            )
+        paths = _files_at(fs, place, suffix)
+        if not paths:
+            raise FileNotFoundError(f"source names no file that ends in {suffix}: {one!r}.")
+        found.update(paths)
+    paths = sorted(found)
+    alone = len(sources) == 1 and fs.isdir(places[0][1])
+    root = places[0][1] if alone else _common_folder(paths)
+    return fs, paths, [p[len(root) :].lstrip("/") for p in paths]
+
+
+def _files_at(fs: Any, place: str, suffix: str) -> list[str]:
+    """Return the files that a path or glob names; folders, those of a glob too, with their own."""
+    if fs.isdir(place):
+        return [p for p in fs.find(place) if p.endswith(suffix) and not _hidden(p, place)]
+    # A name may hold the signs of a glob itself.
+    if fs.exists(place):
+        return [place]
+    if not any(sign in place for sign in "*?["):
+        return []
+    paths = []
+    for path, details in fs.glob(place, detail=True).items():
+        if _hidden(path.rpartition("/")[2], ""):
+            continue
+        inside = details["type"] == "directory"
+        # "**" names folders beside the files in them.
+        paths += _files_at(fs, path, suffix) if inside and path.endswith(suffix) else []
+        paths += [] if inside else [path]
+    return paths
+
+
+def _hidden(path: str, folder: str) -> bool:
+    """Tell whether a file, or a folder on the way to it, has a name that engines keep."""
+    return any(name[:1] in ("_", ".") for name in path[len(folder) :].split("/"))
+
+
+def _common_folder(paths: list[str]) -> str:
+    """Return the deepest folder that holds all files."""
+    parts = [p.split("/")[:-1] for p in paths]
+    shared = []
+    for level in zip(*parts, strict=False):
+        if len(set(level)) > 1:
+            break
+        shared.append(level[0])
+    return "/".join(shared)
+
+
+def read_whole(fs: Any, path: str) -> bytes:
+    """Read a file."""
+    with fs.open(path, "rb") as file:
+        return file.read()
+
+
+def write_whole(fs: Any, path: str, content: bytes) -> None:
+    """Write a file such that a reader that asks `is_whole` never takes a part for the whole.
+
+    On a local file system it is written beside and renamed. Elsewhere, where renaming is copying
+    or does not exist, a second file with the suffix ".done" says when, and how long, it is whole.
+    """
+    fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+    if isinstance(fs, LocalFileSystem):
+        _write_beside(path, content)
+        return
+    marker = f"{path}.done"
+    if fs.exists(marker):
+        fs.rm_file(marker)
+    with fs.open(path, "wb") as file:
+        file.write(content)
+    with fs.open(marker, "wb") as file:
+        file.write(json.dumps({"size": len(content)}).encode())
+
+
+def _write_beside(path: str, content: bytes) -> None:
+    """Write and rename; again where another driver took the unnamed file for a leftover."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            write_atomically(path, content)
+        except FileNotFoundError:
+            continue
+        return
+    write_atomically(path, content)
+
+
+def is_whole(fs: Any, path: str) -> bool:
+    """Tell whether a file was written to its end."""
+    if isinstance(fs, LocalFileSystem):
+        return fs.exists(path)
+    marker = f"{path}.done"
+    if not fs.exists(path) or not fs.exists(marker):
+        return False
+    try:
+        size = json.loads(read_whole(fs, marker))["size"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return size == fs.size(path)
+
+
+def is_newer(fs: Any, path: str, other_fs: Any, other: str) -> bool:
+    """Tell whether a file was changed after another; False where a store keeps no times."""
+    try:
+        return bool(fs.modified(path) > other_fs.modified(other))
+    except NotImplementedError:
+        return False
+
+
+def clear_leftovers(fs: Any, path: str) -> None:
+    """Remove what writers that were killed left beside a file."""
+    if not isinstance(fs, LocalFileSystem):
+        return
+    for leftover in fs.glob(f"{glob.escape(path)}.{'[0-9a-f]' * 16}.tmp"):
+        with suppress(FileNotFoundError):  # another driver was faster
+            fs.rm_file(leftover)

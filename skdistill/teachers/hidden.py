@@ -1,0 +1,302 @@
+"""What a teacher knows beside its answer: hidden layers, and the leaves of its trees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+from sklearn.neural_network import MLPClassifier
+from sklearn.utils import check_array
+
+from skdistill.student.classifier import StudentClassifier
+from skdistill.student.forward import Forward
+from skdistill.tables.encoder import check_matrix, n_rows, take_rows
+from skdistill.teachers.adapters import TorchTeacher, is_torch_module, left_as_found
+from skdistill.teachers.asking import Teacher, comes_from
+from skdistill.teachers.hints import ActiveHint, Hint
+from skdistill.teachers.naming import is_frozen, split_steps
+
+__all__ = [
+    "HiddenAnswers",
+    "answers_of_folds",
+    "check_layer",
+    "hidden_answers",
+    "shows_units",
+    "stack_answers",
+]
+
+# Layers are wide: their answers are taken in smaller blocks of rows than probabilities.
+_BLOCK_ROWS = 8_192
+# The share of common leaves is an average over trees; this many are enough for it.
+_MOST_TREES = 100
+
+
+@dataclass
+class HiddenAnswers:
+    """What a teacher's layer says of some rows.
+
+    ``asked`` is the hint. ``values`` has shape (n, ...), float32: activations, for "attention"
+    their map, for trees the numbers of the leaves. Rows of the same ``space`` were answered by the
+    same fitted teacher and can be compared; rows of space -1 have no answer.
+    """
+
+    asked: ActiveHint
+    values: np.ndarray
+    space: np.ndarray
+
+    def take(self, rows: np.ndarray) -> HiddenAnswers:
+        """Return the answers for some rows."""
+        return HiddenAnswers(self.asked, self.values[rows], self.space[rows])
+
+
+def check_layer(estimator: Any, label: str, asked: ActiveHint) -> None:
+    """Raise if the teacher has no such layer, as far as that can be told before it is fitted."""
+    last, hint = _unwrapped(split_steps(estimator)[1]), asked.hint
+    label = f"{asked.where} asks {label} for"
+    module = _module_of(last)
+    if module is not None:
+        names = [name for name, _ in module.named_modules(remove_duplicate=False) if name]
+        if hint.layer not in names:
+            raise ValueError(
+                f"{label} layer {hint.layer!r}; its layers are {_listed(names)}, by their dotted "
+                "names."
+            )
+        return
+    widths = _widths_of(last)
+    if widths is not None:
+        n, layer = len(widths), hint.layer
+        if layer is None or isinstance(layer, str) or not -n <= layer < n:
+            shown = [f"{i} ({width} units)" for i, width in enumerate(widths)]
+            raise ValueError(
+                f"{label} layer {hint.layer!r}; its hidden layers are {_listed(shown)}, by number."
+            )
+        return
+    if _leaf_reader(last) is None:
+        if _may_have_layers_once_fitted(last):
+            return
+        raise ValueError(
+            f"{label} a layer, and a {type(last).__name__} shows none. Hints work with torch "
+            "modules, skorch nets, MLPClassifier, students of ours, and, with kind='relation', "
+            "trees that tell their leaves (apply)."
+        )
+    if hint.layer is not None or hint.kind != "relation":
+        raise ValueError(
+            f"{label} layer {hint.layer!r} with kind={hint.kind!r}; trees have leaves only: "
+            "layer=None with kind='relation'."
+        )
+
+
+def shows_units(estimator: Any) -> bool:
+    """Tell whether the layers go by number and hold units, not places."""
+    return _widths_of(_unwrapped(split_steps(estimator)[1])) is not None
+
+
+def _unwrapped(last: Any) -> Any:
+    """Return the student that one of our own classifiers holds, and any other teacher as it is."""
+    if comes_from(last, "skdistill"):
+        last = getattr(last, "best_estimator_", last)
+        last = getattr(last, "student_", last)
+    return last
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Name the layers there are."""
+    return ", ".join(names) if names else "none"
+
+
+def hidden_answers(teacher: Teacher, asked: ActiveHint, X: Any) -> np.ndarray:
+    """Ask a teacher for a layer, in blocks of rows; for "attention" return its map."""
+    X, hint = teacher.check_input(X), asked.hint
+    check_layer(teacher.estimator, teacher.label, asked)
+    n = n_rows(X)
+    if n <= _BLOCK_ROWS:
+        return _ask_block(teacher, hint, X)
+    values: np.ndarray | None = None
+    for start in range(0, n, _BLOCK_ROWS):
+        rows = np.arange(start, min(start + _BLOCK_ROWS, n))
+        block = _ask_block(teacher, hint, take_rows(X, rows))
+        if values is None:
+            values = np.empty((n, *block.shape[1:]), dtype=np.float32)
+        values[rows] = block
+    assert values is not None
+    return values
+
+
+def _ask_block(teacher: Teacher, hint: Hint, X: Any) -> np.ndarray:
+    """Ask about one block of rows."""
+    last = _unwrapped(teacher.last)
+    module = _module_of(last)
+    if module is not None:
+        values = _ask_module(teacher, module, str(hint.layer), X)
+    else:
+        try:
+            values = _ask_parts(last, hint, teacher.prepared(X))
+        except Exception as error:
+            raise ValueError(
+                f"{teacher.label} failed to tell its layer {hint.layer!r}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+    values = np.asarray(values, dtype=np.float32)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{teacher.label} has values in layer {hint.layer!r} that are not finite.")
+    return _map_of(values, hint, teacher.label) if hint.kind == "attention" else values
+
+
+def _ask_parts(last: Any, hint: Hint, X: Any) -> np.ndarray:
+    """Ask what is no torch module: a network by its weights, trees by their leaves."""
+    if hint.layer is not None:
+        ask = _ask_mlp if isinstance(last, MLPClassifier) else _ask_student
+        return ask(last, int(hint.layer), X)
+    reader = _leaf_reader(last)
+    assert reader is not None
+    leaves = np.asarray(reader(X))
+    return _choose(leaves.reshape(len(leaves), -1), _MOST_TREES)
+
+
+def _map_of(values: np.ndarray, hint: Hint, label: str) -> np.ndarray:
+    """Return the attention map, which is smaller than the layer."""
+    import torch
+
+    from skdistill.losses import attention_map
+
+    axis = hint.channel_axis
+    if values.ndim > 2 and (not -values.ndim < axis < values.ndim):
+        raise ValueError(
+            f"channel_axis={axis} is no axis of the channels in layer {hint.layer!r} of {label}, "
+            f"whose rows have the shape {values.shape[1:]}."
+        )
+    return attention_map(torch.from_numpy(values), channel_axis=axis).numpy()
+
+
+def _module_of(last: Any) -> Any:
+    """Return the torch module of a teacher, if it is one or holds one."""
+    if isinstance(last, TorchTeacher):
+        return last.module
+    module = getattr(last, "module_", None)
+    return module if is_torch_module(module) else None
+
+
+def _may_have_layers_once_fitted(last: Any) -> bool:
+    """Tell whether this is a net of skorch's or a student of ours: a network comes with `fit`."""
+    return comes_from(last, "skorch", "skdistill") and not is_frozen(last)
+
+
+def _widths_of(last: Any) -> list[int] | None:
+    """Return the widths of hidden layers that go by number."""
+    if isinstance(last, MLPClassifier):
+        return [int(width) for width in np.atleast_1d(last.hidden_layer_sizes)]
+    if not isinstance(last, StudentClassifier):
+        return None
+    return [layer.arrays[0].shape[1] for layer in last.layers_ if layer.kind == "linear"][:-1]
+
+
+def _leaf_reader(last: Any) -> Callable[[Any], Any] | None:
+    """Return the function that tells the leaves of rows, if there is one."""
+    if comes_from(last, "lightgbm"):
+        return lambda X: last.predict(X, pred_leaf=True)
+    if comes_from(last, "catboost"):
+        return lambda X: last.calc_leaf_indexes(X)
+    return getattr(last, "apply", None)
+
+
+def _ask_module(teacher: Teacher, module: Any, name: str, X: Any) -> np.ndarray:
+    """Run the teacher with an ear at one of its submodules."""
+    # The module may be shared by clones in other threads, whose rows are not to be heard.
+    with left_as_found([module]), _recorded(module, name) as record:
+        teacher.ask(X)
+    n, n_heard = n_rows(X), sum(map(len, record))
+    if n_heard != n:
+        raise ValueError(
+            f"{teacher.label}: layer {name!r} gave {n_heard} rows for {n}. A hint needs a layer "
+            "that is called once in a forward pass and keeps the rows apart."
+        )
+    return np.concatenate(record)
+
+
+@contextmanager
+def _recorded(module: Any, name: str) -> Iterator[list[np.ndarray]]:
+    """Collect what a submodule returns; nothing stays behind on the module."""
+    record: list[np.ndarray] = []
+
+    def keep(part: Any, inputs: Any, output: Any) -> None:
+        tensor = output[0] if isinstance(output, tuple | list) else output
+        # A copy, as the layer behind may work in place.
+        record.append(tensor.detach().float().cpu().numpy().copy())
+
+    handles = []
+    try:
+        handles.append(module.get_submodule(name).register_forward_hook(keep))
+        yield record
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+_ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "identity": lambda z: z,
+    "logistic": expit,
+    "tanh": np.tanh,
+    "relu": lambda z: np.maximum(z, 0),
+}
+
+
+def _ask_mlp(net: MLPClassifier, layer: int, X: Any) -> np.ndarray:
+    """Run scikit-learn's network up to a hidden layer."""
+    h = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
+    depth = range(layer % (len(net.coefs_) - 1) + 1)
+    for i in depth:
+        h = _ACTIVATIONS[net.activation](h @ net.coefs_[i] + net.intercepts_[i])
+    return h
+
+
+def _ask_student(student: StudentClassifier, layer: int, X: Any) -> np.ndarray:
+    """Run a frozen student up to a hidden layer, its activation included."""
+    before = student.preprocessor_
+    Z = check_matrix(X if before is None else before.transform(X), before)
+    if student.encoding_ is not None:
+        Z = student.encoding_.encode(Z)
+    ends = [i for i, step in enumerate(student.layers_) if step.kind == "linear"]
+    steps = student.layers_[: ends[layer % (len(ends) - 1) + 1]]
+    return Forward([], steps, np.dtype(np.float64))(np.array(Z, dtype=np.float64))
+
+
+def answers_of_folds(
+    teachers: Sequence[Teacher], fold: np.ndarray, asked: ActiveHint, X: Any
+) -> HiddenAnswers:
+    """Give each row what the teacher says of it that did not see it: the one of its fold."""
+    if len(teachers) == 1 and not fold.any():
+        return HiddenAnswers(asked, hidden_answers(teachers[0], asked, X), fold)
+    rows = {i: np.flatnonzero(fold == i) for i in np.unique(fold[fold >= 0])}
+    answers = {i: hidden_answers(teachers[i], asked, take_rows(X, r)) for i, r in rows.items()}
+    if asked.hint.layer is None:
+        # Boosting may have stopped at another number of trees on each fold.
+        fewest = min(a.shape[1] for a in answers.values())
+        answers = {i: _choose(a, fewest) for i, a in answers.items()}
+    shapes = {a.shape[1:] for a in answers.values()}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"{teachers[0].label} has a layer {asked.hint.layer!r} of different shapes on "
+            f"different folds: {sorted(shapes)}. A hint needs equal ones."
+        )
+    values = np.zeros((len(fold), *shapes.pop()), dtype=np.float32)
+    for i, answer in answers.items():
+        values[rows[i]] = answer
+    return HiddenAnswers(asked, values, fold)
+
+
+def _choose(leaves: np.ndarray, n: int) -> np.ndarray:
+    """Return the leaves in some of the trees, from first to last."""
+    n = min(n, leaves.shape[1])
+    return leaves[:, np.linspace(0, leaves.shape[1] - 1, n).astype(int)]
+
+
+def stack_answers(answers: Sequence[HiddenAnswers]) -> HiddenAnswers:
+    """Stack the answers of several tables."""
+    if len(answers) == 1:
+        return answers[0]
+    values = np.concatenate([a.values for a in answers])
+    return HiddenAnswers(answers[0].asked, values, np.concatenate([a.space for a in answers]))

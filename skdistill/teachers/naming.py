@@ -1,0 +1,388 @@
+"""The parameter `teachers` -> named and checked entries."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+from sklearn.utils.validation import check_is_fitted
+
+from skdistill.teachers.adapters import TeachersLeftBehind, TorchTeacher, is_torch_module
+
+__all__ = [
+    "Named",
+    "check_fitted",
+    "is_frozen",
+    "is_self",
+    "known_classes",
+    "name_teachers",
+    "split_steps",
+]
+
+WAY_TO_FIT = (
+    "Fit it first, pass cv=5 to have it fitted inside fit, or, when the teachers come from a "
+    "param_grid, whose values scikit-learn clones, wrap it in FrozenEstimator."
+)
+
+
+_SMOOTH = (
+    "skorch.",
+    "sklearn.discriminant_analysis",
+    "sklearn.gaussian_process",
+    "sklearn.linear_model",
+    "sklearn.naive_bayes",
+    "sklearn.neural_network",
+    "sklearn.svm",
+    "skdistill.student.torch_student",
+)
+
+
+@dataclass(frozen=True)
+class Named:
+    """One entry of `teachers`.
+
+    Parameters
+    ----------
+    name : str
+        The name it was given, or one made from its type.
+    estimator : object
+        The teacher; a bare torch module stands wrapped in a TorchTeacher.
+    label : str
+        How errors name it: 'teacher 1 "forest" (RandomForestClassifier)', counted from 0.
+    """
+
+    name: str
+    estimator: Any
+    label: str
+
+
+def name_teachers(teachers: Any, *, reserved: Collection[str] = ()) -> list[Named]:
+    """Check the parameter `teachers` and name its entries.
+
+    Parameters
+    ----------
+    teachers : list or tuple of teachers or of (name, teacher)
+        The value of the parameter. Whether they are fitted is not looked at.
+    reserved : collection of str, default=()
+        Names that no teacher may have: the constructor's parameters.
+
+    Returns
+    -------
+    named : list of Named
+        One for each entry, in order, names unique.
+
+    Raises
+    ------
+    TypeError
+        If `teachers` is no list, or an entry is no classifier with `predict_proba`.
+    ValueError
+        If the list is empty, a name is taken, or the teachers were left behind by pickling.
+
+    Warns
+    -----
+    UserWarning
+        If the same object stands in the list twice.
+    """
+    entries = [_split_entry(number, entry) for number, entry in enumerate(_listed(teachers))]
+    names = _unique_names(entries, reserved)
+    named = []
+    for number, (given, teacher) in enumerate(entries):
+        shown = "" if given is None else f' "{given}"'
+        label = f"teacher {number}{shown} ({_type_name(teacher)})"
+        _check_kind(teacher, label)
+        estimator = TorchTeacher(teacher) if is_torch_module(teacher) else teacher
+        named.append(Named(names[number], estimator, label))
+    _warn_duplicates([teacher for _, teacher in entries], named)
+    return named
+
+
+def _listed(teachers: Any) -> Sequence[Any]:
+    """Return the non-empty list, or raise with the way out."""
+    rule = "teachers must be a non-empty list of fitted classifiers"
+    if isinstance(teachers, TeachersLeftBehind):
+        raise ValueError(teachers.refusal())
+    if isinstance(teachers, str):
+        raise TypeError(
+            f"{rule} or of (name, classifier) pairs, got {teachers!r}. The only word that may "
+            "stand there is 'self', in DistilledClassifier."
+        )
+    if not isinstance(teachers, (list, tuple)):
+        one = hasattr(teachers, "predict_proba") or is_torch_module(teachers)
+        way_out = f" Pass a list with one entry: teachers=[{_type_name(teachers)}(...)]."
+        raise TypeError(
+            f"{rule} or of (name, classifier) pairs, got {_type_name(teachers)}."
+            + (way_out if one else "")
+        )
+    if not teachers:
+        raise ValueError(f"{rule} or of (name, classifier) pairs, got an empty one.")
+    if isinstance(teachers, tuple) and isinstance(teachers[0], str):
+        raise TypeError(f"{rule}, got one pair. Pass teachers=[(name, classifier)].")
+    return teachers
+
+
+def _split_entry(number: int, entry: Any) -> tuple[str | None, Any]:
+    """Return the name given, or None, and the teacher."""
+    if not isinstance(entry, (tuple, list)):
+        return None, entry
+    if isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[0], str):
+        raise TypeError(
+            f"teacher {number} must be a classifier or a pair (name, classifier), got {entry!r}."
+        )
+    return entry
+
+
+def _unique_names(
+    entries: Sequence[tuple[str | None, Any]], reserved: Collection[str]
+) -> list[str]:
+    """Name every entry, in scikit-learn's way: the type in lower case, numbered where needed."""
+    given = Counter(name for name, _ in entries if name is not None)
+    for chosen, times in given.items():
+        reasons = {
+            "is given twice": times > 1,
+            'holds "__"': "__" in chosen,
+            "is a parameter of the estimator": chosen in reserved,
+        }
+        if any(reasons.values()):
+            reason = next(reason for reason, holds in reasons.items() if holds)
+            raise ValueError(f'The teacher name "{chosen}" {reason}; choose another.')
+    types = Counter(_type_name(teacher).lower() for name, teacher in entries if name is None)
+    taken, names = {*given, *reserved}, []
+    for given_name, teacher in entries:
+        name = _free_name(teacher, types, taken) if given_name is None else given_name
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _free_name(teacher: Any, types: Counter[str], taken: Collection[str]) -> str:
+    """Return the type's name, with a number if it is shared or taken."""
+    stem = _type_name(teacher).lower()
+    if types[stem] == 1 and stem not in taken:
+        return stem
+    return next(name for i in count(1) if (name := f"{stem}-{i}") not in taken)
+
+
+def _type_name(teacher: Any) -> str:
+    """Return the name of the type, or of the class itself when a class was passed."""
+    return teacher.__name__ if isinstance(teacher, type) else type(teacher).__name__
+
+
+def _check_kind(teacher: Any, label: str) -> None:
+    """Raise where a teacher cannot give probabilities of classes."""
+    if isinstance(teacher, type):
+        raise TypeError(f"{label} is a class; pass an instance, {teacher.__name__}(...).")
+    if teacher is None:
+        raise TypeError(f"{label} is None; leave it out.")
+    if isinstance(teacher, str):
+        raise TypeError(
+            f"{label} is the word {teacher!r}. teachers='self' stands without a list; beside "
+            "teachers, self_distillation=0.5 does the same."
+        )
+    if is_torch_module(teacher):
+        return
+    kind = _estimator_type(teacher)
+    if kind not in (None, "classifier"):
+        raise TypeError(f"{label} is a {kind}; teachers must be classifiers.")
+    last = split_steps(teacher)[1]
+    # A stack says that it has no predict_proba until it is fitted, where its last classifier is
+    # the default one.
+    default_stack = getattr(last, "final_estimator", last) is None and hasattr(
+        type(last), "predict_proba"
+    )
+    if not hasattr(teacher, "predict_proba") and not default_stack:
+        raise TypeError(f"{label} has no predict_proba. {_way_to_proba(teacher, last)}")
+
+
+def _estimator_type(teacher: Any) -> str | None:
+    """Return "classifier", "regressor", ... or None where the teacher does not say."""
+    if not hasattr(teacher, "__sklearn_tags__"):
+        return getattr(teacher, "_estimator_type", None)
+    try:
+        return get_tags(teacher).estimator_type
+    except (AttributeError, TypeError, ValueError):  # a step or a base class without tags
+        return None
+
+
+def _way_to_proba(teacher: Any, last: Any) -> str:
+    """Say how something without predict_proba can become a teacher."""
+    if is_torch_module(last):
+        return "Wrap the module in TorchTeacher(module, classes) before it goes into the Pipeline."
+    if callable(teacher) and not hasattr(teacher, "fit"):
+        return "Wrap the function in CallableTeacher(function, classes)."
+    if not hasattr(teacher, "predict"):
+        return "Teachers are fitted classifiers, torch modules and wrapped functions."
+    return "Calibrate it: CalibratedClassifierCV(FrozenEstimator(teacher)).fit(X, y)."
+
+
+def _warn_duplicates(teachers: Sequence[Any], named: Sequence[Named]) -> None:
+    """Warn where one object would vote twice."""
+    first: dict[int, Named] = {}
+    for teacher, entry in zip(teachers, named, strict=True):
+        inner = teacher.estimator if isinstance(teacher, FrozenEstimator) else teacher
+        before = first.setdefault(id(inner), entry)
+        if before is not entry:
+            warnings.warn(
+                f"{before.label} and {entry.label} are the same object, which doubles its vote; "
+                "use teacher_weights for that.",
+                UserWarning,
+                stacklevel=5,
+            )
+
+
+def split_steps(estimator: Any) -> tuple[list[Any], Any]:
+    """Look through Pipelines and FrozenEstimators.
+
+    Parameters
+    ----------
+    estimator : object
+        A teacher.
+
+    Returns
+    -------
+    before : list of transformers
+        What X passes through, in order.
+    last : object
+        The classifier at the end.
+    """
+    before = []
+    while isinstance(estimator, (Pipeline, FrozenEstimator)):
+        if isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
+            continue
+        if len(estimator.steps) > 1:
+            before.append(estimator[:-1])
+        estimator = estimator.steps[-1][1]
+    return before, estimator
+
+
+def is_self(teachers: Any) -> bool:
+    """Say whether the student is to be its own teacher.
+
+    Parameters
+    ----------
+    teachers : object
+        The value of the parameter.
+
+    Returns
+    -------
+    is_self : bool
+        True for the word "self".
+    """
+    return isinstance(teachers, str) and teachers == "self"
+
+
+def is_frozen(teacher: Any) -> bool:
+    """Say whether a teacher is used as it is in every `cv` mode, because clones share it.
+
+    Parameters
+    ----------
+    teacher : object
+        A teacher.
+
+    Returns
+    -------
+    frozen : bool
+        True for FrozenEstimator, TorchTeacher, CallableTeacher, a bare torch module, any other
+        estimator whose clone is itself, and a Pipeline that ends in one.
+    """
+    while isinstance(teacher, Pipeline):
+        teacher = teacher.steps[-1][1]
+    hook = getattr(type(teacher), "__sklearn_clone__", None)
+    if hook in (None, BaseEstimator.__sklearn_clone__):
+        return is_torch_module(teacher)
+    return hook(teacher) is teacher
+
+
+def is_smooth(teacher: Any) -> bool:
+    """Tell whether a teacher's answers change smoothly with its inputs, judged by its family.
+
+    Parameters
+    ----------
+    teacher : object
+        A teacher; of a Pipeline the last step counts.
+
+    Returns
+    -------
+    smooth : bool
+        True for torch modules, skorch nets and scikit-learn's networks, linear and kernel models,
+        discriminant analysis, Gaussian processes and naive Bayes; of students for those that see
+        numbers as they are.
+    """
+    last = split_steps(teacher)[1]
+    last = getattr(last, "student_", last)
+    families = [kind.__module__ for kind in type(last).__mro__]
+    if "skdistill.student" in families:
+        return last.encoding_ is None
+    if "skdistill.estimators.classifier" in families:
+        return _will_be_smooth(last)
+    of_torch = isinstance(last, TorchTeacher) or is_torch_module(last)
+    return of_torch or any(f.startswith(_SMOOTH) for f in families)
+
+
+def _will_be_smooth(unfitted: Any) -> bool:
+    """Tell whether a DistilledClassifier that is yet to be fitted will see numbers as they are."""
+    if unfitted.numerical_embedding is None or unfitted.student_module is not None:
+        return True
+    entries = unfitted.teachers if isinstance(unfitted.teachers, (list, tuple)) else []
+    teachers = [entry[1] if isinstance(entry, tuple) else entry for entry in entries]
+    wanted = unfitted.numerical_embedding == "auto" and bool(teachers)
+    return wanted and all(is_smooth(teacher) for teacher in teachers)
+
+
+def check_fitted(named: Named) -> None:
+    """Raise if a teacher is not fitted.
+
+    Parameters
+    ----------
+    named : Named
+        The teacher.
+
+    Raises
+    ------
+    NotFittedError
+        Names the teacher and the way out.
+    """
+    estimator = named.estimator
+    try:
+        check_is_fitted(estimator)
+        fitted = True
+    except NotFittedError:
+        fitted = _says_it_is_fitted(estimator, unless_known=False)
+    except (AttributeError, TypeError):  # no fit, or no tags
+        fitted = _says_it_is_fitted(estimator, unless_known=True)
+    if not fitted:
+        raise NotFittedError(f"{named.label} is not fitted. {WAY_TO_FIT}")
+
+
+def _says_it_is_fitted(estimator: Any, *, unless_known: bool) -> bool:
+    """Ask in CatBoost's way where scikit-learn does not know the type."""
+    last = split_steps(estimator)[1]
+    is_fitted = getattr(last, "is_fitted", None)
+    if hasattr(last, "__sklearn_is_fitted__") or not callable(is_fitted):
+        return unless_known
+    return bool(is_fitted())
+
+
+def known_classes(estimator: Any) -> Any:
+    """Return the labels of a fitted teacher's columns.
+
+    Parameters
+    ----------
+    estimator : object
+        A teacher.
+
+    Returns
+    -------
+    classes : array-like of shape (n_classes,) or None
+        None where the teacher does not tell, as a bare torch module.
+    """
+    return getattr(estimator, "classes_", None)

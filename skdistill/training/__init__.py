@@ -1,0 +1,1 @@
+"""Answers to a trained network: data, objective, step, loop, control."""

@@ -1,0 +1,287 @@
+"""From labelled rows to the arrays a student is trained on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import has_fit_parameter
+
+from skdistill.tables.bins import PiecewiseLinearEncoding
+from skdistill.tables.encoder import (
+    TabularEncoder,
+    check_matrix,
+    is_frame,
+    n_rows,
+    stack_rows,
+    take_rows,
+)
+from skdistill.tables.rows import Rows
+from skdistill.teachers.hints import ActiveHint
+
+if TYPE_CHECKING:
+    from skdistill.teachers.hidden import HiddenAnswers
+    from skdistill.teachers.targets import SoftTargets
+
+__all__ = [
+    "ExtraRows",
+    "HeldOut",
+    "HiddenLayer",
+    "Prepared",
+    "TrainingSet",
+    "apply_preprocessor",
+    "build_training_set",
+    "hold_out",
+    "split_rows",
+]
+
+
+@dataclass
+class ExtraRows:
+    """Rows without a label: raw, with the soft targets the teachers gave them."""
+
+    X: Any
+    proba: np.ndarray
+    shapes_inputs: bool
+
+
+@dataclass
+class HeldOut:
+    """Prepared rows with true labels on which the epochs are compared.
+
+    ``proba`` are their soft targets, which no training uses; NaN where there is none.
+    """
+
+    X: np.ndarray
+    label: np.ndarray
+    weight: np.ndarray
+    proba: np.ndarray
+
+
+@dataclass
+class Prepared:
+    """How rows were prepared for a student, which holds for all rows after them."""
+
+    preprocessor: Any
+    encoding: PiecewiseLinearEncoding | None
+
+
+@dataclass
+class HiddenLayer:
+    """What a hint's teacher says of each row, and the rows' weights, scaled as the others are.
+
+    ``asked`` is the hint. Rows are compared with those of the same ``space`` alone; None where all
+    rows share one.
+    """
+
+    asked: ActiveHint
+    values: np.ndarray
+    weight: np.ndarray
+    space: np.ndarray | None
+
+
+@dataclass
+class TrainingSet:
+    """Everything a student is trained on; nothing here depends on temperature or alpha.
+
+    ``soft_weight`` and ``hard_weight`` are scaled so that the mean over all rows of weight times
+    loss is the weighted mean over the rows that carry the term. Rows without a label have the label
+    -1. The first ``n_real`` rows are those of `fit`, the last ``n_synthetic`` are made up.
+    """
+
+    X: np.ndarray
+    proba: np.ndarray
+    label: np.ndarray
+    soft_weight: np.ndarray
+    hard_weight: np.ndarray
+    classes: np.ndarray
+    preprocessor: Any
+    encoding: PiecewiseLinearEncoding | None
+    held_out: HeldOut | None
+    n_real: int
+    n_synthetic: int
+    hidden: Sequence[HiddenLayer] = ()
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows of an epoch."""
+        return len(self.X)
+
+    @property
+    def n_features(self) -> int:
+        """Number of prepared columns."""
+        return int(self.X.shape[1])
+
+
+def hold_out(rows: Rows, fraction: float, rng: np.random.RandomState) -> np.ndarray:
+    """Return a mask of rows to validate on, stratified by label where every class allows it."""
+    assert rows.code is not None
+    used = np.flatnonzero(rows.weight > 0)
+    _, held = split_rows(rows.code[used], fraction, rng)
+    held = used[held]
+    mask = np.zeros(len(rows.weight), dtype=bool)
+    mask[held] = True
+    missing = _has_missing(rows.X)
+    train = np.flatnonzero((rows.weight > 0) & ~mask)
+    if missing[mask].any() and not missing[train].any():
+        # A student that saw no missing value could not be asked about one.
+        mask[np.flatnonzero(mask & missing)[0]] = False
+        mask[train[0]] = True
+    return mask
+
+
+def split_rows(
+    code: np.ndarray, fraction: float, rng: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split positions in two, stratified by label where every class allows it."""
+    _, counts = np.unique(code, return_counts=True)
+    n, n_classes = len(code), len(counts)
+    n_held = max(1, round(fraction * n))
+    enough = counts.min() >= 2
+    stratify = code if enough and n_classes <= n_held <= n - n_classes else None
+    seed = int(rng.randint(np.iinfo(np.int32).max))
+    train, held = train_test_split(
+        np.arange(n), test_size=n_held, stratify=stratify, random_state=seed
+    )
+    return train, held
+
+
+def _has_missing(X: Any) -> np.ndarray:
+    """Tell which rows of a table have a missing value."""
+    if is_frame(X):
+        return X.isna().to_numpy().any(axis=1)
+    if X.dtype.kind == "O":
+        return np.array([any(v is None or v != v for v in row) for row in X])
+    return (X != X).any(axis=1)
+
+
+def build_training_set(
+    rows: Rows,
+    targets: "SoftTargets | None",
+    extra: Sequence[ExtraRows],
+    held: np.ndarray,
+    *,
+    preprocessor: Any,
+    n_bins: int | None,
+    like: "Prepared | None" = None,
+    hidden: "Sequence[HiddenAnswers]" = (),
+) -> TrainingSet:
+    """Prepare all rows for the student and weigh them.
+
+    With `like` they are prepared as other rows were before, and nothing is fitted. `hidden` holds
+    the answers to the hints, for the rows of `fit` and the extra ones.
+    """
+    assert rows.classes is not None
+    used = (rows.weight > 0) & ~held
+    train = rows.take(np.flatnonzero(used))
+    if like is None:
+        fitted, Z = _prepare(preprocessor, train, extra)
+    else:
+        fitted = like.preprocessor
+        Z = np.concatenate(
+            [apply_preprocessor(fitted, t) for t in [train.X, *(e.X for e in extra)]]
+        )
+    n, n_extra = len(train.weight), len(Z) - len(train.weight)
+    proba = _stack_proba(targets, extra, used, len(rows.classes))
+    soft = np.zeros(len(Z))
+    if targets is not None:
+        soft[:n] = train.weight * targets.known[used]
+        # An extra row counts as much as the average row of X.
+        soft[n:] = train.weight.mean()
+    hard = np.zeros(len(Z))
+    label = np.full(len(Z), -1, dtype=np.int64)
+    if train.code is not None:
+        hard[:n], label[:n] = train.weight, train.code
+    encoding = None if like is None else like.encoding
+    if n_bins is not None and like is None:
+        shaping = n + sum(n_rows(e.X) for e in extra if e.shapes_inputs)
+        weight = np.concatenate([train.weight, np.full(n_extra, train.weight.mean())])
+        encoding = PiecewiseLinearEncoding(n_bins).fit(Z[:shaping], weight[:shaping])
+    return TrainingSet(
+        X=Z,
+        proba=proba,
+        label=label,
+        soft_weight=_scaled(soft),
+        hard_weight=_scaled(hard),
+        classes=rows.classes,
+        preprocessor=fitted,
+        encoding=encoding,
+        held_out=_held_out(rows, targets, held, fitted) if held.any() else None,
+        n_real=n,
+        n_synthetic=sum(n_rows(e.X) for e in extra if not e.shapes_inputs),
+        hidden=[_hidden_layer(answers, used, train.weight, n_extra) for answers in hidden],
+    )
+
+
+def _hidden_layer(
+    answers: "HiddenAnswers", used: np.ndarray, weight: np.ndarray, n_extra: int
+) -> HiddenLayer:
+    """Keep the answers for the rows trained on; rows without one get the weight zero."""
+    kept = answers
+    if not used.all():
+        rows = np.concatenate([np.flatnonzero(used), len(used) + np.arange(n_extra)])
+        kept = answers.take(rows)
+    # An extra row counts as much as the average row of X.
+    everyone = np.concatenate([weight, np.full(n_extra, weight.mean())])
+    shared = kept.space.min() == kept.space.max()
+    known = _scaled(everyone * (kept.space >= 0))
+    return HiddenLayer(kept.asked, kept.values, known, None if shared else kept.space)
+
+
+def _prepare(preprocessor: Any, train: Rows, extra: Sequence[ExtraRows]) -> tuple[Any, np.ndarray]:
+    """Fit what the student sees of X, and apply it to the rows of `fit` and the extra ones.
+
+    Our own encoder also learns its scale and categories from real extra rows, which may come from
+    another domain; a user's transformer is fitted on X and y alone.
+    """
+    tables = [train.X, *(e.X for e in extra)]
+    if preprocessor is None:
+        return None, np.concatenate([check_matrix(t, None) for t in tables])
+    if isinstance(preprocessor, str):
+        real = [e.X for e in extra if e.shapes_inputs]
+        weight = [train.weight, *(np.full(n_rows(t), train.weight.mean()) for t in real)]
+        everything = stack_rows([train.X, *real]) if real else train.X
+        fitted = TabularEncoder().fit(everything, sample_weight=np.concatenate(weight))
+    else:
+        fitted = clone(preprocessor)
+        assert train.classes is not None
+        known = train.code is not None and train.classes is not None
+        label = train.classes[train.code] if known else None
+        weighted = has_fit_parameter(fitted, "sample_weight")
+        fitted.fit(train.X, label, **({"sample_weight": train.weight} if weighted else {}))
+    return fitted, np.concatenate([check_matrix(fitted.transform(t), fitted) for t in tables])
+
+
+def apply_preprocessor(fitted: Any, table: Any) -> np.ndarray:
+    """Return a table as the student sees it."""
+    return check_matrix(table if fitted is None else fitted.transform(table), fitted)
+
+
+def _stack_proba(
+    targets: "SoftTargets | None", extra: Sequence[ExtraRows], used: np.ndarray, n_classes: int
+) -> np.ndarray:
+    """Return the soft targets of all rows; rows without one get a placeholder of weight zero."""
+    if targets is None:
+        return np.full((int(used.sum()), n_classes), 1 / n_classes)
+    own = targets.proba[used]
+    return np.concatenate([own, *(e.proba for e in extra)]) if extra else own
+
+
+def _scaled(weight: np.ndarray) -> np.ndarray:
+    """Scale weights so that a plain mean over all rows is the mean over the rows that carry one."""
+    total = weight.sum()
+    return weight * (len(weight) / total) if total > 0 else weight
+
+
+def _held_out(rows: Rows, targets: "SoftTargets | None", held: np.ndarray, fitted: Any) -> HeldOut:
+    """Prepare the rows on which the epochs are compared."""
+    assert rows.code is not None
+    assert rows.classes is not None
+    Z = apply_preprocessor(fitted, take_rows(rows.X, np.flatnonzero(held)))
+    proba = np.full((len(Z), len(rows.classes)), np.nan)
+    if targets is not None:
+        known = targets.known[held]
+        proba[known] = targets.proba[held][known]
+    return HeldOut(Z, rows.code[held], rows.weight[held], proba)

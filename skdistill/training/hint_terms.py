@@ -1,0 +1,159 @@
+"""Hints as terms of the loss: the comparison, its scale, the projection."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skdistill import losses
+from skdistill.teachers.hints import student_layer
+from skdistill.training.data import HiddenLayer
+
+__all__ = ["HiddenColumns", "HintTerm", "build_hint_terms"]
+
+
+class HiddenColumns(NamedTuple):
+    """What the rows of a batch carry for one hint: the teacher's layer, weights, who answered.
+
+    ``space`` is None where one teacher answered all rows.
+    """
+
+    values: Tensor
+    weight: Tensor
+    space: Tensor | None
+
+    def take(self, rows: Tensor) -> "HiddenColumns":
+        """Return what some rows carry."""
+        space = None if self.space is None else self.space.index_select(0, rows)
+        values, weight = self.values.index_select(0, rows), self.weight.index_select(0, rows)
+        return HiddenColumns(values, weight, space)
+
+
+class HintTerm(nn.Module):
+    """One hint between two layers whose shapes are known.
+
+    Parameters
+    ----------
+    layer : HiddenLayer
+        The hint, and what the teacher says of the rows.
+    shapes : dict of tuple of int
+        The shape of a row in each of the student's layers.
+    seed : int
+        Seeds the projection.
+
+    Raises
+    ------
+    ValueError
+        If the two layers cannot be compared.
+    """
+
+    def __init__(
+        self,
+        layer: HiddenLayer,
+        shapes: Mapping[Any, tuple[int, ...]],
+        seed: int,
+    ) -> None:
+        super().__init__()
+        hint = layer.asked.hint
+        self.kind, self.weight = hint.kind, float(hint.weight)
+        self.channel_axis, self.leaves = hint.channel_axis, hint.layer is None
+        self.student_layer = student_layer(layer.asked, list(shapes))
+        own, shape = shapes[self.student_layer], tuple(layer.values.shape[1:])
+        self.scale = _mean_variance(layer) if hint.kind == "mse" else 1.0
+        self.projection: nn.Linear | None = None
+        if hint.kind == "attention":
+            _check_places(layer.asked.where, own, shape, hint.channel_axis)
+        n_student, n_teacher = math.prod(own), math.prod(shape)
+        if hint.kind in ("mse", "cosine") and n_student != n_teacher:
+            self.projection = _projection(n_student, n_teacher, seed)
+
+    def forward(self, hidden: Tensor, columns: HiddenColumns) -> Tensor:
+        """Return the weighed sum of the term over the rows of a batch."""
+        rows = self._rows(hidden, columns)
+        return self.weight * (columns.weight * rows).sum()
+
+    def _rows(self, hidden: Tensor, columns: HiddenColumns) -> Tensor:
+        """Return the term of each row."""
+        values = columns.values
+        if self.kind == "relation":
+            return self._relation(hidden, columns)
+        if self.kind == "attention":
+            own = losses.attention_map(hidden, channel_axis=self.channel_axis)
+            return losses.attention_transfer(own, values)
+        hidden, values = hidden.flatten(1), values.flatten(1)
+        if self.projection is not None:
+            hidden = self.projection(hidden)
+        if self.kind == "cosine":
+            return losses.hidden_cosine(hidden, values)
+        return losses.hidden_mse(hidden, values) / self.scale
+
+    def _relation(self, hidden: Tensor, columns: HiddenColumns) -> Tensor:
+        """Compare which rows of the batch are alike, those of one teacher with each other."""
+        values, weight, space = columns
+        flat = values.flatten(1)
+        similarity = losses.co_occurrence(flat) if self.leaves else flat @ flat.T
+        comparable = None if space is None else space[:, None] == space
+        return losses.relation(hidden, similarity, weight=weight, comparable=comparable)
+
+
+def build_hint_terms(
+    hidden: Sequence[HiddenLayer], shapes: Mapping[Any, tuple[int, ...]], seed: int
+) -> list[HintTerm]:
+    """Return a term for each hint; `shapes` are those of a row in the student's layers."""
+    # The network draws from seed and seed + 1.
+    return [HintTerm(layer, shapes, seed + 2 + i) for i, layer in enumerate(hidden)]
+
+
+def _mean_variance(layer: HiddenLayer) -> float:
+    """Return the mean over a layer's units of their variance; raise where there is none."""
+    rows = layer.values.reshape(len(layer.values), -1)
+    share = (layer.weight / layer.weight.sum()).astype(rows.dtype)
+    mean = share @ rows
+    squares = rows - mean
+    variance = float((share @ np.square(squares, out=squares)).mean())
+    # Rounding alone makes a little of a constant.
+    if variance <= (8 * np.finfo(rows.dtype).eps * float(np.abs(mean).max())) ** 2:
+        raise ValueError(
+            f"{layer.asked.where}: layer {layer.asked.hint.layer!r} of the teacher is the same for "
+            "all rows, so there is nothing to match. Name another layer."
+        )
+    return variance
+
+
+def _check_places(
+    where: str, student: tuple[int, ...], teacher: tuple[int, ...], channel_axis: int
+) -> None:
+    """Raise if two attention maps have no places in common."""
+    if len(student) == 1 and student == teacher:
+        return
+    if len(student) == 1:
+        places = f"{student[0]} units" if len(teacher) == 1 else f"{student[0]} units, no places"
+        other = f"{teacher[0]} units" if len(teacher) == 1 else f"places {teacher}"
+        raise ValueError(
+            f"{where}: the student's layer has {places}, the teacher's {other}. kind='attention' "
+            "compares units one by one; use kind='relation', or layers of equal widths."
+        )
+    if not -len(student) <= channel_axis <= len(student):
+        raise ValueError(
+            f"{where}: channel_axis={channel_axis} is no axis of the student's layer, whose rows "
+            f"have the shape {student}."
+        )
+    if len(student) - 1 != len(teacher):
+        raise ValueError(
+            f"{where}: the attention maps have {len(student) - 1} and {len(teacher)} axes of "
+            "places. Name layers with as many axes."
+        )
+
+
+def _projection(n_in: int, n_out: int, seed: int) -> nn.Linear:
+    """Return a linear map whose first weights come from a generator of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    projection: Any = nn.utils.skip_init(nn.Linear, n_in, n_out, dtype=torch.float64)
+    bound = 1 / math.sqrt(n_in)
+    with torch.no_grad():
+        for parameter in projection.parameters():
+            parameter.uniform_(-bound, bound, generator=generator)
+    return projection
