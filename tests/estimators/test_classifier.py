@@ -38,9 +38,9 @@ from skdistill import (
     StudentClassifier,
     TorchStudent,
     TorchTeacher,
-    _net,
 )
 from skdistill.teachers.targets import answer_cache
+from skdistill.training import net as _net
 
 X, Y = make_data()
 X3, Y3 = make_data(labels=("ant", "bee", "cat"))

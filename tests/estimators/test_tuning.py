@@ -37,9 +37,9 @@ from skdistill import (
     StudentClassifier,
     TeachersLeftBehind,
     TorchTeacher,
-    _tuning,
     losses,
 )
+from skdistill.estimators import tuning as _tuning
 
 X, Y = make_data()
 X3, Y3 = make_data(labels=("ant", "bee", "cat"))

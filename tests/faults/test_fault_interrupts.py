@@ -29,13 +29,13 @@ from skdistill import (
     Hint,
     StudentClassifier,
     TorchTeacher,
-    _progress,
     distillation_report,
     smallest_student,
 )
 from skdistill.distributed import label_parquet
 from skdistill.estimators.incremental import IncrementalTraining
 from skdistill.estimators.steps import DistillationSteps
+from skdistill.teachers import progress as _progress
 from skdistill.teachers.sources import Labeller
 from skdistill.teachers.targets import answer_cache
 from skdistill.training.net import StudentNet

@@ -24,8 +24,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from skdistill import DistilledClassifier, SmallestStudent, _smallest, smallest_student
+from skdistill import DistilledClassifier, SmallestStudent, smallest_student
 from skdistill.metrics import log_loss_by_row, paired_difference
+from skdistill.report import smallest as _smallest
 
 X, Y = make_data()
 SIZES = [(16,), (4,), ()]

@@ -28,9 +28,10 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
-from skdistill import BadArtefactError, DistilledClassifierCV, _progress
+from skdistill import BadArtefactError, DistilledClassifierCV
 from skdistill.distributed import LabelledParquet, LabellingError, label_parquet
 from skdistill.scale.parquet import FileTask
+from skdistill.teachers import progress as _progress
 
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")

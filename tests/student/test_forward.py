@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from skdistill.student.classifier import forward as _forward
+from skdistill.student import forward as _forward
 from skdistill.student.forward import Forward, Layer, _largest, log_softmax, softmax
 from skdistill.tables.bins import PiecewiseLinearEncoding
 

@@ -20,7 +20,8 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 from students_zoo import ACTIVATIONS, LABELS, NORMS, TABLES, freeze, make_student, make_table
 
-from skdistill import StudentClassifier, _forward
+from skdistill import StudentClassifier
+from skdistill.student import forward as _forward
 from skdistill.student.forward import Layer
 from skdistill.tables.encoder import TabularEncoder
 

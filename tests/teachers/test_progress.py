@@ -15,8 +15,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from skorch.callbacks import Callback
 
-from skdistill import DistilledClassifier, DistilledClassifierCV, _net, _progress, _targets
+from skdistill import DistilledClassifier, DistilledClassifierCV
+from skdistill.teachers import progress as _progress
+from skdistill.teachers import targets as _targets
 from skdistill.teachers.progress import follow, live_line, stage, track
+from skdistill.training import net as _net
 
 X, Y = make_data()
 TEACHER = fitted_teacher(X, Y)

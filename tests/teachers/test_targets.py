@@ -24,7 +24,9 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
-from skdistill import TorchTeacher, _progress, _targets
+from skdistill import TorchTeacher
+from skdistill.teachers import progress as _progress
+from skdistill.teachers import targets as _targets
 from skdistill.teachers.asking import as_teacher
 from skdistill.teachers.calibration import temper
 from skdistill.teachers.naming import name_teachers

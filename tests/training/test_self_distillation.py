@@ -26,12 +26,12 @@ from skdistill import (
     Hint,
     StudentClassifier,
     TeachersLeftBehind,
-    _batches,
-    _net,
-    _stream,
     distillation_report,
     losses,
 )
+from skdistill.training import batches as _batches
+from skdistill.training import net as _net
+from skdistill.training import stream as _stream
 from skdistill.training.net import TrainingSettings, train
 from skdistill.training.objective import DistillationCriterion
 from skdistill.training.self_distillation import ProgressiveBatches

@@ -15,8 +15,9 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from skdistill import DistilledClassifier, _stream
+from skdistill import DistilledClassifier
 from skdistill.distributed import label_parquet
+from skdistill.training import stream as _stream
 from skdistill.training.stream import SAMPLE_ROWS, Shards, _Sample
 
 X, Y = make_data(1200)
