@@ -12,10 +12,11 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skdistill.estimators.html_repr import side_by_side
 from skdistill.estimators.incremental import IncrementalTraining
 from skdistill.estimators.pickling import LeftBehind, deep_copy, shallow_copy
 from skdistill.estimators.steps import TRAINING_ONLY
-from skdistill.student.html_repr import DocLink, side_by_side
+from skdistill.student.base import DocLink
 from skdistill.student.versions import check_stamp, stamp
 from skdistill.tables.encoder import TabularEncoder
 from skdistill.teachers.adapters import TeachersLeftBehind

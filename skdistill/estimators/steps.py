@@ -21,6 +21,7 @@ from sklearn.utils.validation import validate_data
 from skdistill.estimators.parameters import check_parameters
 from skdistill.estimators.pickling import LeftBehind
 from skdistill.tables.encoder import TabularEncoder
+from skdistill.tables.folds import hold_out
 from skdistill.tables.rows import Rows, check_teacher_proba, read_rows
 from skdistill.teachers.adapters import TeachersLeftBehind
 from skdistill.teachers.hidden import HiddenAnswers
@@ -37,7 +38,7 @@ from skdistill.teachers.progress import follow, stage
 from skdistill.teachers.sources import Labeller
 from skdistill.teachers.targets import SoftTargets
 from skdistill.training.control import Control, UnseenLabels, control_rows, read_control
-from skdistill.training.data import ExtraRows, TrainingSet, build_training_set, hold_out
+from skdistill.training.data import ExtraRows, TrainingSet, build_training_set
 from skdistill.training.sizing import build_module, training_settings
 from skdistill.training.stream import TrainingStream
 

@@ -19,10 +19,10 @@ from skdistill.estimators.classifier import DistilledClassifier
 from skdistill.estimators.pickling import LeftBehind, deep_copy, shallow_copy
 from skdistill.estimators.search import cut_arguments, fit_arguments, seeded, warn_about_prefit
 from skdistill.estimators.steps import TRAINING_ONLY
+from skdistill.student.base import DocLink
 from skdistill.student.classifier import StudentClassifier
-from skdistill.student.html_repr import DocLink
 from skdistill.student.versions import check_stamp, stamp
-from skdistill.tables.encoder import as_table, take_rows
+from skdistill.tables.frames import as_table, take_rows
 from skdistill.tables.rows import read_rows
 from skdistill.teachers.adapters import TeachersLeftBehind
 from skdistill.teachers.naming import is_self

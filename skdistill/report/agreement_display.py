@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from skdistill.report.contenders import find_distilled, find_faculty
 from skdistill.report.metrics import _both_proba, _codes
 from skdistill.report.plotting import BLUE, GREEN, GREY, Display, as_frame, check_matplotlib
-from skdistill.tables.encoder import as_table
+from skdistill.tables.frames import as_table
 
 __all__ = ["AgreementDisplay"]
 

@@ -19,7 +19,7 @@ from skdistill.estimators.parameters import RULES
 from skdistill.estimators.search import cut_arguments, fit_arguments, seeded, warn_about_prefit
 from skdistill.report.metrics import log_loss_by_row
 from skdistill.report.plotting import BLACK, BLUE, ORANGE, as_frame, find_axes
-from skdistill.tables.encoder import as_table, take_rows
+from skdistill.tables.frames import as_table, take_rows
 from skdistill.tables.rows import read_rows
 from skdistill.teachers.progress import live_line, run_counted
 

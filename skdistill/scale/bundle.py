@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from skdistill.files.artefact import BadArtefactError, UnsupportedFormatError
 from skdistill.scale.storage import everywhere, is_whole, join, open_place, read_whole, write_whole
 from skdistill.student.versions import stamp
-from skdistill.tables.encoder import is_frame
+from skdistill.tables.frames import is_frame
 from skdistill.teachers.alignment import check_proba
 from skdistill.teachers.asking import Teacher, as_teacher
 from skdistill.teachers.naming import Named, check_fitted, name_teachers

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from skdistill.tables.encoder import as_table, is_frame, n_rows, stack_rows, take_rows
-from skdistill.tables.rows import Rows, check_teacher_proba, encode_among
+from skdistill.tables.checks import encode_among
+from skdistill.tables.frames import as_table, is_frame, n_rows, stack_rows, take_rows
+from skdistill.tables.rows import Rows, check_teacher_proba
 from skdistill.teachers.progress import track
 from skdistill.teachers.sources import Labeller
 from skdistill.teachers.targets import Ensemble, SoftTargets

@@ -17,7 +17,7 @@ from torch import nn
 
 from skdistill import StudentClassifier, TorchStudent
 from skdistill.estimators.incremental import trainable_module
-from skdistill.tables.rows import encode_among
+from skdistill.tables.checks import encode_among
 from skdistill.teachers.calibration import temper
 
 X, Y = make_data(600)
