@@ -16,8 +16,7 @@ from skdistill.student.state import (
     rebuild_encoding,
 )
 from skdistill.student.versions import stamp
-from skdistill.tables.bins import PiecewiseLinearEncoding
-from skdistill.tables.encoder import TabularEncoder
+from skdistill.tables import PiecewiseLinearEncoding, TabularEncoder
 
 if TYPE_CHECKING:
     import onnx

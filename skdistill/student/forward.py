@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skdistill.tables.bins import Lines, encode_lines
+from skdistill.tables import Lines, encode_lines
 
 __all__ = ["Forward", "Layer", "log_softmax", "softmax"]
 
