@@ -9,7 +9,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from skdistill.files.artefact import write_atomically
+from skdistill.files import write_atomically
 
 __all__ = [
     "clear_leftovers",

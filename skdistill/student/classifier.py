@@ -8,8 +8,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdistill.files.artefact import read_bytes, write_atomically
-from skdistill.files.manifest import pack, unpack
+from skdistill.files import pack, read_bytes, unpack, write_atomically
 from skdistill.student.forward import Forward, Layer, log_softmax, softmax
 from skdistill.student.html_repr import DocLink
 from skdistill.student.one_row import OneRow
