@@ -1,11 +1,10 @@
 """The function that workers run: rows in, log-probabilities of a bundle's teachers out."""
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import parallel_config
@@ -17,6 +16,7 @@ from skdistill.teachers.alignment import check_proba
 from skdistill.teachers.asking import Teacher, as_teacher
 from skdistill.teachers.naming import Named, name_teachers
 from skdistill.teachers.pooling import to_proba
+from skdistill.teachers.shared_setting import SharedSetting
 from skdistill.teachers.targets import resolve_averaging
 
 
@@ -94,7 +94,7 @@ class TeacherLabeller:
         frame, array = _both_forms(rows, bundle.feature_names)
         space = resolve_averaging(self.averaging, bundle.named)
         mean: Any = 0.0
-        with one_thread():
+        with _ONE_THREAD.use(), parallel_config(backend="sequential"):
             for teacher, weight in zip(bundle.teachers, self.teacher_weights, strict=True):
                 if weight > 0:
                     X = frame if takes_frame(teacher.estimator) else array
@@ -152,31 +152,11 @@ def takes_frame(estimator: Any) -> bool:
     return getattr(estimator, "feature_names_in_", None) is not None
 
 
-class _ThreadLimit:
-    """The blocks that ask teachers, and the settings to restore after the last."""
-
-    lock = threading.Lock()
-    users: ClassVar[set[object]] = set()
-    before: Any = None
+def _prepare_one_thread() -> tuple[Callable[[], object], Callable[[], object]]:
+    # Without a limit yet: what is to be restored.
+    before = threadpool_limits(None)
+    return lambda: threadpool_limits(1), before.restore_original_limits
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let numerical libraries and joblib use one thread; bits may depend on their number."""
-    me = object()
-    # An interrupt may come between any two lines: what is set is put back from the first on.
-    try:
-        with _ThreadLimit.lock:
-            if not _ThreadLimit.users:
-                # Without a limit yet: what is to be restored.
-                _ThreadLimit.before = threadpool_limits(None)
-            _ThreadLimit.users.add(me)
-            threadpool_limits(1)
-        with parallel_config(backend="sequential"):
-            yield
-    finally:
-        with _ThreadLimit.lock:
-            last = _ThreadLimit.users == {me}
-            _ThreadLimit.users.discard(me)
-            if last:
-                _ThreadLimit.before.restore_original_limits()
+# Bits may depend on the number of threads that numerical libraries use.
+_ONE_THREAD = SharedSetting(_prepare_one_thread)
