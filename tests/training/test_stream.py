@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from skdistill import DistilledClassifier
-from skdistill.distributed import label_parquet
+from skdistill.scale.labelling import label_parquet
 from skdistill.training import stream as _stream
 from skdistill.training.stream import SAMPLE_ROWS, Shards, _Sample
 
