@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from skdistill.estimators.classifier import DistilledClassifier
     from skdistill.estimators.tuning import DistilledClassifierCV
     from skdistill.files.artefact import BadArtefactError, UnsupportedFormatError
-    from skdistill.report.agreement_display import AgreementDisplay
-    from skdistill.report.distillation_display import DistillationDisplay
-    from skdistill.report.report import distillation_report
-    from skdistill.report.smallest import SmallestStudent, smallest_student
-    from skdistill.report.sweep_display import SweepDisplay
-    from skdistill.report.training_curve_display import TrainingCurveDisplay
-    from skdistill.report.view import DistillationReport
+    from skdistill.report import (
+        AgreementDisplay,
+        DistillationDisplay,
+        DistillationReport,
+        SmallestStudent,
+        SweepDisplay,
+        TrainingCurveDisplay,
+        distillation_report,
+        smallest_student,
+    )
     from skdistill.student.classifier import StudentClassifier
     from skdistill.student.torch_student import TorchStudent
     from skdistill.student.versions import SkdistillVersionWarning
@@ -58,25 +61,25 @@ __all__ = [
 ]
 
 _HOME = {
-    "AgreementDisplay": "report.agreement_display",
+    "AgreementDisplay": "report",
     "BadArtefactError": "files.artefact",
     "CallableTeacher": "teachers.adapters",
-    "DistillationDisplay": "report.distillation_display",
-    "DistillationReport": "report.view",
+    "DistillationDisplay": "report",
+    "DistillationReport": "report",
     "DistilledClassifier": "estimators.classifier",
     "DistilledClassifierCV": "estimators.tuning",
     "Hint": "teachers.hints",
     "SkdistillVersionWarning": "student.versions",
-    "SmallestStudent": "report.smallest",
+    "SmallestStudent": "report",
     "StudentClassifier": "student.classifier",
-    "SweepDisplay": "report.sweep_display",
+    "SweepDisplay": "report",
     "TeachersLeftBehind": "teachers.adapters",
     "TorchStudent": "student.torch_student",
     "TorchTeacher": "teachers.adapters",
-    "TrainingCurveDisplay": "report.training_curve_display",
+    "TrainingCurveDisplay": "report",
     "UnsupportedFormatError": "files.artefact",
-    "distillation_report": "report.report",
-    "smallest_student": "report.smallest",
+    "distillation_report": "report",
+    "smallest_student": "report",
 }
 _SUBMODULES = ("augment", "distributed", "losses", "metrics", "onnx", "teachers")
 

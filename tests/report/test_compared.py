@@ -16,7 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skdistill import DistilledClassifierCV, TorchTeacher
-from skdistill.report.contenders import find_distilled, find_faculty, plain_student
+from skdistill.report.compared import find_student, plain_student
+from skdistill.report.ensemble import find_teachers
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +37,8 @@ def student(data, teachers):
 
 
 def proba_by_role(student, X, teachers=None):
-    distilled = find_distilled(student)
-    return {c.name: c.proba for c in find_faculty(distilled, X, teachers).contenders(X)}
+    found = find_student(student)
+    return {model.name: model.proba for model in find_teachers(found, X, teachers).ask(X)}
 
 
 def test_the_ensemble_has_the_weights_that_fit_learnt(data):
@@ -66,35 +67,35 @@ def test_a_student_is_found_in_what_holds_it(data, teachers):
         make_pipeline(make_pipeline(StandardScaler()), make_pipeline(fitted)),
     ]
     for holder in holders:
-        assert find_distilled(holder).model in (fitted, fitted.student_)
+        assert find_student(holder).model in (fitted, fitted.student_)
     grid = GridSearchCV(model, {"alpha": [0.5]}, cv=2).fit(X, y)
-    assert find_distilled(grid).model is grid.best_estimator_
+    assert find_student(grid).model is grid.best_estimator_
     search = DistilledClassifierCV(
         quick([LogisticRegression()], cv=2, max_epochs=2), temperatures=[1], alphas=[1], cv=2
     )
     search.fit(X, y)
-    assert find_distilled(search).model is search.best_estimator_
+    assert find_student(search).model is search.best_estimator_
 
 
 def test_steps_before_the_student_are_applied(data, student):
     X, _ = data
     scaler = StandardScaler().fit(X)
-    found = find_distilled(make_pipeline(scaler, student))
+    found = find_student(make_pipeline(scaler, student))
     np.testing.assert_array_equal(found.prepare(X), scaler.transform(X))
-    assert find_distilled(student).prepare(X) is X
+    assert find_student(student).prepare(X) is X
 
 
 @pytest.mark.parametrize("make", [lambda s: s, lambda s: make_pipeline(StandardScaler(), s)])
 def test_an_unfitted_student_is_refused(make):
     with pytest.raises(NotFittedError):
-        find_distilled(make(quick()))
+        find_student(make(quick()))
 
 
 def test_other_classifiers_are_refused(data):
     with pytest.raises(TypeError, match=r"with teachers=\[...\]; got a LogisticRegression"):
-        find_distilled(fitted_teacher(*data))
+        find_student(fitted_teacher(*data))
     with pytest.raises(TypeError, match="got a str"):
-        find_distilled("student")
+        find_student("student")
 
 
 def test_the_ensemble_has_the_students_weights(data, teachers, student):
@@ -217,14 +218,14 @@ def test_teachers_that_answered_as_they_were_are_named(data, teachers, params, n
             student = quick(teachers, max_epochs=2, **params).fit(X, y)
     else:
         student = quick(teachers, max_epochs=2).fit(X, y)
-    assert find_faculty(find_distilled(student), X).in_sample == names
-    bare = find_distilled(student.student_)
-    assert find_faculty(bare, X, [fitted_teacher(X, y)]).in_sample == []
+    assert find_teachers(find_student(student), X).in_sample == names
+    bare = find_student(student.student_)
+    assert find_teachers(bare, X, [fitted_teacher(X, y)]).in_sample == []
 
 
 def test_the_plain_student_is_the_same_network_on_labels_alone(data, teachers, student):
     X, y = data
-    plain = plain_student(find_distilled(student), X, train=(X, y))
+    plain = plain_student(find_student(student), X, train=(X, y))
     twin = quick(teachers, alpha=0.0, early_stopping=True).fit(X, y)
     np.testing.assert_allclose(plain.proba, twin.predict_proba(X))
     (model,) = plain.parts
@@ -237,50 +238,50 @@ def test_the_plain_student_of_a_lean_pickle_is_trained_with_the_teachers_passed(
     student = quick(teachers, augment="munge", n_synthetic=20, loss="mse", max_epochs=3)
     student.set_params(numerical_embedding="auto").fit(X, y)
     lean = pickle.loads(pickle.dumps(student))
-    plain = plain_student(find_distilled(lean), X, train=(X, y), teachers=teachers)
-    expected = plain_student(find_distilled(student), X, train=(X, y))
+    plain = plain_student(find_student(lean), X, train=(X, y), teachers=teachers)
+    expected = plain_student(find_student(student), X, train=(X, y))
     np.testing.assert_allclose(plain.proba, expected.proba)
 
 
 def test_the_plain_student_learns_behind_the_steps_of_a_pipeline(data, teachers, student):
     X, y = data
     scaler = StandardScaler().fit(X)
-    plain = plain_student(find_distilled(make_pipeline(scaler, student)), X, train=(X, y))
+    plain = plain_student(find_student(make_pipeline(scaler, student)), X, train=(X, y))
     Z = scaler.transform(X)
-    expected = plain_student(find_distilled(student), Z, train=(Z, y))
+    expected = plain_student(find_student(student), Z, train=(Z, y))
     np.testing.assert_allclose(plain.proba, expected.proba)
 
 
 def test_a_seed_makes_the_plain_student_reproducible(data, teachers):
     X, y = data
-    distilled = find_distilled(quick(teachers, random_state=None, max_epochs=2).fit(X, y))
+    unseeded = find_student(quick(teachers, random_state=None, max_epochs=2).fit(X, y))
     first, second = (
-        plain_student(distilled, X, train=(X, y), random_state=7).proba for _ in range(2)
+        plain_student(unseeded, X, train=(X, y), random_state=7).proba for _ in range(2)
     )
     np.testing.assert_array_equal(first, second)
 
 
 def test_a_bare_student_cannot_have_a_plain_one_trained(data, student):
     with pytest.raises(ValueError, match=r"does not hold the settings .* fitted baseline="):
-        plain_student(find_distilled(student.student_), data[0], train=data)
+        plain_student(find_student(student.student_), data[0], train=data)
 
 
 def test_training_rows_must_hold_the_students_labels(data, student):
     X, y = data
     with pytest.raises(ValueError, match=r"y_train holds the labels \['maybe', 'no'\]"):
-        plain_student(find_distilled(student), X, train=(X, np.where(y == "yes", "maybe", y)))
+        plain_student(find_student(student), X, train=(X, np.where(y == "yes", "maybe", y)))
 
 
 def test_a_baseline_is_the_plain_student(data, student):
     X, y = data
     baseline = fitted_teacher(X, y)
-    plain = plain_student(find_distilled(student), X, baseline=baseline)
+    plain = plain_student(find_student(student), X, baseline=baseline)
     np.testing.assert_allclose(plain.proba, baseline.predict_proba(X))
     with pytest.raises(NotFittedError, match=r"baseline \(LogisticRegression\) is not fitted"):
-        plain_student(find_distilled(student), X, baseline=LogisticRegression())
+        plain_student(find_student(student), X, baseline=LogisticRegression())
     with pytest.raises(TypeError, match=r"baseline \(StandardScaler\) has no predict_proba"):
-        plain_student(find_distilled(student), X, baseline=StandardScaler())
+        plain_student(find_student(student), X, baseline=StandardScaler())
 
 
 def test_with_neither_rows_nor_baseline_there_is_no_plain_student(data, student):
-    assert plain_student(find_distilled(student), data[0]) is None
+    assert plain_student(find_student(student), data[0]) is None
