@@ -170,7 +170,7 @@ class DistillationDisplay(Display):
         y: ArrayLike,
         *,
         X_train: Any = None,
-        y_train: Any = None,
+        y_train: ArrayLike | None = None,
         baseline: Classifier | None = None,
         teachers: Sequence[Any] | None = None,
         random_state: Any = None,

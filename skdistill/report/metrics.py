@@ -1,8 +1,4 @@
-"""Numbers that set a student beside its teacher and its labels.
-
-Every score is a mean of one value a row, so that two models can be compared row by row. Columns
-of ``y_proba`` are classes in the order of `labels`, a classifier's ``classes_``.
-"""
+"""The scores of ``skdistill.metrics``, and the standard error of a weighted mean."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

@@ -7,6 +7,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import assert_all_finite, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
@@ -34,10 +35,10 @@ _FEWEST_RESAMPLES = 100
 def distillation_report(
     student: Classifier,
     X: Any,
-    y: Any,
+    y: ArrayLike,
     *,
     X_train: Any = None,
-    y_train: Any = None,
+    y_train: ArrayLike | None = None,
     baseline: Classifier | None = None,
     teachers: Sequence[Any] | None = None,
     n_bootstrap: int = 1000,
@@ -177,7 +178,7 @@ def distillation_report(
 
 
 def _check_arguments(
-    X_train: Any, y_train: Any, baseline: Any, n_bootstrap: Any
+    X_train: Any, y_train: Any, baseline: Classifier | None, n_bootstrap: Any
 ) -> tuple[Any, Any] | None:
     """Return the training rows, if there are any, or raise where arguments exclude each other."""
     if not isinstance(n_bootstrap, Integral) or n_bootstrap < _FEWEST_RESAMPLES:

@@ -209,6 +209,7 @@ def test_a_memory_of_ones_own_is_used(tmp_path):
     assert list(tmp_path.rglob("output.pkl"))
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives():
     assert search(n_jobs=2).rows == search().rows
 
