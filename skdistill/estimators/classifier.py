@@ -388,7 +388,7 @@ class DistilledClassifier(
             training, soft_targets = self._make_training_set(rows, named, rng, self._alpha(rows))
             seeds = rng.randint(np.iinfo(np.int32).max, size=2)
             with stage("training the student"):
-                net = self._train(training, self.temperature, self._alpha(rows), int(seeds[0]))
+                trained = self._trainer(self._alpha(rows)).fit(training, int(seeds[0]))
             control = self._train_control(
                 training, soft_targets if self._alpha(rows) > 0 else None, int(seeds[1])
             )
@@ -400,7 +400,7 @@ class DistilledClassifier(
                     UserWarning,
                     stacklevel=2,
                 )
-            self._finish(training, net, soft_targets, control)
+            self._finish(trained, soft_targets, control)
         return self
 
     def predict(self, X: Any) -> np.ndarray:

@@ -10,7 +10,7 @@ import pytest
 from cluster_teachers import CLASSES, COLUMNS, save_bundle, write_files
 
 from skdistill.distributed import LabelledParquet, label_parquet
-from skdistill.training.stream import Shard
+from skdistill.training.shards import Shard
 
 
 @pytest.fixture
