@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from skdistill.student.classifier import StudentClassifier
     from skdistill.student.torch_student import TorchStudent
     from skdistill.student.versions import SkdistillVersionWarning
-    from skdistill.teachers.adapters import CallableTeacher, TeachersLeftBehind, TorchTeacher
+    from skdistill.teachers import CallableTeacher, TeachersLeftBehind, TorchTeacher
     from skdistill.teachers.hints import Hint
 
     __version__: str

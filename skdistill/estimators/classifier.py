@@ -18,7 +18,7 @@ from skdistill.estimators.steps import TRAINING_ONLY
 from skdistill.student.html_repr import DocLink, side_by_side
 from skdistill.student.versions import check_stamp, stamp
 from skdistill.tables.encoder import TabularEncoder
-from skdistill.teachers.adapters import TeachersLeftBehind
+from skdistill.teachers.left_behind import TeachersLeftBehind
 from skdistill.teachers.naming import is_frozen, is_self, name_teachers, split_steps
 from skdistill.teachers.progress import CALLBACKS, CallbackSupportMixin, stage
 
@@ -384,12 +384,13 @@ class DistilledClassifier(
         with self._attempt(X, y):
             rows, rng = self._read(X, y, sample_weight, X_unlabeled, teacher_proba)
             named = self._name_teachers(rows)
-            training, soft_targets = self._make_training_set(rows, named, rng, self._alpha(rows))
+            alpha = self._alpha(rows)
+            training, soft_targets, source = self._make_training_set(rows, named, rng, alpha)
             seeds = rng.randint(np.iinfo(np.int32).max, size=2)
             with stage("training the student"):
-                net = self._train(training, self.temperature, self._alpha(rows), int(seeds[0]))
+                net = self._train(training, self.temperature, alpha, int(seeds[0]))
             control = self._train_control(
-                training, soft_targets if self._alpha(rows) > 0 else None, int(seeds[1])
+                training, soft_targets if alpha > 0 else None, int(seeds[1])
             )
             shortfall = None if control is None else control.shortfall()
             if shortfall is not None:
@@ -399,7 +400,7 @@ class DistilledClassifier(
                     UserWarning,
                     stacklevel=2,
                 )
-            self._finish(training, net, soft_targets, control)
+            self._finish(training, net, soft_targets, control, source)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -614,7 +615,7 @@ class DistilledClassifier(
         if "student_" not in state or self.keep_teachers:
             return state
         state.pop("teachers_", None)
-        state.pop("_ensemble", None)
+        state.pop("_source", None)
         state.pop(CALLBACKS, None)
         if state["teachers"] is not None and not is_self(state["teachers"]):
             state["teachers"] = TeachersLeftBehind.from_teachers(state["teachers"])

@@ -14,18 +14,17 @@ from skdistill.estimators.steps import (
     DistillationSteps,
     check_soft_rows,
     draw_seed,
-    labels_known_to,
 )
 from skdistill.student.torch_student import TorchStudent
 from skdistill.tables.rows import Rows, check_teacher_proba, read_rows
-from skdistill.teachers.adapters import TeachersLeftBehind
-from skdistill.teachers.naming import Named, is_self, name_teachers
-from skdistill.teachers.pooling import weights_without_labels
+from skdistill.teachers.left_behind import TeachersLeftBehind
+from skdistill.teachers.naming import Named, is_self, labels_known_to, name_teachers
+from skdistill.teachers.pooling import SoftTargets, weights_without_labels
 from skdistill.teachers.progress import stage
-from skdistill.teachers.sources import Labeller
-from skdistill.teachers.targets import Ensemble, SoftTargets
+from skdistill.teachers.sources import TargetSource
+from skdistill.teachers.transfer import TransferRows, transfer_rows
 from skdistill.training.control import UnseenLabels
-from skdistill.training.data import ExtraRows, Prepared, TrainingSet, build_training_set
+from skdistill.training.data import Prepared, TrainingSet, build_training_set
 from skdistill.training.sizing import dropout_rate
 from skdistill.training.stream import Shards, TrainingStream, open_stream
 
@@ -144,9 +143,9 @@ class IncrementalTraining(DistillationSteps):
         if self.teachers is not None:
             named = name_teachers(self.teachers, reserved=self._get_param_names())
             weights_without_labels(self.teacher_weights, len(named))
-        labeller = None
+        source = None
         if self.augment not in (None, "auto") and self.n_synthetic != 0:
-            labeller = self._labeller(None, named)
+            source = self._choose_source(named, None)
         stream = open_stream(
             shards,
             classes=labels_known_to(named),
@@ -154,7 +153,7 @@ class IncrementalTraining(DistillationSteps):
             keep_back=self._calibrates_streams(),
             preprocessor=self.preprocessor,
             n_bins=self.n_bins if self._embeds(named) else None,
-            labeller=labeller,
+            source=source,
             seed=int(seeds[0]),
         )
         validate_data(self, shards.first, skip_check_array=True)
@@ -246,10 +245,10 @@ class IncrementalTraining(DistillationSteps):
             rows.classes = known
             validate_data(self, rows.X, skip_check_array=True)
             named = self._name_teachers(rows)
-            training, soft_targets = self._batch(rows, named, rng, None)
+            training, soft_targets, source = self._batch(rows, named, rng, None)
             alpha = self._alpha(rows)
             net = self._train(training, self.temperature, alpha, draw_seed(rng), passes=True)
-            self._finish(training, net, soft_targets)
+            self._finish(training, net, soft_targets, source=source)
         except BaseException:
             self._forget()
             raise
@@ -270,12 +269,12 @@ class IncrementalTraining(DistillationSteps):
             rows.teacher_proba = check_teacher_proba(teacher_proba, len(rows.weight), self.classes_)
         student = self.student_
         like = Prepared(student.preprocessor_, getattr(student, "encoding_", None))
-        training, soft_targets = self._batch(rows, [], rng, like)
+        training, soft_targets, source = self._batch(rows, [], rng, like)
         check_soft_rows(training, self._alpha(rows))
         net = self._trained_further(training, self._alpha(rows), rng)
         before = dict(self.__dict__)
         try:
-            self._finish(training, net, soft_targets)
+            self._finish(training, net, soft_targets, source=source)
             if soft_targets is None:
                 # A batch that asks no teacher forgets none.
                 self.__dict__.update({k: v for k, v in before.items() if k in OF_TEACHERS})
@@ -295,37 +294,40 @@ class IncrementalTraining(DistillationSteps):
         named: list[Named],
         rng: np.random.RandomState,
         like: Prepared | None,
-    ) -> tuple[TrainingSet, SoftTargets | None]:
+    ) -> tuple[TrainingSet, SoftTargets | None, TargetSource | None]:
         """Label and prepare a batch of `partial_fit`; the first one decides how."""
         seeds = rng.randint(np.iinfo(np.int32).max, size=3)
         held = np.zeros(len(rows.weight), dtype=bool)
         targets: SoftTargets | None = None
-        extra: list[ExtraRows] = []
+        transfer: list[TransferRows] = []
+        source: TargetSource | None = None
         if self._alpha(rows) > 0:
-            labeller = self._labeller(rows, named)
             if like is None:
-                targets = labeller.soft_targets(rows, np.random.RandomState(seeds[1]))
+                source = self._choose_source(named, rows)
+                targets = source.label(rows, np.random.RandomState(seeds[1]))
             else:
-                ensemble = self._kept_ensemble(labeller)
-                fitted = getattr(self, "teachers_", [])
-                targets = _label_batch(rows, ensemble, fitted, self.teacher_weights_)
+                source = self._kept_source(rows)
+                targets = _label_batch(rows, source, self)
             if self.augment != "auto":
-                extra = labeller.extra_rows(rows, targets, held, np.random.RandomState(seeds[2]))
+                transfer = transfer_rows(source, rows, held, np.random.RandomState(seeds[2]))
         n_bins = self.n_bins if self._embeds(named) else None
         training = build_training_set(
-            rows, targets, extra, held, preprocessor=self.preprocessor, n_bins=n_bins, like=like
+            rows, targets, transfer, held, preprocessor=self.preprocessor, n_bins=n_bins, like=like
         )
-        return training, targets
+        return training, targets, source
 
-    def _kept_ensemble(self, labeller: Labeller) -> Any:
-        """Return the teachers that label later batches: the fold teachers, or the prefit ones."""
-        kept = self.__dict__.get("_ensemble")
-        if kept is not None or isinstance(self.teachers, TeachersLeftBehind | None):
-            return kept
-        if not self._is_prefit():
-            return None
-        named = name_teachers(self.teachers, reserved=self._get_param_names())
-        return replace(labeller, named=named).prefit_ensemble(self.classes_)
+    def _kept_source(self, rows: Rows) -> TargetSource:
+        """Return what labels later batches: the fold teachers, or the prefit ones."""
+        named: list[Named] = []
+        if not isinstance(self.teachers, TeachersLeftBehind | None):
+            named = name_teachers(self.teachers, reserved=self._get_param_names())
+        source = self._choose_source(named, replace(rows, teacher_proba=None))
+        kept: TargetSource | None = self.__dict__.get("_source")
+        if kept is None or not kept.can_label_further:
+            return source
+        kept = copy.copy(kept)
+        kept.spec = source.spec
+        return kept
 
     def _trained_further(
         self, training: TrainingSet, alpha: float, rng: np.random.RandomState
@@ -362,20 +364,15 @@ def _check_batch_classes(classes: Any, before: np.ndarray) -> None:
         )
 
 
-def _label_batch(
-    rows: Rows, ensemble: Ensemble | None, fitted: list[Any], weights: np.ndarray | None
-) -> SoftTargets:
+def _label_batch(rows: Rows, source: TargetSource, fitted: Any) -> SoftTargets:
     """Return the soft targets of a later batch, from teachers weighed as they are."""
+    before = {"weights": fitted.teacher_weights_, "fitted": getattr(fitted, "teachers_", [])}
     known = np.ones(len(rows.weight), dtype=bool)
     if rows.teacher_proba is not None:
-        return SoftTargets(rows.teacher_proba, known, ensemble, fitted, weights)
-    if ensemble is None:
-        raise ValueError(
-            "There is no teacher that could label this batch: none was kept when the student was "
-            "trained. Pass teacher_proba, or prefit teachers, or alpha=0."
-        )
-    proba = ensemble.predict_proba(rows.X)
-    return SoftTargets(proba, known, ensemble, fitted, weights, ensemble.temperature)
+        return SoftTargets(rows.teacher_proba, known, **before)
+    proba = source.label_further(rows.X)
+    temperature = 1.0 if source.ensemble is None else source.ensemble.temperature
+    return SoftTargets(proba, known, temperature=temperature, **before)
 
 
 def trainable_module(student: Any, dropout: float, seed: int) -> Any:

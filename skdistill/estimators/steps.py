@@ -5,7 +5,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,22 +22,24 @@ from skdistill.estimators.parameters import check_parameters
 from skdistill.estimators.pickling import LeftBehind
 from skdistill.tables.encoder import TabularEncoder
 from skdistill.tables.rows import Rows, check_teacher_proba, read_rows
-from skdistill.teachers.adapters import TeachersLeftBehind
 from skdistill.teachers.hidden import HiddenAnswers
-from skdistill.teachers.hints import ActiveHint, Hint, active_hints, student_layer
+from skdistill.teachers.hints import ActiveHint, Hint, student_layer
+from skdistill.teachers.left_behind import TeachersLeftBehind
 from skdistill.teachers.naming import (
     Named,
     check_fitted,
+    is_prefit,
     is_self,
     is_smooth,
-    known_classes,
+    labels_known_to,
     name_teachers,
 )
+from skdistill.teachers.pooling import SoftTargets
 from skdistill.teachers.progress import follow, stage
-from skdistill.teachers.sources import Labeller
-from skdistill.teachers.targets import SoftTargets
+from skdistill.teachers.sources import TargetSource, TeacherSpec, choose_source
+from skdistill.teachers.transfer import TransferRows, transfer_rows
 from skdistill.training.control import Control, UnseenLabels, control_rows, read_control
-from skdistill.training.data import ExtraRows, TrainingSet, build_training_set, hold_out
+from skdistill.training.data import TrainingSet, build_training_set, hold_out
 from skdistill.training.sizing import build_module, training_settings
 from skdistill.training.stream import TrainingStream
 
@@ -51,7 +53,7 @@ __all__ = ["OF_TEACHERS", "TRAINING_ONLY", "DistillationSteps", "check_soft_rows
 TRAINING_ONLY = ("hints", "loss", "student_module", "callbacks", "augment", "cv", "memory")
 # Those that training needs no more once there is a network and soft targets are given.
 _FOR_A_START = ("cv", "memory", "student_module")
-OF_TEACHERS = ("teacher_weights_", "teachers_", "_ensemble")
+OF_TEACHERS = ("teacher_weights_", "teachers_", "_source")
 _FITTED = (
     "classes_",
     "n_features_in_",
@@ -226,7 +228,7 @@ class DistillationSteps(BaseEstimator):
         )
 
     def _is_prefit(self) -> bool:
-        return isinstance(self.cv, str) and self.cv == "prefit"
+        return is_prefit(self.cv)
 
     def _name_teachers(self, rows: Rows) -> list[Named]:
         """Name and check the teachers, make the default one, and settle the classes."""
@@ -258,42 +260,40 @@ class DistillationSteps(BaseEstimator):
 
     def _make_training_set(
         self, rows: Rows, named: list[Named], rng: np.random.RandomState, alpha: float
-    ) -> tuple[TrainingSet, SoftTargets | None]:
+    ) -> tuple[TrainingSet, SoftTargets | None, TargetSource]:
         """Label the rows and prepare everything that does not depend on temperature or alpha."""
         seeds = rng.randint(np.iinfo(np.int32).max, size=3)
         held = np.zeros(len(rows.weight), dtype=bool)
         if self.early_stopping:
             held = hold_out(rows, self.validation_fraction, np.random.RandomState(seeds[0]))
         targets: SoftTargets | None = None
-        extra: list[ExtraRows] = []
+        transfer: list[TransferRows] = []
         hidden: list[HiddenAnswers] = []
-        hints = self._active_hints(named)
-        if alpha > 0 or hints:
-            labeller = replace(self._labeller(rows, named), hints=hints)
-            targets = labeller.soft_targets(rows, np.random.RandomState(seeds[1]))
+        source = self._choose_source(named, rows)
+        self._check_student_layers(source.hints)
+        if alpha > 0 or source.hints:
+            targets = source.label(rows, np.random.RandomState(seeds[1]))
             if alpha > 0:
-                extra = labeller.extra_rows(rows, targets, held, np.random.RandomState(seeds[2]))
-            hidden = labeller.hidden(rows, targets, extra)
+                transfer = transfer_rows(source, rows, held, np.random.RandomState(seeds[2]))
+            hidden = source.hidden(rows, targets, transfer)
         training = build_training_set(
             rows,
             targets,
-            extra,
+            transfer,
             held,
             preprocessor=self.preprocessor,
             n_bins=self.n_bins if self._embeds(named) else None,
             hidden=hidden,
         )
-        return training, targets
+        return training, targets, source
 
-    def _active_hints(self, named: list[Named]) -> list[ActiveHint]:
-        """Return the hints that have a weight, checked as far as that goes before training."""
-        hints = active_hints(self.hints, [n.name for n in named])
+    def _check_student_layers(self, hints: list[ActiveHint]) -> None:
+        """Check the student's layers of the hints, as far as that goes before training."""
         if self.student_module is None:
             sizes = self.hidden_layer_sizes
             layers = range(2 if isinstance(sizes, str) else len(sizes))
             for asked in hints:
                 student_layer(asked, layers)
-        return hints
 
     def _embeds(self, named: list[Named]) -> bool:
         """Tell whether the built-in network gets the piecewise-linear encoding."""
@@ -303,22 +303,11 @@ class DistillationSteps(BaseEstimator):
             return True
         return not all(is_smooth(n.estimator) for n in named)
 
-    def _labeller(self, rows: Rows | None, named: list[Named]) -> Labeller:
-        """Return the teachers with what the parameters say about asking them."""
-        return Labeller(
-            named=named,
-            prefit=self._is_prefit(),
-            default=self.teachers is None,
-            weighted=[] if rows is None else self._weighted(named, rows),
-            cv=self.cv,
-            averaging=self.averaging,
-            teacher_weights=self.teacher_weights,
-            calibration=self.calibration,
-            augment=self.augment,
-            n_synthetic=self.n_synthetic,
-            n_jobs=self.n_jobs,
-            memory=self.memory,
-        )
+    def _choose_source(self, named: list[Named], rows: Rows | None) -> TargetSource:
+        """Return where soft targets come from."""
+        spec = TeacherSpec(**{f.name: getattr(self, f.name) for f in fields(TeacherSpec)})
+        weighted = None if rows is None else self._weighted(named, rows)
+        return choose_source(spec, named, rows, weighted=weighted)
 
     def _weighted(self, named: list[Named], rows: Rows) -> list[bool]:
         """Tell which teachers get the sample weights: with metadata routing, those that ask."""
@@ -431,7 +420,7 @@ class DistillationSteps(BaseEstimator):
             X, y, *(params.get(k) for k in ("sample_weight", "X_unlabeled", "teacher_proba"))
         )
         named = self._name_teachers(rows)
-        training, targets = self._make_training_set(rows, named, rng, float(soft))
+        training, targets, _ = self._make_training_set(rows, named, rng, float(soft))
         seeds = rng.randint(np.iinfo(np.int32).max, size=2)
         control = self._train_control(training, targets if soft else None, int(seeds[1]))
         return training, control, int(seeds[0])
@@ -476,6 +465,7 @@ class DistillationSteps(BaseEstimator):
         net: Any,
         soft_targets: SoftTargets | None,
         control: Control | UnseenLabels | None = None,
+        source: TargetSource | None = None,
     ) -> None:
         """Freeze the trained network into `student_` and record what training left."""
         from skdistill.training.modules import frozen_layers
@@ -494,7 +484,7 @@ class DistillationSteps(BaseEstimator):
         self.teacher_weights_ = None if soft_targets is None else soft_targets.weights
         self.calibration_temperature_ = temperature
         self.teachers_ = [] if soft_targets is None else soft_targets.fitted
-        self._ensemble = None if soft_targets is None else soft_targets.ensemble
+        self._source = None if soft_targets is None else source
         self.net_ = net
         self.student_ = student
         self.classes_ = training.classes
@@ -527,13 +517,6 @@ def check_soft_rows(training: TrainingSet | TrainingStream, alpha: float) -> Non
 def draw_seed(rng: np.random.RandomState) -> int:
     """Draw the seed of a network."""
     return int(rng.randint(np.iinfo(np.int32).max))
-
-
-def labels_known_to(named: list[Named]) -> np.ndarray | None:
-    """Return the sorted labels of the first teacher that knows its labels; None if none does."""
-    known = (known_classes(teacher.estimator) for teacher in named)
-    classes = next((labels for labels in known if labels is not None), None)
-    return None if classes is None else np.unique(np.asarray(classes))
 
 
 def _classes_of(named: list[Named]) -> np.ndarray:

@@ -24,7 +24,7 @@ from skdistill.student.html_repr import DocLink
 from skdistill.student.versions import check_stamp, stamp
 from skdistill.tables.encoder import as_table, take_rows
 from skdistill.tables.rows import read_rows
-from skdistill.teachers.adapters import TeachersLeftBehind
+from skdistill.teachers.left_behind import TeachersLeftBehind
 from skdistill.teachers.naming import is_self
 from skdistill.teachers.progress import (
     CALLBACKS,

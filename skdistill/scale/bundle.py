@@ -21,9 +21,9 @@ from skdistill.student.versions import stamp
 from skdistill.tables.encoder import is_frame
 from skdistill.teachers.alignment import check_proba
 from skdistill.teachers.asking import Teacher, as_teacher
+from skdistill.teachers.ensemble import resolve_averaging
 from skdistill.teachers.naming import Named, check_fitted, name_teachers
 from skdistill.teachers.pooling import to_proba, weights_without_labels
-from skdistill.teachers.targets import resolve_averaging
 
 __all__ = ["TeacherBundle", "TeacherLabeller", "log_proba_columns"]
 

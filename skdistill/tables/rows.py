@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
+from skdistill.tables.checks import find_improper, normalise
 from skdistill.tables.encoder import as_table, n_rows, take_rows
 
 __all__ = ["Rows", "check_teacher_proba", "encode_among", "read_rows"]
@@ -216,13 +217,11 @@ def check_teacher_proba(teacher_proba: Any, n: int, classes: np.ndarray | None) 
             f"teacher_proba must have shape {(n, len(classes))}: one row for each row of X and one "
             f"column for each of classes_ {classes.tolist()}; got {proba.shape}."
         )
-    sums = proba.sum(axis=1)
-    bad = (proba < -1e-6).any(axis=1) | (np.abs(sums - 1) > 1e-3)
-    if bad.any():
-        row = int(bad.argmax())
+    improper = find_improper(proba)
+    if improper is not None:
+        row = proba[improper[0]]
         raise ValueError(
-            f"teacher_proba must hold probabilities: row {row} is {proba[row].tolist()}, which "
-            f"sums to {sums[row]:g}."
+            f"teacher_proba must hold probabilities: row {improper[0]} is {row.tolist()}, which "
+            f"sums to {row.sum():g}."
         )
-    proba = np.clip(proba, 0, None)
-    return proba / proba.sum(axis=1, keepdims=True)
+    return normalise(proba)

@@ -15,11 +15,11 @@ import numpy as np
 
 from skdistill.tables.encoder import as_table, is_frame, n_rows, stack_rows, take_rows
 from skdistill.tables.rows import Rows, check_teacher_proba, encode_among
+from skdistill.teachers.pooling import SoftTargets
 from skdistill.teachers.progress import track
-from skdistill.teachers.sources import Labeller
-from skdistill.teachers.targets import Ensemble, SoftTargets
+from skdistill.teachers.sources import TargetSource
+from skdistill.teachers.transfer import TransferRows, augmenter_of, count_synthetic
 from skdistill.training.data import (
-    ExtraRows,
     HeldOut,
     Prepared,
     TrainingSet,
@@ -281,15 +281,15 @@ class Synthetic:
     """How synthetic rows of a shard are made and labelled."""
 
     augmenter: Callable[..., Any]
-    ensemble: Ensemble
+    source: TargetSource
     sizes: np.ndarray
 
-    def rows(self, X: Any, number: int, seed: list[int]) -> ExtraRows:
+    def rows(self, X: Any, number: int, seed: list[int]) -> TransferRows:
         """Make the synthetic rows of a shard."""
         rng = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
         weight = np.ones(n_rows(X))
         made = self.augmenter(X, int(self.sizes[number]), sample_weight=weight, random_state=rng)
-        return ExtraRows(made, self.ensemble.predict_proba(made), shapes_inputs=False)
+        return TransferRows(made, self.source.label_further(made), shapes_inputs=False)
 
 
 @dataclass
@@ -435,7 +435,7 @@ def as_rows(shard: Shard, classes: np.ndarray) -> tuple[Rows, SoftTargets]:
         code[labelled] = encode_among(shard.label[labelled], classes)
     rows = Rows(shard.X, code, classes, np.ones(n))
     proba = check_teacher_proba(shard.proba, n, classes)
-    return rows, SoftTargets(proba, np.ones(n, dtype=bool), None)
+    return rows, SoftTargets(proba, np.ones(n, dtype=bool))
 
 
 @dataclass
@@ -495,13 +495,13 @@ def open_stream(
     keep_back: bool,
     preprocessor: Any,
     n_bins: int | None,
-    labeller: Labeller | None,
+    source: TargetSource | None,
     seed: int,
 ) -> TrainingStream:
     """Survey the shards and learn from a sample how their rows are prepared.
 
-    ``classes`` are those that the teachers know, where the shards do not name them; ``labeller``
-    makes synthetic rows, where some are wanted; with ``keep_back`` some labelled rows are not
+    ``classes`` are those that the teachers know, where the shards do not name them; ``source``
+    labels synthetic rows, where some are wanted; with ``keep_back`` some labelled rows are not
     trained on.
     """
     held = None
@@ -542,7 +542,7 @@ def open_stream(
         held_out=None if held is None else _held_out(shards.read(held), labels, sample),
         unseen=None if unseen is None else _held_out(unseen, labels, sample),
         kept_back=kept_back,
-        synthetic=None if labeller is None else _synthetic(labeller, labels, survey, numbers),
+        synthetic=None if source is None else _synthetic(source, labels, survey, numbers),
         seed=seed,
     )
     n_labelled = int(survey.n_labelled[numbers].sum())
@@ -586,17 +586,16 @@ def _held_out(shard: Shard | None, classes: np.ndarray, sample: TrainingSet) -> 
 
 
 def _synthetic(
-    labeller: Labeller, classes: np.ndarray, survey: _Survey, numbers: np.ndarray
+    source: TargetSource, classes: np.ndarray, survey: _Survey, numbers: np.ndarray
 ) -> Synthetic:
     """Return what makes the synthetic rows; a number of them is shared out by the rows."""
-    targets = SoftTargets(np.empty(0), np.empty(0), labeller.prefit_ensemble(classes))
-    augmenter = labeller.augmenter(targets)
+    source.classes = classes
+    augmenter = augmenter_of(source)
     sizes = np.zeros(len(survey.sizes), dtype=np.int64)
-    if isinstance(labeller.n_synthetic, str):
-        sizes[numbers] = [labeller.count_synthetic(int(n)) for n in survey.sizes[numbers]]
+    if isinstance(source.spec.n_synthetic, str):
+        sizes[numbers] = [count_synthetic(source.spec, int(n)) for n in survey.sizes[numbers]]
     else:
         ends = np.cumsum(survey.sizes[numbers])
-        sizes[numbers] = np.diff(np.round(labeller.n_synthetic * ends / ends[-1]), prepend=0)
+        sizes[numbers] = np.diff(np.round(source.spec.n_synthetic * ends / ends[-1]), prepend=0)
     assert augmenter is not None
-    assert targets.ensemble is not None
-    return Synthetic(augmenter, targets.ensemble, sizes)
+    return Synthetic(augmenter, source, sizes)
