@@ -12,10 +12,11 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skdistill.estimators.html_repr import side_by_side
 from skdistill.estimators.incremental import IncrementalTraining
 from skdistill.estimators.pickling import LeftBehind, deep_copy, shallow_copy
 from skdistill.estimators.steps import TRAINING_ONLY
-from skdistill.student.html_repr import DocLink, side_by_side
+from skdistill.student.base import DocLink
 from skdistill.student.versions import check_stamp, stamp
 from skdistill.tables.encoder import TabularEncoder
 from skdistill.teachers.left_behind import TeachersLeftBehind
@@ -388,7 +389,7 @@ class DistilledClassifier(
             training, soft_targets, source = self._make_training_set(rows, named, rng, alpha)
             seeds = rng.randint(np.iinfo(np.int32).max, size=2)
             with stage("training the student"):
-                net = self._train(training, self.temperature, alpha, int(seeds[0]))
+                trained = self._trainer(alpha).fit(training, int(seeds[0]))
             control = self._train_control(
                 training, soft_targets if alpha > 0 else None, int(seeds[1])
             )
@@ -400,7 +401,7 @@ class DistilledClassifier(
                     UserWarning,
                     stacklevel=2,
                 )
-            self._finish(training, net, soft_targets, control, source)
+            self._finish(trained, soft_targets, control, source)
         return self
 
     def predict(self, X: Any) -> np.ndarray:

@@ -9,8 +9,9 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from skdistill.student.html_repr import DocLink
+from skdistill.student.base import DocLink
 from skdistill.tables.checks import SUM_TOLERANCE
+from skdistill.tables.frames import n_rows
 from skdistill.tables.warn import warn_user
 from skdistill.teachers.alignment import (
     check_finite,
@@ -208,13 +209,13 @@ class TorchTeacher(DocLink, ClassifierMixin, BaseEstimator):
             self._warn_if_proba(outputs)
         return outputs
 
-    def _both_columns(self, values: np.ndarray, n_rows: int) -> np.ndarray:
+    def _both_columns(self, values: np.ndarray, n: int) -> np.ndarray:
         """Turn the single output of a binary module into two columns."""
-        if values.ndim == 0 and n_rows == 1:  # a module that squeezes, asked for one row
+        if values.ndim == 0 and n == 1:  # a module that squeezes, asked for one row
             values = values.reshape(1)
-        if values.shape not in ((n_rows,), (n_rows, 1)):
-            return check_shape(values, n_rows, None, "TorchTeacher")
-        second = values.reshape(n_rows)
+        if values.shape not in ((n,), (n, 1)):
+            return check_shape(values, n, None, "TorchTeacher")
+        second = values.reshape(n)
         first = np.zeros_like(second) if self.output == "logits" else 1 - second
         return np.column_stack([first, second])
 
@@ -312,8 +313,7 @@ class CallableTeacher(DocLink, ClassifierMixin, BaseEstimator):
         ValueError
             If what the function returns are no probabilities of these classes.
         """
-        n = X.shape[0] if hasattr(X, "shape") else len(X)
-        outputs = check_shape(self._outputs(X), n, len(self.classes_), "CallableTeacher")
+        outputs = check_shape(self._outputs(X), n_rows(X), len(self.classes_), "CallableTeacher")
         return check_proba(outputs, "CallableTeacher")
 
     def predict(self, X: Any) -> np.ndarray:

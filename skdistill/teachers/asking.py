@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.exceptions import NotFittedError
 
-from skdistill.tables.encoder import n_rows
+from skdistill.tables.frames import n_rows
 from skdistill.teachers.adapters import CallableTeacher, TorchTeacher
 from skdistill.teachers.alignment import (
     align_columns,

@@ -9,7 +9,7 @@ import numpy as np
 from joblib import delayed
 from sklearn.model_selection import check_cv
 
-from skdistill.tables.encoder import n_rows, take_rows
+from skdistill.tables.frames import n_rows, take_rows
 from skdistill.tables.rows import Rows
 from skdistill.teachers.asking import Teacher, as_teacher
 from skdistill.teachers.ensemble import Ensemble, remembered

@@ -7,7 +7,7 @@ import joblib
 import numpy as np
 from sklearn.utils.validation import check_memory
 
-from skdistill.tables.encoder import n_rows, take_rows
+from skdistill.tables.frames import n_rows, take_rows
 from skdistill.teachers.adapters import TorchTeacher
 from skdistill.teachers.asking import Teacher
 from skdistill.teachers.naming import Named, split_steps

@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 
-from skdistill.tables.encoder import n_rows, take_rows
+from skdistill.tables.frames import n_rows, take_rows
 from skdistill.tables.rows import Rows
 from skdistill.tables.warn import warn_user
 from skdistill.teachers.asking import error_kind

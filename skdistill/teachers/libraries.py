@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
-from skdistill.tables.encoder import is_frame
+from skdistill.tables.frames import is_frame
 
 __all__ = ["comes_from", "is_torch_module", "left_as_found", "numeric_array"]
 

@@ -17,6 +17,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from skdistill.student.classifier import StudentClassifier
+from skdistill.student.torch_student import TorchStudent
 from skdistill.tables.warn import warn_user
 from skdistill.teachers.adapters import TorchTeacher
 from skdistill.teachers.left_behind import TeachersLeftBehind
@@ -40,8 +41,6 @@ WAY_TO_FIT = (
     "param_grid, whose values scikit-learn clones, wrap it in FrozenEstimator."
 )
 
-# Modules whose classifiers answer smoothly; a TorchStudent is named by its own, lest torch be
-# loaded here.
 _SMOOTH = (
     "skorch.",
     "sklearn.discriminant_analysis",
@@ -50,7 +49,6 @@ _SMOOTH = (
     "sklearn.naive_bayes",
     "sklearn.neural_network",
     "sklearn.svm",
-    "skdistill.student.torch_student",
 )
 
 
@@ -272,7 +270,7 @@ def is_smooth(teacher: Any) -> bool:
     if comes_from(last, "skdistill") and hasattr(last, "numerical_embedding"):
         return _will_be_smooth(last)
     families = [kind.__module__ for kind in type(last).__mro__]
-    of_torch = isinstance(last, TorchTeacher) or is_torch_module(last)
+    of_torch = isinstance(last, TorchTeacher | TorchStudent) or is_torch_module(last)
     return of_torch or any(f.startswith(_SMOOTH) for f in families)
 
 

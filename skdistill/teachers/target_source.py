@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from skdistill.tables.encoder import n_rows
+from skdistill.tables.frames import n_rows
 from skdistill.tables.rows import Rows
 from skdistill.tables.warn import warn_user
 from skdistill.teachers.asking import Teacher, as_teacher
@@ -72,6 +72,11 @@ class TargetSource:
     def can_label_further(self) -> bool:
         """Whether rows that `fit` did not name can be labelled."""
         return self.ensemble is not None
+
+    @property
+    def temperature(self) -> float:
+        """By what the answers to further rows are calibrated."""
+        return 1.0 if self.ensemble is None else self.ensemble.temperature
 
     def label(self, rows: Rows, rng: np.random.RandomState) -> SoftTargets:
         """Return the soft target of every row of `fit`."""
