@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from skdistill import distributed as distributed
     from skdistill import onnx as onnx
     from skdistill.estimators.classifier import DistilledClassifier
-    from skdistill.estimators.tuning import DistilledClassifierCV
+    from skdistill.estimators.classifier_cv import DistilledClassifierCV
     from skdistill.files import BadArtefactError, UnsupportedFormatError
     from skdistill.report import (
         AgreementDisplay,

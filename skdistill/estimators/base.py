@@ -12,7 +12,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skdistill.estimators.html_repr import side_by_side
-from skdistill.estimators.pickling import cloned_templates, deep_copy, lean_state, ready_to_fit, shallow_copy
+from skdistill.estimators.pickling import (
+    cloned_templates,
+    deep_copy,
+    lean_state,
+    ready_to_fit,
+    shallow_copy,
+)
 from skdistill.student.base import DocLink
 from skdistill.student.versions import check_stamp, stamp
 from skdistill.tables.encoder import TabularEncoder
@@ -23,7 +29,12 @@ __all__ = ["BaseDistilled", "all_or_nothing", "unchanged_if_failed"]
 
 
 class BaseDistilled(DocLink, CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
-    """An estimator with the parameters `teachers`, `cv`, `preprocessor` and `keep_teachers`."""
+    """An estimator that distils teachers, and predicts by the student that `fit` leaves."""
+
+    teachers: Any
+    cv: Any
+    preprocessor: Any
+    keep_teachers: bool
 
     def __sklearn_is_fitted__(self) -> bool:
         """Tell whether there is a student; cheaper than scikit-learn's search of the attributes."""
@@ -146,7 +157,7 @@ class BaseDistilled(DocLink, CallbackSupportMixin, MetaEstimatorMixin, BaseEstim
         return router
 
     def __sklearn_clone__(self) -> Self:
-        """Clone the parameters; share the teachers that `fit` uses as they are and never changes."""
+        """Clone the parameters, and share the teachers that `fit` uses as they are."""
         shell = copy.copy(self)
         shell.teachers = None
         new = BaseEstimator.__sklearn_clone__(shell)

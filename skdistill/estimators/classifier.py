@@ -9,7 +9,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 
 from skdistill.estimators.base import BaseDistilled, all_or_nothing, unchanged_if_failed
-from skdistill.estimators.distil import read_distillation
+from skdistill.estimators.distil import columns_of, read_distillation
 from skdistill.estimators.incremental import (
     read_first_batch,
     read_next_batch,
@@ -613,7 +613,7 @@ class DistilledClassifier(ClassifierMixin, BaseDistilled):
     def _keep(self, trained: "Trained", targets: "SoftTargets | None" = None) -> None:
         """Freeze the trained network into `student_` and record what training left."""
         temperature = 1.0 if targets is None else targets.temperature
-        student = trained.freeze(self.n_features_in_, getattr(self, "feature_names_in_", None))
+        student = trained.freeze(*columns_of(self))
         self.history_ = trained.history
         self.n_iter_ = trained.n_iter
         self.calibration_temperature_ = temperature * trained.temperature

@@ -1,9 +1,6 @@
 """DistilledClassifierCV: a search over temperature and alpha that asks the teachers once a fold."""
 
-import inspect
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -15,35 +12,29 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
+from skdistill.estimators.base import all_or_nothing
 from skdistill.estimators.classifier import DistilledClassifier
-from skdistill.estimators.pickling import LeftBehind, deep_copy, shallow_copy
-from skdistill.estimators.search import cut_arguments, fit_arguments, seeded, warn_about_prefit
-from skdistill.estimators.steps import TRAINING_ONLY
-from skdistill.student.classifier import StudentClassifier
-from skdistill.student.html_repr import DocLink
+from skdistill.estimators.pickling import LeftBehind, deep_copy, lean_parameters, shallow_copy
+from skdistill.estimators.search import (
+    Fold,
+    fit_arguments,
+    run_fold,
+    seeded,
+    warn_about_prefit,
+)
+from skdistill.student.base import DocLink
 from skdistill.student.versions import check_stamp, stamp
-from skdistill.tables.encoder import as_table, take_rows
 from skdistill.tables.rows import read_rows
-from skdistill.teachers.adapters import TeachersLeftBehind
-from skdistill.teachers.naming import is_self
 from skdistill.teachers.progress import (
     CALLBACKS,
     CallbackSupportMixin,
     follow,
     hand_over,
     run_counted,
-    stage,
-    track,
 )
-from skdistill.training.data import TrainingSet
-from skdistill.training.sizing import build_module, dtype_name
 
 __all__ = ["DistilledClassifierCV"]
 
-_FITTED = ("best_estimator_", "best_params_", "best_score_", "best_index_", "cv_results_")
-# A stack is cut so that its weights, gradients and moments stay below this: on a CPU in its cache,
-# where a student takes a third of the time it takes beyond, elsewhere in memory.
-_STACK_BYTES = {"cpu": 3 * 2**20, "other": 2**28}
 # Scores closer than this are one score: the first candidate wins.
 _TIE = 1e-9
 
@@ -191,7 +182,7 @@ class DistilledClassifierCV(
         ValueError
             If a temperature or alpha is not allowed, y is None, or no candidate could be scored.
         """
-        with nothing_left_if_failed(self), follow(self, X, y):
+        with all_or_nothing(self), follow(self, X, y):
             self._search(X, y, sample_weight, groups, params)
         return self
 
@@ -206,18 +197,21 @@ class DistilledClassifierCV(
                 "candidates are compared on labels."
             )
         rows = read_rows(X, y, sample_weight)
-        given = fit_arguments(
-            "DistilledClassifierCV.fit()", self, rows, weighted=sample_weight is not None, **params
-        )
-        warn_about_prefit(self.estimator, stacklevel=4)
+        weight = None if sample_weight is None else rows.weight
+        given = fit_arguments("DistilledClassifierCV.fit()", self, sample_weight=weight, **params)
+        warn_about_prefit(self.estimator)
         estimator = seeded(self.estimator, self.random_state)
         scorer = self._scorer(estimator)
-        splits = list(check_cv(self.cv, rows.labels, classifier=True).split(rows.X, rows.labels, groups))
+        splits = list(
+            check_cv(self.cv, rows.labels, classifier=True).split(rows.X, rows.labels, groups)
+        )
         with hand_over("setup", estimator):
             # Callbacks that the estimator must not have are refused here and not after the folds.
             pass
         runs = [
-            delayed(run_fold)(estimator, rows, given, split, candidates, scorer)
+            delayed(run_fold)(
+                estimator, rows, given, split, candidates, scorer, weigh=weight is not None
+            )
             for split in splits
         ]
         folds = run_counted("fold", runs, self.n_jobs)
@@ -231,7 +225,7 @@ class DistilledClassifierCV(
             if hasattr(best, "feature_names_in_"):
                 self.feature_names_in_ = best.feature_names_in_
 
-    def _compare(self, candidates: list[dict[str, float]], folds: Sequence[_Fold]) -> None:
+    def _compare(self, candidates: list[dict[str, float]], folds: Sequence[Fold]) -> None:
         """Write the table of results and name the best candidate."""
         self.cv_results_ = _results(candidates, folds)
         scores = self.cv_results_["mean_test_score"]
@@ -398,7 +392,7 @@ def _check_grid(name: str, values: Any, allowed: Any, words: str) -> list[float]
     return grid
 
 
-def _results(candidates: list[dict[str, float]], folds: Sequence[_Fold]) -> dict[str, Any]:
+def _results(candidates: list[dict[str, float]], folds: Sequence[Fold]) -> dict[str, Any]:
     """Return the table of GridSearchCV."""
     scores = np.array([fold.scores for fold in folds])
     results: dict[str, Any] = {}

@@ -1,7 +1,7 @@
 """From rows and teachers to a trained student: what `fit`, batches and the searches share."""
 
-import warnings
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -17,7 +17,7 @@ from skdistill.estimators.settings import Settings
 from skdistill.tables.encoder import TabularEncoder
 from skdistill.tables.folds import hold_out
 from skdistill.tables.rows import Rows, check_teacher_proba, read_rows
-from skdistill.teachers.ensemble import SoftTargets
+from skdistill.tables.warn import warn_user
 from skdistill.teachers.naming import (
     Named,
     check_fitted,
@@ -25,6 +25,7 @@ from skdistill.teachers.naming import (
     labels_known_to,
     name_teachers,
 )
+from skdistill.teachers.pooling import SoftTargets
 from skdistill.teachers.progress import stage
 from skdistill.teachers.sources import TargetSource, choose_source
 from skdistill.teachers.transfer import transfer_rows
@@ -58,13 +59,15 @@ class Seeds(NamedTuple):
 class Distillation:
     """One run: checked settings and rows, where soft targets come from, and the seeds.
 
-    ``targets`` are the soft targets of the rows, once they are labelled.
+    ``columns`` are the number and the names of the columns of X, ``targets`` the soft targets of
+    the rows, once they are labelled.
     """
 
     settings: Settings
     rows: Rows
     source: TargetSource
     seeds: Seeds
+    columns: tuple[int, np.ndarray | None]
     targets: SoftTargets | None = None
 
     @property
@@ -116,20 +119,40 @@ class Distillation:
         control = self.train_control(training)
         shortfall = None if control is None else control.shortfall()
         if shortfall is not None:
-            warnings.warn(
+            warn_user(
                 f"The teachers are worse than a plain student. {shortfall} Lower alpha, or "
-                "compare with alpha=0, early_stopping=True.",
-                UserWarning,
-                stacklevel=3,
+                "compare with alpha=0, early_stopping=True."
             )
-        return trained.calibrated(control)
+        return trained if control is None else trained.calibrated(control)
 
     def train_control(self, training: TrainingSet) -> "Control | None":
-        """Train a plain student on some of the rows, where soft targets are to be measured by it."""
+        """Train a plain student on some of the rows, where teachers are to be measured by it."""
         wanted = self.settings.teachers.calibration is not None and not self.settings.self_taught
         if self.targets is None or not wanted or self.alpha == 0:
             return None
         return self.trainer.fit_control(training, self.seeds.control)
+
+    def of_size(self, hidden_layer_sizes: Any) -> "Distillation":
+        """Return the same run for a network of another size."""
+        spec = replace(self.settings.student, hidden_layer_sizes=hidden_layer_sizes)
+        return replace(self, settings=replace(self.settings, student=spec))
+
+    def student(self, training: TrainingSet) -> Any:
+        """Train a student on prepared rows; None where its training diverged."""
+        try:
+            trained = self.trainer.fit(training, self.seeds.network)
+        except FloatingPointError:
+            return None
+        return self.frozen(trained, self.train_control(training))
+
+    def frozen(self, trained: "Trained | None", control: "Control | None") -> Any:
+        """Return the student of a trained network; None where its training diverged."""
+        if trained is None:
+            return None
+        trained = trained if control is None else trained.calibrated(control)
+        with suppress(FloatingPointError):
+            return trained.freeze(*self.columns)
+        return None
 
 
 def read_distillation(
@@ -163,12 +186,15 @@ def open_distillation(
         rows.classes = _classes_of(named)
     settings.check_loss(rows.code is not None, rows.classes)
     if rows.teacher_proba is not None:
-        rows.teacher_proba = check_teacher_proba(
-            rows.teacher_proba, len(rows.weight), rows.classes
-        )
+        rows.teacher_proba = check_teacher_proba(rows.teacher_proba, len(rows.weight), rows.classes)
     weighted = _weighted(estimator, named, rows)
     source = choose_source(settings.teachers, named, rows, weighted=weighted)
-    return Distillation(settings, rows, source, seeds)
+    return Distillation(settings, rows, source, seeds, columns_of(estimator))
+
+
+def columns_of(estimator: "BaseDistilled") -> tuple[int, np.ndarray | None]:
+    """Return the number and the names of the columns that a student of this estimator reads."""
+    return estimator.n_features_in_, getattr(estimator, "feature_names_in_", None)
 
 
 def _named_teachers(settings: Settings, rows: Rows, reserved: Collection[str]) -> list[Named]:

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from skdistill.estimators.distil import Distillation, Seeds, open_distillation
+from skdistill.estimators.distil import Distillation, Seeds, columns_of, open_distillation
 from skdistill.estimators.settings import Settings
 from skdistill.tables.rows import check_teacher_proba, read_rows
 from skdistill.teachers.naming import is_prefit, labels_known_to, name_teachers
 from skdistill.teachers.pooling import weights_without_labels
 from skdistill.teachers.progress import stage
 from skdistill.teachers.sources import Continued, TargetSource, choose_source
+from skdistill.training.control import UnseenLabels
 from skdistill.training.data import Prepared
 from skdistill.training.shards import Shards
 from skdistill.training.stream import TrainingStream, open_stream
@@ -43,7 +44,10 @@ def train_stream(
         spec = replace(spec, alpha=1.0)
     with stage("training the student"):
         trained = StudentTrainer(spec).fit(stream, seeds.network)
-    return trained.calibrated(stream.unseen_labels() if _calibrates(settings) else None)
+    held = stream.unseen or stream.held_out
+    if held is None or not _calibrates(settings):
+        return trained
+    return trained.calibrated(UnseenLabels(held))
 
 
 def _calibrates(settings: Settings) -> bool:
@@ -134,15 +138,25 @@ def read_next_batch(
     validate_data(estimator, rows.X, skip_check_array=True, reset=False)
     if teacher_proba is not None:
         rows.teacher_proba = check_teacher_proba(teacher_proba, len(rows.weight), before)
-    source = Continued(settings.teachers, _kept_source(estimator, settings), before)
-    return Distillation(settings, rows, source, seeds)
+    source = Continued(
+        settings.teachers,
+        _kept_source(estimator, settings),
+        before,
+        fitted=getattr(estimator, "teachers_", []),
+        weights=estimator.teacher_weights_,
+    )
+    return Distillation(settings, rows, source, seeds, columns_of(estimator))
 
 
 def _kept_source(estimator: "DistilledClassifier", settings: Settings) -> TargetSource | None:
     """Return what labels later batches: what labelled the first rows, or the prefit teachers."""
     kept: TargetSource | None = estimator.__dict__.get("_source")
     teachers = settings.teachers.teachers
-    if kept is not None or not is_prefit(settings.teachers.cv) or not isinstance(teachers, list | tuple):
+    if (
+        kept is not None
+        or not is_prefit(settings.teachers.cv)
+        or not isinstance(teachers, list | tuple)
+    ):
         return kept
     named = name_teachers(teachers, reserved=estimator._get_param_names())
     source = choose_source(settings.teachers, named)

@@ -1,8 +1,7 @@
-"""What the searches over a DistilledClassifier share: arguments of fit, seeds, candidates of a fold."""
+"""What the searches over a DistilledClassifier share: arguments of fit, seeds, folds."""
 
 import inspect
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +16,9 @@ from skdistill.estimators.classifier import DistilledClassifier
 from skdistill.estimators.distil import Distillation, read_distillation
 from skdistill.tables.frames import take_rows
 from skdistill.tables.rows import Rows
+from skdistill.tables.warn import warn_user
 from skdistill.teachers.naming import is_prefit, is_self
-from skdistill.teachers.progress import stage, track
+from skdistill.teachers.progress import track
 
 __all__ = [
     "Fold",
@@ -49,16 +49,14 @@ def fit_arguments(caller: str, router: Any, **params: Any) -> dict[str, Any]:
     return given
 
 
-def warn_about_prefit(estimator: DistilledClassifier, *, stacklevel: int) -> None:
+def warn_about_prefit(estimator: DistilledClassifier) -> None:
     """Say that scores with prefit teachers hold only if these did not see X."""
     asked = estimator.teachers is not None and not is_self(estimator.teachers)
     if is_prefit(estimator.cv) and asked:
-        warnings.warn(
+        warn_user(
             "The teachers are fitted already (cv='prefit'): the scores assume that they did "
             "not see X, otherwise candidates that follow them look better than they are. Pass "
-            "cv=5 to the estimator to have the teachers fitted inside each fold.",
-            UserWarning,
-            stacklevel=stacklevel,
+            "cv=5 to the estimator to have the teachers fitted inside each fold."
         )
 
 
@@ -193,7 +191,7 @@ def _stackable(estimator: DistilledClassifier) -> bool:
 def _train_stack(run: Distillation, candidates: list[dict[str, float]], *, soft: bool) -> list[Any]:
     """Label and prepare the rows once and train a student for each candidate on them."""
     training = run.prepare(soft=soft)
-    control = run.control(training) if soft else None
-    with stage("training the students"):
-        stack = run.trainer.fit_stack(training, candidates, run.seeds.network)
-    return [run.freeze(trained, control) for trained in stack]
+    control = run.train_control(training) if soft else None
+    pairs = [(c["temperature"], c["alpha"]) for c in candidates]
+    stack = run.trainer.fit_stack(training, pairs, run.seeds.network)
+    return [run.frozen(trained, control) for trained in stack]
