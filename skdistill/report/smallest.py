@@ -114,8 +114,7 @@ def smallest_student(
     -----
     The best log-loss is the least of several, so it is a little too low, and what is chosen for
     being within a tolerance of it a little too large. A network of half the size needs a
-    temperature and an alpha of its own at times: search them afterwards. With ``cv="oob"`` in the
-    estimator the teachers are fitted for each size.
+    temperature and an alpha of its own at times: search them afterwards.
 
     Examples
     --------
@@ -234,6 +233,7 @@ def _run_fold(
     sizes: Sequence[Size],
 ) -> list[tuple[np.ndarray, int]]:
     """Return for each size the log-loss of every row held out, and the number of parameters."""
+    assert rows.classes is not None
     train, test = split
     X_test, y_test = take_rows(rows.X, test), rows.labels[test]
     # What teachers answer, and how columns are prepared, does not depend on the size.
