@@ -136,7 +136,7 @@ class AgreementDisplay(Display):
         X = found.prepare(as_table(X))
         *_, ensemble = find_teachers(found, X, teachers).ask(X)
         return cls.from_predictions(
-            ensemble.proba, found.ask(X).proba, y, labels=found.classes, n_bins=n_bins, ax=ax
+            ensemble.proba, found.ask(X).proba, y, labels=found.model.classes_, n_bins=n_bins, ax=ax
         )
 
     @classmethod

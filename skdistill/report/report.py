@@ -150,7 +150,7 @@ def distillation_report(
     1.0
     """
     found = find_student(student)
-    classes = found.classes
+    classes = found.model.classes_
     train = _check_arguments(X_train, y_train, baseline, n_bootstrap)
     X = as_table(X)
     y = _check_labels(y, n_rows(X), classes)
