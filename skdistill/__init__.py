@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from skdistill import onnx as onnx
     from skdistill.estimators.classifier import DistilledClassifier
     from skdistill.estimators.tuning import DistilledClassifierCV
-    from skdistill.files.artefact import BadArtefactError, UnsupportedFormatError
+    from skdistill.files import BadArtefactError, UnsupportedFormatError
     from skdistill.report import (
         AgreementDisplay,
         DistillationDisplay,
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
         distillation_report,
         smallest_student,
     )
-    from skdistill.student.classifier import StudentClassifier
+    from skdistill.student import StudentClassifier
     from skdistill.student.torch_student import TorchStudent
     from skdistill.student.versions import SkdistillVersionWarning
-    from skdistill.teachers.adapters import CallableTeacher, TeachersLeftBehind, TorchTeacher
+    from skdistill.teachers import CallableTeacher, TeachersLeftBehind, TorchTeacher
     from skdistill.teachers.hints import Hint
 
     __version__: str
@@ -60,26 +60,30 @@ __all__ = [
     "teachers",
 ]
 
+# Where each public name is found: its room, or the file where the room leaves it out.
 _HOME = {
-    "AgreementDisplay": "report",
-    "BadArtefactError": "files.artefact",
-    "CallableTeacher": "teachers.adapters",
-    "DistillationDisplay": "report",
-    "DistillationReport": "report",
-    "DistilledClassifier": "estimators.classifier",
-    "DistilledClassifierCV": "estimators.tuning",
-    "Hint": "teachers.hints",
-    "SkdistillVersionWarning": "student.versions",
-    "SmallestStudent": "report",
-    "StudentClassifier": "student.classifier",
-    "SweepDisplay": "report",
-    "TeachersLeftBehind": "teachers.adapters",
-    "TorchStudent": "student.torch_student",
-    "TorchTeacher": "teachers.adapters",
-    "TrainingCurveDisplay": "report",
-    "UnsupportedFormatError": "files.artefact",
-    "distillation_report": "report",
-    "smallest_student": "report",
+    name: home
+    for home, names in {
+        "estimators.classifier": ("DistilledClassifier",),
+        "estimators.tuning": ("DistilledClassifierCV",),
+        "files": ("BadArtefactError", "UnsupportedFormatError"),
+        "report": (
+            "AgreementDisplay",
+            "DistillationDisplay",
+            "DistillationReport",
+            "SmallestStudent",
+            "SweepDisplay",
+            "TrainingCurveDisplay",
+            "distillation_report",
+            "smallest_student",
+        ),
+        "student": ("StudentClassifier",),
+        "student.torch_student": ("TorchStudent",),
+        "student.versions": ("SkdistillVersionWarning",),
+        "teachers": ("CallableTeacher", "TeachersLeftBehind", "TorchTeacher"),
+        "teachers.hints": ("Hint",),
+    }.items()
+    for name in names
 }
 _SUBMODULES = ("augment", "distributed", "losses", "metrics", "onnx", "teachers")
 

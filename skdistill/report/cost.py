@@ -15,7 +15,7 @@ from skdistill.files.manifest import pack
 from skdistill.student.classifier import StudentClassifier
 from skdistill.student.state import plain_student
 from skdistill.student.versions import stamp
-from skdistill.tables.encoder import n_rows, take_rows
+from skdistill.tables.frames import n_rows, take_rows
 from skdistill.teachers.adapters import TorchTeacher
 from skdistill.teachers.naming import split_steps
 

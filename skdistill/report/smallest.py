@@ -23,7 +23,7 @@ from skdistill.report.size_table import (
     choose_size,
     compare_sizes,
 )
-from skdistill.tables.encoder import as_table, take_rows
+from skdistill.tables.frames import as_table, take_rows
 from skdistill.tables.rows import read_rows
 from skdistill.teachers.progress import live_line, run_counted
 
