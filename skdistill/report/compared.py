@@ -14,8 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skdistill.estimators.classifier import DistilledClassifier
-from skdistill.student.classifier import StudentClassifier
-from skdistill.student.torch_student import TorchStudent
+from skdistill.student import StudentClassifier, TorchStudent
 from skdistill.teachers.asking import as_teacher
 from skdistill.teachers.naming import Named
 

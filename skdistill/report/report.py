@@ -25,7 +25,7 @@ from skdistill.report.metrics import (
 from skdistill.report.notes import notes_on, notes_on_times
 from skdistill.report.verdict import Comparison, compare
 from skdistill.report.view import DistillationReport, ReportRow
-from skdistill.tables.frames import as_table, n_rows
+from skdistill.tables import as_table, n_rows
 
 __all__ = ["distillation_report"]
 

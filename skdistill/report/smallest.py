@@ -23,8 +23,7 @@ from skdistill.report.size_table import (
     choose_size,
     compare_sizes,
 )
-from skdistill.tables.frames import as_table, take_rows
-from skdistill.tables.rows import read_rows
+from skdistill.tables import as_table, read_rows, take_rows
 from skdistill.teachers.progress import live_line, run_counted
 
 __all__ = ["smallest_student"]
