@@ -95,7 +95,7 @@ def find_teachers(
     found: FoundStudent, X: Any, teachers: Sequence[Any] | None = None
 ) -> TeacherEnsemble:
     """Gather the teachers that were passed, or those the student kept; prepared X checks them."""
-    student, classes = found.estimator, found.classes
+    student, classes = found.estimator, found.model.classes_
     if teachers is not None:
         named = name_teachers(teachers)
         for teacher in named:
