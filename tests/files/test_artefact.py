@@ -15,7 +15,8 @@ from students_zoo import ACTIVATIONS, LABELS, NORMS, TABLES, freeze, make_studen
 
 import skdistill
 from skdistill import BadArtefactError, StudentClassifier, TorchStudent, UnsupportedFormatError
-from skdistill.files.artefact import FORMAT, decode, encode, read_bytes, write_atomically
+from skdistill.files.artefact import FORMAT, decode, encode, read_bytes
+from skdistill.files.atomic import write_atomically
 from skdistill.files.manifest import pack, unpack
 from skdistill.student.state import plain_student
 from skdistill.tables.encoder import TabularEncoder

@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from threadpoolctl import threadpool_info
 
 from skdistill import BadArtefactError, TorchTeacher, UnsupportedFormatError
-from skdistill.scale.bundle import TeacherBundle, TeacherLabeller
+from skdistill.distributed import TeacherBundle, TeacherLabeller
 
 ROWS = make_frame(50)
 

@@ -30,7 +30,7 @@ from sklearn.model_selection import GridSearchCV
 
 from skdistill import BadArtefactError, DistilledClassifierCV
 from skdistill.distributed import LabelledParquet, LabellingError, label_parquet
-from skdistill.scale.parquet import FileTask
+from skdistill.scale.file_task import FileTask
 from skdistill.teachers import progress as _progress
 
 dask = pytest.importorskip("dask")

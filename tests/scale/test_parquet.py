@@ -9,9 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from cluster_teachers import CLASSES, COLUMNS, save_bundle, write_files
 
-from skdistill.distributed import label_parquet
-from skdistill.scale.parquet import LabelledParquet
-from skdistill.training.stream import Shard
+from skdistill.distributed import LabelledParquet, label_parquet
+from skdistill.training.shards import Shard
 
 
 @pytest.fixture

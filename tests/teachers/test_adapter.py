@@ -25,7 +25,8 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from teachers_zoo import Answer, Noisy, make_rows
 
 from skdistill.teachers import CallableTeacher, TorchTeacher
-from skdistill.teachers.asking import Teacher, as_teacher, fit_teacher
+from skdistill.teachers.asking import Teacher, as_teacher
+from skdistill.teachers.fitting import fit_teacher
 from skdistill.teachers.naming import Named, check_fitted, name_teachers
 
 X, Y = make_rows()

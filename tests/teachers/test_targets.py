@@ -28,18 +28,11 @@ from skdistill import TorchTeacher
 from skdistill.teachers import progress as _progress
 from skdistill.teachers import targets as _targets
 from skdistill.teachers.asking import as_teacher
-from skdistill.teachers.calibration import temper
+from skdistill.teachers.cross_fitting import cross_fit, out_of_bag
+from skdistill.teachers.ensemble import Ensemble, ask_each, resolve_averaging
 from skdistill.teachers.naming import name_teachers
-from skdistill.teachers.pooling import check_teacher_weights, pool
-from skdistill.teachers.targets import (
-    AnswerCache,
-    Ensemble,
-    SoftTargets,
-    ask_each,
-    cross_fit,
-    out_of_bag,
-    resolve_averaging,
-)
+from skdistill.teachers.pooling import SoftTargets, check_teacher_weights, pool, temper
+from skdistill.teachers.targets import AnswerCache
 
 X, Y = make_data(labels=("ant", "bee", "cat"))
 CLASSES, CODE = np.unique(Y, return_inverse=True)
