@@ -68,7 +68,7 @@ def from_torch(student, X):
     return student.classes_[logits.argmax(1).numpy()], logits.softmax(1).detach().numpy()
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     table=st.sampled_from(TABLES),
     embedding=st.booleans(),
