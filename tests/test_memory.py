@@ -15,7 +15,7 @@ import psutil
 from skdistill import CallableTeacher, DistilledClassifier
 from skdistill.teachers.asking import as_teacher
 from skdistill.teachers.naming import name_teachers
-from skdistill.teachers.targets import Ensemble
+from skdistill.teachers.ensemble import Ensemble
 
 # One epoch makes poor students, and says so.
 warnings.simplefilter("ignore")
