@@ -278,7 +278,7 @@ class StudentClassifier(BaseStudent):
         >>> bool((loaded.predict_proba(X) == student.predict_proba(X)).all())
         True
         """
-        from skdistill.files.artefact import write_atomically
+        from skdistill.files.atomic import write_atomically
         from skdistill.files.manifest import pack
 
         write_atomically(path, pack(plain_student(self), stamp()))
