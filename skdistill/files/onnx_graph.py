@@ -242,12 +242,12 @@ def _one_hot_value(graph: GraphBuilder, column: str, categories: np.ndarray) -> 
 
 def _embed(graph: GraphBuilder, encoding: PiecewiseLinearEncoding, prepared: str) -> str:
     """Write the piecewise-linear encoding."""
-    column = graph.constant(encoding.column_.astype(np.int64))
-    picked = graph.node("Gather", prepared, column, axis=1)
-    sloped = graph.node("Mul", picked, graph.constant(encoding.slope_))
-    shifted = graph.node("Add", sloped, graph.constant(encoding.offset_))
-    raised = graph.node("Max", shifted, graph.constant(encoding.lower_))
-    return graph.node("Min", raised, graph.constant(encoding.upper_))
+    column, slope, offset, lower, upper = encoding.lines
+    picked = graph.node("Gather", prepared, graph.constant(column.astype(np.int64)), axis=1)
+    sloped = graph.node("Mul", picked, graph.constant(slope))
+    shifted = graph.node("Add", sloped, graph.constant(offset))
+    raised = graph.node("Max", shifted, graph.constant(lower))
+    return graph.node("Min", raised, graph.constant(upper))
 
 
 def _write_layer(graph: GraphBuilder, layer: Layer, h: str, dtype: np.dtype) -> str:

@@ -160,8 +160,4 @@ class BaseStudent(DocLink, ClassifierMixin, BaseEstimator):
         """Compare versions and restore the student."""
         state = dict(state)
         check_stamp(state, type(self).__name__)
-        self._restore(state)
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        """Take the attributes that a pickle holds."""
         self.__dict__.update(state)
