@@ -67,7 +67,7 @@ class BaseStudent(DocLink, ClassifierMixin, BaseEstimator):
         return X, check_matrix(Z, self.preprocessor_)
 
     def fit(self, X: Any, y: Any = None) -> NoReturn:
-        """Refuse: a trained student cannot be fitted again.
+        """Refuse: a trained student cannot be fitted.
 
         Parameters
         ----------
