@@ -40,7 +40,7 @@ from skdistill import (
     TorchTeacher,
 )
 from skdistill.teachers.targets import answer_cache
-from skdistill.training import net as _net
+from skdistill.training import trainer as _trainer
 
 X, Y = make_data()
 X3, Y3 = make_data(labels=("ant", "bee", "cat"))
@@ -295,7 +295,7 @@ def test_a_student_of_teachers_that_are_worse_is_left_alone():
 
 
 def test_a_control_that_diverges_leaves_the_student_uncalibrated(monkeypatch):
-    train, calls = _net.train, []
+    train, calls = _trainer.train, []
 
     def failing(*args, **kwargs):
         calls.append(args)
@@ -303,7 +303,7 @@ def test_a_control_that_diverges_leaves_the_student_uncalibrated(monkeypatch):
             raise FloatingPointError
         return train(*args, **kwargs)
 
-    monkeypatch.setattr(_net, "train", failing)
+    monkeypatch.setattr(_trainer, "train", failing)
     X_all, y_all = make_data(300)
     shy = CallableTeacher(lambda X: np.full((len(X), 2), 0.5), ["no", "yes"])
     with pytest.warns(UserWarning, match="agree with y"):

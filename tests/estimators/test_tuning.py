@@ -39,7 +39,8 @@ from skdistill import (
     TorchTeacher,
     losses,
 )
-from skdistill.estimators import tuning as _tuning
+from skdistill.training import trainer as _trainer
+from skdistill.training.trainer import StudentTrainer
 
 X, Y = make_data()
 X3, Y3 = make_data(labels=("ant", "bee", "cat"))
@@ -310,13 +311,13 @@ def test_without_a_soft_term_no_teacher_is_asked():
 
 def count_students(monkeypatch):
     sizes = []
-    train = DistilledClassifier._train_stack
+    train = StudentTrainer._fit_one_stack
 
-    def counted(self, training, control, candidates, seed):
+    def counted(self, spec, data, candidates, seed):
         sizes.append(len(candidates))
-        return train(self, training, control, candidates, seed)
+        return train(self, spec, data, candidates, seed)
 
-    monkeypatch.setattr(DistilledClassifier, "_train_stack", counted)
+    monkeypatch.setattr(StudentTrainer, "_fit_one_stack", counted)
     return sizes
 
 
@@ -335,7 +336,7 @@ def test_a_split_stack_gives_the_same_scores(monkeypatch, params):
     student = small([LogisticRegression()], cv=2, batch_size=20, n_iter_no_change=2, **params)
     whole = search_of(student).fit(X, Y)
     sizes.clear()
-    monkeypatch.setitem(_tuning._STACK_BYTES, "cpu", 1)
+    monkeypatch.setitem(_trainer._STACK_BYTES, "cpu", 1)
     assert_same_search(search_of(student).fit(X, Y), whole)
     assert set(sizes) == {1}
 

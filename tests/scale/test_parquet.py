@@ -11,7 +11,7 @@ from cluster_teachers import CLASSES, COLUMNS, save_bundle, write_files
 
 from skdistill.distributed import label_parquet
 from skdistill.scale.parquet import LabelledParquet
-from skdistill.training.stream import Shard
+from skdistill.training.shards import Shard
 
 
 @pytest.fixture
