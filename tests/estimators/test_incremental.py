@@ -16,9 +16,9 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from skdistill import StudentClassifier, TorchStudent
-from skdistill.estimators.incremental import trainable_module
 from skdistill.tables.rows import encode_among
 from skdistill.teachers.calibration import temper
+from skdistill.training.modules import trainable_module
 
 X, Y = make_data(600)
 TEACHER = fitted_teacher(X, Y)
