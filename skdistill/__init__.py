@@ -11,20 +11,22 @@ if TYPE_CHECKING:
     from skdistill import augment, losses, metrics, teachers
     from skdistill import distributed as distributed
     from skdistill import onnx as onnx
-    from skdistill.estimators.classifier import DistilledClassifier
-    from skdistill.estimators.tuning import DistilledClassifierCV
-    from skdistill.files.artefact import BadArtefactError, UnsupportedFormatError
-    from skdistill.report.agreement_display import AgreementDisplay
-    from skdistill.report.distillation_display import DistillationDisplay
-    from skdistill.report.report import distillation_report
-    from skdistill.report.smallest import SmallestStudent, smallest_student
-    from skdistill.report.sweep_display import SweepDisplay
-    from skdistill.report.training_curve_display import TrainingCurveDisplay
-    from skdistill.report.view import DistillationReport
-    from skdistill.student.classifier import StudentClassifier
+    from skdistill.estimators import DistilledClassifier, DistilledClassifierCV
+    from skdistill.files import BadArtefactError, UnsupportedFormatError
+    from skdistill.report import (
+        AgreementDisplay,
+        DistillationDisplay,
+        DistillationReport,
+        SmallestStudent,
+        SweepDisplay,
+        TrainingCurveDisplay,
+        distillation_report,
+        smallest_student,
+    )
+    from skdistill.student import StudentClassifier
     from skdistill.student.torch_student import TorchStudent
     from skdistill.student.versions import SkdistillVersionWarning
-    from skdistill.teachers.adapters import CallableTeacher, TeachersLeftBehind, TorchTeacher
+    from skdistill.teachers import CallableTeacher, TeachersLeftBehind, TorchTeacher
     from skdistill.teachers.hints import Hint
 
     __version__: str
@@ -57,26 +59,29 @@ __all__ = [
     "teachers",
 ]
 
+# Where each public name is found: its room, or the file where the room leaves it out.
 _HOME = {
-    "AgreementDisplay": "report.agreement_display",
-    "BadArtefactError": "files.artefact",
-    "CallableTeacher": "teachers.adapters",
-    "DistillationDisplay": "report.distillation_display",
-    "DistillationReport": "report.view",
-    "DistilledClassifier": "estimators.classifier",
-    "DistilledClassifierCV": "estimators.tuning",
-    "Hint": "teachers.hints",
-    "SkdistillVersionWarning": "student.versions",
-    "SmallestStudent": "report.smallest",
-    "StudentClassifier": "student.classifier",
-    "SweepDisplay": "report.sweep_display",
-    "TeachersLeftBehind": "teachers.adapters",
-    "TorchStudent": "student.torch_student",
-    "TorchTeacher": "teachers.adapters",
-    "TrainingCurveDisplay": "report.training_curve_display",
-    "UnsupportedFormatError": "files.artefact",
-    "distillation_report": "report.report",
-    "smallest_student": "report.smallest",
+    name: home
+    for home, names in {
+        "estimators": ("DistilledClassifier", "DistilledClassifierCV"),
+        "files": ("BadArtefactError", "UnsupportedFormatError"),
+        "report": (
+            "AgreementDisplay",
+            "DistillationDisplay",
+            "DistillationReport",
+            "SmallestStudent",
+            "SweepDisplay",
+            "TrainingCurveDisplay",
+            "distillation_report",
+            "smallest_student",
+        ),
+        "student": ("StudentClassifier",),
+        "student.torch_student": ("TorchStudent",),
+        "student.versions": ("SkdistillVersionWarning",),
+        "teachers": ("CallableTeacher", "TeachersLeftBehind", "TorchTeacher"),
+        "teachers.hints": ("Hint",),
+    }.items()
+    for name in names
 }
 _SUBMODULES = ("augment", "distributed", "losses", "metrics", "onnx", "teachers")
 

@@ -1,28 +1,15 @@
 """``python -m skdistill inspect FILE``: what a saved student says, once its digest is verified."""
 
 import argparse
-import hashlib
 import json
 import sys
 from collections.abc import Sequence
 
-from skdistill.files.artefact import BadArtefactError, decode, read_bytes
-from skdistill.files.manifest import from_file
+from skdistill.files import BadArtefactError, decode, from_parts, read_bytes, sha256_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Parameters
-    ----------
-    arguments : sequence of str, default=None
-        What follows ``python -m skdistill``; by default taken from the process.
-
-    Returns
-    -------
-    status : int
-        0, or 1 if the file is refused.
-    """
+    """Run the command line and return its exit status: 1 if the file is refused."""
     parser = argparse.ArgumentParser(
         prog="python -m skdistill", description="Look at saved students without loading them."
     )
@@ -49,9 +36,9 @@ def _describe(path: str, expected_sha256: str | None) -> str:
     """Verify a file and write what it says."""
     content = read_bytes(path, expected_sha256)
     manifest, tensors = decode(content)
-    from_file(manifest, tensors)
+    from_parts(manifest, tensors)
     shown = {
-        "file": {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()},
+        "file": {"bytes": len(content), "sha256": sha256_of(content)},
         "manifest": manifest,
         "tensors": {name: f"{a.dtype.name} {list(a.shape)}" for name, a in tensors.items()},
     }

@@ -11,16 +11,15 @@ import pytest
 
 # Figures are drawn, never shown.
 os.environ.setdefault("MPLBACKEND", "agg")
+# The tables are small: threads would wait for each other, and for those of the other processes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A busy machine is no failure, and a test that passes today passes tomorrow.
 hypothesis.settings.register_profile("skdistill", deadline=None, derandomize=True)
-# Other examples each time, and many: a search for what nobody thought of.
-hypothesis.settings.register_profile(
-    "thorough",
-    deadline=None,
-    max_examples=2_000,
-    suppress_health_check=list(hypothesis.HealthCheck),
-)
+_MANY = {"deadline": None, "max_examples": 1_000, "suppress_health_check": hypothesis.HealthCheck}
+hypothesis.settings.register_profile("thorough", derandomize=True, **_MANY)
+# Other examples each time: a search for what nobody thought of.
+hypothesis.settings.register_profile("search", **_MANY)
 hypothesis.settings.load_profile("skdistill")
 
 _FORBID = """

@@ -1,1 +1,29 @@
-"""Students as files: safetensors with a manifest, and ONNX."""
+"""Students as files: safetensors with a manifest and a digest, and ONNX.
+
+``artefact`` is the container: bytes, digest, errors. ``manifest`` says what a student's file holds,
+and checks it. ``atomic`` writes any file whole or not at all. ``onnx`` has the public ``to_onnx``,
+``onnx_graph`` writes the nodes of a student, ``skl2onnx`` converts Pipelines; these three need an
+extra and are not imported here.
+"""
+
+from skdistill.files.artefact import (
+    BadArtefactError,
+    UnsupportedFormatError,
+    decode,
+    read_bytes,
+    sha256_of,
+)
+from skdistill.files.atomic import write_atomically
+from skdistill.files.manifest import from_parts, pack, unpack
+
+__all__ = [
+    "BadArtefactError",
+    "UnsupportedFormatError",
+    "decode",
+    "from_parts",
+    "pack",
+    "read_bytes",
+    "sha256_of",
+    "unpack",
+    "write_atomically",
+]

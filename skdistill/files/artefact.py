@@ -7,22 +7,10 @@ it is executable. safetensors itself has no checksum, so the manifest carries on
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any, NoReturn
 
 import numpy as np
-
-__all__ = [
-    "FORMAT",
-    "BadArtefactError",
-    "UnsupportedFormatError",
-    "decode",
-    "encode",
-    "read_bytes",
-    "write_atomically",
-]
 
 FORMAT = 1
 
@@ -58,24 +46,7 @@ def bad(reason: str) -> NoReturn:
 
 
 def encode(manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
-    """Return the bytes of the file; equal contents give equal bytes.
-
-    Parameters
-    ----------
-    manifest : dict
-        JSON values. ``format`` and ``sha256`` are added.
-    tensors : dict of str to ndarray
-        Arrays of float32 or float64.
-
-    Returns
-    -------
-    content : bytes
-
-    Raises
-    ------
-    ValueError
-        If the contents exceed what :func:`decode` takes.
-    """
+    """Return the bytes of the file: the manifest is stamped with format and digest."""
     from safetensors.numpy import save
 
     tensors = {name: np.array(tensors[name], order="C") for name in sorted(tensors)}
@@ -92,25 +63,7 @@ def encode(manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
 
 
 def decode(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Check the bytes of a file and return what :func:`encode` was given.
-
-    Parameters
-    ----------
-    content : bytes
-
-    Returns
-    -------
-    manifest : dict
-        With ``format`` and ``sha256``.
-    tensors : dict of str to ndarray
-
-    Raises
-    ------
-    BadArtefactError
-        If the bytes are not exactly what :func:`encode` wrote.
-    UnsupportedFormatError
-        If a newer release wrote them.
-    """
+    """Return the stamped manifest and the finite tensors of a file, or refuse it."""
     try:
         header = _header(content)
         manifest = _manifest(header)
@@ -129,73 +82,22 @@ def decode(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def read_bytes(path: str | os.PathLike[str], expected_sha256: str | None = None) -> bytes:
-    """Read a whole file, not more than a student can have.
-
-    Parameters
-    ----------
-    path : str or path-like
-    expected_sha256 : str, default=None
-        Digest of the whole file, as ``sha256sum`` prints it.
-
-    Returns
-    -------
-    content : bytes
-
-    Raises
-    ------
-    BadArtefactError
-        If the file is too large or has another digest.
-    ValueError
-        If `expected_sha256` is no SHA-256.
-    """
+    """Read a whole file that is no larger than a student's, and compare its digest."""
     expected = None if expected_sha256 is None else _checked_sha256(expected_sha256)
     with open(path, "rb") as file:
         content = file.read(_LARGEST_FILE + 1)
     if len(content) > _LARGEST_FILE:
         bad(f"it is larger than {_LARGEST_FILE} bytes")
-    if expected is not None and (found := hashlib.sha256(content).hexdigest()) != expected:
+    if expected is not None and (found := sha256_of(content)) != expected:
         raise BadArtefactError(
             f"The file's SHA-256 is {found}, expected {expected}: it is not the file you meant."
         )
     return content
 
 
-def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file so that at any moment there is the old file or the new one, whole.
-
-    Parameters
-    ----------
-    path : str or path-like
-        A symbolic link is followed.
-    content : bytes
-    """
-    target = os.path.realpath(path)
-    beside = f"{target}.{secrets.token_hex(8)}.tmp"
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
-    # An interrupt may come between any two lines, so the file is made where it would be removed.
-    try:
-        # Unlike tempfile, open gives the file the permissions that the user's umask asks for.
-        with os.fdopen(os.open(beside, flags, 0o666), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, target)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(beside)
-        raise
-    _sync_folder(os.path.dirname(target))
-
-
-def _sync_folder(folder: str) -> None:
-    """Make the new name of a file survive a power cut, where the system can."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def sha256_of(content: bytes) -> str:
+    """Return the digest of a whole file, as ``sha256sum`` prints it."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def _checked_sha256(text: str) -> str:

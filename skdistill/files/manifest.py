@@ -14,8 +14,6 @@ import numpy as np
 
 from skdistill.files.artefact import BadArtefactError, bad, decode, encode
 
-__all__ = ["LAYER_ARRAYS", "from_file", "pack", "to_file", "unpack"]
-
 # The kinds of layers and the names of their arrays, in order.
 LAYER_ARRAYS: dict[str, tuple[str, ...]] = {
     "linear": ("weight", "bias"),
@@ -42,27 +40,8 @@ _LABEL_DTYPES = {
 
 
 def pack(plain: dict[str, Any], versions: dict[str, str]) -> bytes:
-    """Return the bytes of a student's file, which are sure to load.
-
-    Parameters
-    ----------
-    plain : dict
-        What the module's docstring says.
-    versions : dict of str to str
-        Packages that made the student.
-
-    Returns
-    -------
-    content : bytes
-
-    Raises
-    ------
-    TypeError
-        If the class labels are not strings, integers, booleans or floats.
-    ValueError
-        If :func:`unpack` would refuse the file.
-    """
-    content = encode(*to_file(plain, versions))
+    """Return the bytes of a student's file, which are sure to load."""
+    content = encode(*to_parts(plain, versions))
     try:
         unpack(content)
     except BadArtefactError as error:
@@ -71,47 +50,14 @@ def pack(plain: dict[str, Any], versions: dict[str, str]) -> bytes:
 
 
 def unpack(content: bytes) -> dict[str, Any]:
-    """Return the plain data in the bytes of a student's file.
-
-    Parameters
-    ----------
-    content : bytes
-
-    Returns
-    -------
-    plain : dict
-        What the module's docstring says.
-
-    Raises
-    ------
-    BadArtefactError
-        If the bytes are not exactly what :func:`pack` wrote.
-    """
-    return from_file(*decode(content))
+    """Return the plain data in the bytes of a student's file."""
+    return from_parts(*decode(content))
 
 
-def to_file(
+def to_parts(
     plain: dict[str, Any], versions: dict[str, str]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Split plain data into a manifest of JSON values and float arrays.
-
-    Parameters
-    ----------
-    plain : dict
-        What the module's docstring says.
-    versions : dict of str to str
-        Packages that made the student.
-
-    Returns
-    -------
-    manifest : dict
-    tensors : dict of str to ndarray
-
-    Raises
-    ------
-    TypeError
-        If the class labels are not strings, integers, booleans or floats.
-    """
+    """Split plain data into a manifest of JSON values and float arrays."""
     tensors: dict[str, np.ndarray] = {}
     layers = []
     for i, (kind, arrays) in enumerate(plain["layers"]):
@@ -173,25 +119,8 @@ def _written_encoder(encoder: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def from_file(manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Put plain data together again, refusing whatever is not a student.
-
-    Parameters
-    ----------
-    manifest : dict
-    tensors : dict of str to ndarray
-        Finite.
-
-    Returns
-    -------
-    plain : dict
-        What the module's docstring says.
-
-    Raises
-    ------
-    BadArtefactError
-        If something is missing, left over, of another type, or does not fit together.
-    """
+def from_parts(manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Put plain data together again, refusing whatever is not a student."""
     _require(set(manifest) == _KEYS, "its manifest has other keys than a student's")
     left = dict(tensors)
     classes = _read_labels(manifest["classes"])

@@ -1,40 +1,18 @@
-"""Fitted teachers as files that workers can trust, and the function that asks them."""
+"""TeacherBundle: fitted teachers as files that workers can trust."""
 
-import hashlib
-import io
-import json
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
-import joblib
 import numpy as np
-from joblib import parallel_config
-from threadpoolctl import threadpool_limits
 
-from skdistill.files.artefact import BadArtefactError, UnsupportedFormatError
-from skdistill.scale.storage import everywhere, is_whole, join, open_place, read_whole, write_whole
-from skdistill.student.versions import stamp
-from skdistill.tables.encoder import is_frame
-from skdistill.teachers.alignment import check_proba
+from skdistill.scale.bundle_files import Manifest, read_manifest, read_teacher, write_bundle
+from skdistill.scale.labeller import TeacherLabeller, takes_frame
+from skdistill.scale.storage import everywhere
 from skdistill.teachers.asking import Teacher, as_teacher
-from skdistill.teachers.naming import Named, check_fitted, name_teachers
-from skdistill.teachers.pooling import to_proba, weights_without_labels
-from skdistill.teachers.targets import resolve_averaging
+from skdistill.teachers.naming import check_fitted, name_teachers
+from skdistill.teachers.pooling import weights_without_labels
 
-__all__ = ["TeacherBundle", "TeacherLabeller", "log_proba_columns"]
-
-FORMAT = 1
-_MANIFEST = "manifest.json"
 _LABEL_KINDS = "biufU"
-
-
-def log_proba_columns(classes: Any) -> list[str]:
-    """Return the names of the columns that hold the log-probabilities of the classes."""
-    return [f"log_proba_{label}" for label in np.asarray(classes).tolist()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,30 +100,7 @@ class TeacherBundle:
         for one in named:
             check_fitted(one)
             _check_columns(as_teacher(one, classes), names)
-        fs, folder = open_place(path)
-        files = []
-        for one in named:
-            content = _pickled(one)
-            sha256 = hashlib.sha256(content).hexdigest()
-            # Named by content, so that the files of an older bundle stay whole until it goes.
-            file = f"{sha256[:16]}.joblib"
-            write_whole(fs, join(folder, file), content)
-            files.append({"name": one.name, "label": one.label, "file": file, "sha256": sha256})
-        manifest = json.dumps(
-            {
-                "skdistill_bundle": FORMAT,
-                "classes": {"dtype": classes.dtype.str, "values": classes.tolist()},
-                "feature_names": names,
-                "teachers": files,
-                "versions": stamp(),
-            },
-            indent=1,
-        ).encode()
-        old = _old_files(fs, folder)
-        write_whole(fs, join(folder, _MANIFEST), manifest)
-        for file in old - {entry["file"] for entry in files}:
-            fs.rm_file(join(folder, file))
-        return cls._read(everywhere(path), manifest)
+        return cls._of(path, write_bundle(path, named, classes, names))
 
     @classmethod
     def load(cls, path: Any, expected_sha256: str | None = None) -> Self:
@@ -169,42 +124,14 @@ class TeacherBundle:
         BadArtefactError
             If it is damaged, or is not the bundle that is meant.
         """
-        fs, folder = open_place(path)
-        if not is_whole(fs, join(folder, _MANIFEST)):
-            raise FileNotFoundError(
-                f"There is no teacher bundle in {path}; see TeacherBundle.save."
-            )
-        bundle = cls._read(everywhere(path), read_whole(fs, join(folder, _MANIFEST)))
-        if expected_sha256 not in (None, bundle.digest):
-            raise BadArtefactError(
-                f"The teacher bundle in {path} has the digest {bundle.digest}, expected "
-                f"{expected_sha256}: its teachers were changed."
-            )
-        return bundle
+        return cls._of(path, read_manifest(path, expected_sha256))
 
     @classmethod
-    def _read(cls, path: str, content: bytes) -> Self:
+    def _of(cls, path: Any, manifest: Manifest) -> Self:
         """Make the bundle from its manifest."""
-        try:
-            manifest = json.loads(content)
-            version, written = manifest["skdistill_bundle"], manifest["classes"]
-            if version != FORMAT:
-                raise UnsupportedFormatError(
-                    f"The teacher bundle in {path} has format {version!r}; this release reads "
-                    f"{FORMAT}."
-                )
-            return cls(
-                path=path,
-                digest=hashlib.sha256(content).hexdigest(),
-                classes=np.array(written["values"], dtype=written["dtype"]),
-                feature_names=[str(name) for name in manifest["feature_names"]],
-                teacher_names=[str(entry["name"]) for entry in manifest["teachers"]],
-                _files=tuple(manifest["teachers"]),
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            if isinstance(error, BadArtefactError):
-                raise
-            raise BadArtefactError(f"The manifest in {path} is damaged: {error!r}.") from error
+        digest, classes, feature_names, files = manifest
+        names = [entry["name"] for entry in files]
+        return cls(everywhere(path), digest, classes, feature_names, names, files)
 
     def teachers(self) -> list[tuple[str, Any]]:
         """Load the teachers.
@@ -219,23 +146,9 @@ class TeacherBundle:
         BadArtefactError
             If a file is not the one that was saved; it is not unpickled then.
         """
-        return [(entry["name"], self._load_teacher(entry)) for entry in self._files]
+        return [(entry["name"], read_teacher(self.path, entry)) for entry in self._files]
 
-    def _load_teacher(self, entry: dict[str, Any]) -> Any:
-        """Unpickle the very bytes whose digest was compared."""
-        fs, folder = open_place(self.path)
-        content = read_whole(fs, join(folder, entry["file"]))
-        found = hashlib.sha256(content).hexdigest()
-        if found != entry["sha256"]:
-            raise BadArtefactError(
-                f"{entry['label']} in {self.path}: the SHA-256 of {entry['file']} is {found}, "
-                f"expected {entry['sha256']}. It is not the file that was saved and was not loaded."
-            )
-        return joblib.load(io.BytesIO(content))
-
-    def labeller(
-        self, *, averaging: str = "auto", teacher_weights: Any = None
-    ) -> "TeacherLabeller":
+    def labeller(self, *, averaging: str = "auto", teacher_weights: Any = None) -> TeacherLabeller:
         """Return a small picklable function that labels rows, for any engine.
 
         Parameters
@@ -280,175 +193,3 @@ def _check_columns(teacher: Teacher, names: list[str]) -> None:
         teacher.check_input(pd.DataFrame(columns=names))
     else:
         teacher.check_input(np.empty((0, len(names))))
-
-
-def takes_frame(estimator: Any) -> bool:
-    """Tell whether a teacher was fitted on a DataFrame, or does not say on what."""
-    if not hasattr(estimator, "n_features_in_"):
-        return True
-    return getattr(estimator, "feature_names_in_", None) is not None
-
-
-def _pickled(named: Named) -> bytes:
-    """Return a teacher as the bytes of a joblib file."""
-    buffer = io.BytesIO()
-    try:
-        joblib.dump(named.estimator, buffer)
-    except Exception as error:
-        raise ValueError(
-            f"{named.label} cannot be pickled: {type(error).__name__}: {error}. Functions must be "
-            "importable by name: define them in a module, not in the script or as a lambda."
-        ) from error
-    return buffer.getvalue()
-
-
-def _old_files(fs: Any, folder: str) -> set[str]:
-    """Return the teacher files of the bundle that stands in a folder, if one does."""
-    if not is_whole(fs, join(folder, _MANIFEST)):
-        return set()
-    try:
-        manifest = json.loads(read_whole(fs, join(folder, _MANIFEST)))
-        return {entry["file"] for entry in manifest["teachers"]}
-    except (ValueError, KeyError, TypeError):
-        return set()
-
-
-@dataclass(frozen=True)
-class TeacherLabeller:
-    """Asks the teachers of a bundle for log-probabilities; made by ``TeacherBundle.labeller``.
-
-    It holds a path and a digest, so that it travels to workers as a few hundred bytes. The
-    teachers are loaded from their files once a process, checked before they are unpickled, and
-    asked with one thread: workers are what runs side by side. The answer to a row depends on the
-    row and the rows it is asked with, never on the worker.
-
-    Parameters
-    ----------
-    path : str
-        The folder of the bundle.
-    digest : str
-        Its digest.
-    averaging : {"auto", "logits", "proba"}
-        The space in which teachers are averaged.
-    teacher_weights : tuple of float
-        One for each teacher; they sum to 1.
-    """
-
-    path: str
-    digest: str
-    averaging: str
-    teacher_weights: tuple[float, ...]
-
-    def __call__(self, rows: Any) -> Any:
-        """Return a DataFrame with one column more for each class.
-
-        Parameters
-        ----------
-        rows : DataFrame of shape (n, n_columns)
-            Rows that have the bundle's features among their columns.
-
-        Returns
-        -------
-        labelled : DataFrame of shape (n, n_columns + n_classes)
-            The same rows and, as float32, ``log_proba_<class>``; -inf for probability 0.
-        """
-        log_proba = self.log_proba(rows)
-        columns = log_proba_columns(_load(self.path, self.digest)[0].classes)
-        return rows.assign(**dict(zip(columns, log_proba.T, strict=True)))
-
-    def log_proba(self, rows: Any, *, first_row: int = 0) -> np.ndarray:
-        """Return the logarithm of the teachers' mean probability.
-
-        Parameters
-        ----------
-        rows : DataFrame, or array-like of shape (n, n_features)
-            A DataFrame has the bundle's features among its columns, an array has them in order.
-        first_row : int, default=0
-            The number of the first row, for errors.
-
-        Returns
-        -------
-        log_proba : ndarray of shape (n, n_classes), float32
-            -inf for probability 0.
-
-        Raises
-        ------
-        BadArtefactError
-            If the teachers on disk are not those that were saved.
-        ValueError
-            If a column is missing, or a teacher's answer is no probability.
-        """
-        bundle, named, teachers = _load(self.path, self.digest)
-        frame, array = _both_forms(rows, bundle.feature_names)
-        space = resolve_averaging(self.averaging, named)
-        mean: Any = 0.0
-        with one_thread():
-            for teacher, weight in zip(teachers, self.teacher_weights, strict=True):
-                if weight > 0:
-                    X = frame if takes_frame(teacher.estimator) else array
-                    mean = mean + weight * teacher.ask(X, space, first_row=first_row)
-        proba = check_proba(to_proba(mean, space), "the mean of the teachers", first_row)
-        with np.errstate(divide="ignore"):
-            return np.log(proba).astype(np.float32)
-
-
-_loading = threading.Lock()
-
-
-def _load(path: str, digest: str) -> tuple[TeacherBundle, Sequence[Named], Sequence[Teacher]]:
-    """Return a bundle and its teachers, loaded once a process."""
-    with _loading:
-        return _load_once(path, digest)
-
-
-@lru_cache(maxsize=1)
-def _load_once(path: str, digest: str) -> tuple[TeacherBundle, Sequence[Named], Sequence[Teacher]]:
-    bundle = TeacherBundle.load(path, expected_sha256=digest)
-    named = name_teachers(bundle.teachers())
-    return bundle, named, [as_teacher(one, bundle.classes) for one in named]
-
-
-def _both_forms(rows: Any, names: list[str]) -> tuple[Any, Any]:
-    """Return the features as a DataFrame and as an array: a teacher gets what it was fitted on."""
-    import pandas as pd
-
-    if is_frame(rows):
-        missing = [name for name in names if name not in rows.columns]
-        if missing:
-            raise ValueError(f"The rows lack columns that the teachers were fitted on: {missing}.")
-        frame = rows[names]
-        return frame, frame.to_numpy()
-    array = np.asarray(rows)
-    if array.ndim != 2 or array.shape[1] != len(names):
-        raise ValueError(f"rows must have shape (n, {len(names)}), got {array.shape}.")
-    return pd.DataFrame(array, columns=names), array
-
-
-class _ThreadLimit:
-    """The blocks that ask teachers, and the settings to restore after the last."""
-
-    lock = threading.Lock()
-    users: ClassVar[set[object]] = set()
-    before: Any = None
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let numerical libraries and joblib use one thread; bits may depend on their number."""
-    me = object()
-    # An interrupt may come between any two lines: what is set is put back from the first on.
-    try:
-        with _ThreadLimit.lock:
-            if not _ThreadLimit.users:
-                # Without a limit yet: what is to be restored.
-                _ThreadLimit.before = threadpool_limits(None)
-            _ThreadLimit.users.add(me)
-            threadpool_limits(1)
-        with parallel_config(backend="sequential"):
-            yield
-    finally:
-        with _ThreadLimit.lock:
-            last = _ThreadLimit.users == {me}
-            _ThreadLimit.users.discard(me)
-            if last:
-                _ThreadLimit.before.restore_original_limits()

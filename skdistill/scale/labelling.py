@@ -1,8 +1,4 @@
-"""Label tables that outgrow one machine: teachers on a Dask cluster, one Parquet file a task.
-
-Needs the extra ``skdistill[dask]``. Without a cluster the same code runs in this process and
-writes the same bytes.
-"""
+"""label_parquet: the teachers on a Dask cluster or in this process, one Parquet file a task."""
 
 from __future__ import annotations
 
@@ -10,17 +6,18 @@ import contextlib
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
+from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
-from skdistill.scale.bundle import TeacherBundle, TeacherLabeller
-from skdistill.scale.parquet import FileTask, LabelledParquet, pair_files
+from skdistill.scale.bundle import TeacherBundle
+from skdistill.scale.file_task import FileTask
+from skdistill.scale.shards import LabelledParquet, pair_files
 from skdistill.teachers.progress import live_line, track
 
 if TYPE_CHECKING:
     from distributed import Client, Future
-
-__all__ = ["LabelledParquet", "LabellingError", "TeacherBundle", "TeacherLabeller", "label_parquet"]
 
 _Run = Callable[[Sequence[FileTask]], dict[str, BaseException]]
 # Errors name this many files; the exception holds them all.
@@ -158,12 +155,12 @@ def label_parquet(
         )
         for source_file, target_file in pairs
     ]
-    run = _run_here if client is None else _Cluster(client).run
+    run = _run_here if client is None else partial(_run_on_cluster, client)
     with live_line("label_parquet", verbose):
         errors = _with_second_try(run, tasks)
     failures = {s: _reason(errors[s]) for s, _ in pairs if s in errors}
     if failures:
-        message = _words(failures, len(tasks))
+        message = _message(failures, len(tasks))
         if on_bad_partition == "raise" or len(failures) == len(tasks):
             raise LabellingError(message, failures)
         warnings.warn(f"Quarantined: {message}", UserWarning, stacklevel=2)
@@ -190,7 +187,7 @@ def _check(bundle: Any, client: Any, batch_rows: Any, on_bad_partition: Any) -> 
         )
 
 
-def _words(failures: dict[str, str], n_files: int) -> str:
+def _message(failures: dict[str, str], n_files: int) -> str:
     """Name the files and the reasons."""
     shown = [f"{path}: {reason}" for path, reason in list(failures.items())[:_SHOWN]]
     more = f" and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
@@ -236,58 +233,51 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".rstrip(".")
 
 
-class _Cluster:
-    """Runs tasks on a Dask cluster; what they return is small, what they write stays there."""
+def _run_on_cluster(client: Client, tasks: Sequence[FileTask]) -> dict[str, BaseException]:
+    """Label the files on a Dask cluster; return the errors."""
+    from distributed import KilledWorker
 
-    def __init__(self, client: Client) -> None:
-        self.client = client
+    errors = _run_together(client, tasks)
+    # A file that took its worker down may have had innocent neighbours there.
+    for task in tasks:
+        if isinstance(errors.get(task.source), KilledWorker):
+            del errors[task.source]
+            errors |= _run_together(client, [task])
+    return errors
 
-    def run(self, tasks: Sequence[FileTask]) -> dict[str, BaseException]:
-        """Label the files; return the errors."""
-        from distributed import KilledWorker
 
-        errors = self._run_together(tasks)
-        # A file that took its worker down may have had innocent neighbours there.
-        for task in tasks:
-            if isinstance(errors.get(task.source), KilledWorker):
-                del errors[task.source]
-                errors |= self._run_together([task])
-        return errors
+def _run_together(client: Client, tasks: Sequence[FileTask]) -> dict[str, BaseException]:
+    """Submit the tasks, wait for them all and return the errors."""
+    from distributed import as_completed
+    from distributed.scheduler import NoWorkerError
 
-    def _run_together(self, tasks: Sequence[FileTask]) -> dict[str, BaseException]:
-        """Submit the tasks, wait for them all and return the errors."""
-        from distributed import as_completed
-        from distributed.scheduler import NoWorkerError
-
-        futures: dict[Future, str] = {
-            self.client.submit(task.run, key=_key(task), pure=False): task.source for task in tasks
-        }
-        errors: dict[str, BaseException] = {}
-        n_done = 0
-        try:
-            for future in track("file", as_completed(futures), len(futures)):
-                if future.status == "cancelled":
-                    raise CancelledError
-                error = future.exception() if future.status == "error" else None
-                if isinstance(error, NoWorkerError):
-                    # That says nothing about the file, which must not be put into quarantine.
-                    raise CancelledError
-                n_done += 1
-                if error is not None:
-                    errors[futures[future]] = error
-        except CancelledError:
-            raise LabellingError(
-                f"The cluster went away when {n_done} of {len(tasks)} files were done. Run "
-                "label_parquet again: it skips finished files."
-            ) from None
-        finally:
-            with contextlib.suppress(Exception):
-                self.client.cancel(list(futures), force=True)
-        return errors
+    futures: dict[Future, str] = {
+        client.submit(task.run, key=_key(task), pure=False): task.source for task in tasks
+    }
+    errors: dict[str, BaseException] = {}
+    n_done = 0
+    try:
+        for future in track("file", as_completed(futures), len(futures)):
+            if future.status == "cancelled":
+                raise CancelledError
+            error = future.exception() if future.status == "error" else None
+            if isinstance(error, NoWorkerError):
+                # That says nothing about the file, which must not be put into quarantine.
+                raise CancelledError
+            n_done += 1
+            if error is not None:
+                errors[futures[future]] = error
+    except CancelledError:
+        raise LabellingError(
+            f"The cluster went away when {n_done} of {len(tasks)} files were done. Run "
+            "label_parquet again: it skips finished files."
+        ) from None
+    finally:
+        with contextlib.suppress(Exception):
+            client.cancel(list(futures), force=True)
+    return errors
 
 
 def _key(task: FileTask) -> str:
     """Name a task after its file, for the dashboard and the logs; no two runs share a key."""
-    import uuid
-
-    return f"label-{task.source.rpartition('/')[2]}-{uuid.uuid4().hex}"
+    return f"label-{task.source.rpartition('/')[2]}-{uuid4().hex}"

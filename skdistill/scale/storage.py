@@ -9,19 +9,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from skdistill.files.artefact import write_atomically
-
-__all__ = [
-    "clear_leftovers",
-    "everywhere",
-    "find_files",
-    "is_newer",
-    "is_whole",
-    "join",
-    "open_place",
-    "read_whole",
-    "write_whole",
-]
+from skdistill.files import write_atomically
 
 # A write that another driver cleaned away as a leftover is made again, so many times at most.
 _ATTEMPTS = 10
@@ -47,31 +35,9 @@ def join(folder: str, name: str) -> str:
 def find_files(source: Any, suffix: str) -> tuple[Any, list[str], list[str]]:
     """Find the files that a path, folder, glob or list of them names.
 
-    Parameters
-    ----------
-    source : str, path-like or list of them
-        Local paths or fsspec URLs of one file system. A folder stands for all files below it that
-        end in `suffix`; names that begin with a dot or an underscore are left out, as engines keep
-        unfinished files there.
-    suffix : str
-        For example ".parquet".
-
-    Returns
-    -------
-    fs : fsspec.AbstractFileSystem
-    paths : list of str
-        Sorted.
-    names : list of str
-        The same, relative to the folder they have in common.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    TypeError
-        If `source` holds anything but strings and paths.
-    ValueError
-        If the files are on more than one file system.
+    A folder stands for all files below it that end in `suffix`; names that begin with a dot or an
+    underscore are left out, as engines keep unfinished files there. Returned are the file system,
+    the sorted paths, and the same relative to the folder they have in common.
     """
     sources = list(source) if isinstance(source, list | tuple) else [source]
     strange = [one for one in sources if not isinstance(one, str | os.PathLike)]
@@ -162,13 +128,12 @@ def write_whole(fs: Any, path: str, content: bytes) -> None:
 
 def _write_beside(path: str, content: bytes) -> None:
     """Write and rename; again where another driver took the unnamed file for a leftover."""
-    for _ in range(_ATTEMPTS - 1):
+    for attempts_left in reversed(range(_ATTEMPTS)):
         try:
-            write_atomically(path, content)
+            return write_atomically(path, content)
         except FileNotFoundError:
-            continue
-        return
-    write_atomically(path, content)
+            if not attempts_left:
+                raise
 
 
 def is_whole(fs: Any, path: str) -> bool:

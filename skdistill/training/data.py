@@ -6,45 +6,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import has_fit_parameter
 
 from skdistill.tables.bins import PiecewiseLinearEncoding
-from skdistill.tables.encoder import (
-    TabularEncoder,
-    check_matrix,
-    is_frame,
-    n_rows,
-    stack_rows,
-    take_rows,
-)
+from skdistill.tables.encoder import TabularEncoder, check_matrix
+from skdistill.tables.frames import n_rows, stack_rows, take_rows
 from skdistill.tables.rows import Rows
 from skdistill.teachers.hints import ActiveHint
+from skdistill.teachers.pooling import SoftTargets
+from skdistill.teachers.transfer import TransferRows
 
 if TYPE_CHECKING:
     from skdistill.teachers.hidden import HiddenAnswers
-    from skdistill.teachers.targets import SoftTargets
 
 __all__ = [
-    "ExtraRows",
     "HeldOut",
     "HiddenLayer",
     "Prepared",
     "TrainingSet",
     "apply_preprocessor",
     "build_training_set",
-    "hold_out",
-    "split_rows",
 ]
-
-
-@dataclass
-class ExtraRows:
-    """Rows without a label: raw, with the soft targets the teachers gave them."""
-
-    X: Any
-    proba: np.ndarray
-    shapes_inputs: bool
 
 
 @dataclass
@@ -115,52 +97,10 @@ class TrainingSet:
         return int(self.X.shape[1])
 
 
-def hold_out(rows: Rows, fraction: float, rng: np.random.RandomState) -> np.ndarray:
-    """Return a mask of rows to validate on, stratified by label where every class allows it."""
-    assert rows.code is not None
-    used = np.flatnonzero(rows.weight > 0)
-    _, held = split_rows(rows.code[used], fraction, rng)
-    held = used[held]
-    mask = np.zeros(len(rows.weight), dtype=bool)
-    mask[held] = True
-    missing = _has_missing(rows.X)
-    train = np.flatnonzero((rows.weight > 0) & ~mask)
-    if missing[mask].any() and not missing[train].any():
-        # A student that saw no missing value could not be asked about one.
-        mask[np.flatnonzero(mask & missing)[0]] = False
-        mask[train[0]] = True
-    return mask
-
-
-def split_rows(
-    code: np.ndarray, fraction: float, rng: np.random.RandomState
-) -> tuple[np.ndarray, np.ndarray]:
-    """Split positions in two, stratified by label where every class allows it."""
-    _, counts = np.unique(code, return_counts=True)
-    n, n_classes = len(code), len(counts)
-    n_held = max(1, round(fraction * n))
-    enough = counts.min() >= 2
-    stratify = code if enough and n_classes <= n_held <= n - n_classes else None
-    seed = int(rng.randint(np.iinfo(np.int32).max))
-    train, held = train_test_split(
-        np.arange(n), test_size=n_held, stratify=stratify, random_state=seed
-    )
-    return train, held
-
-
-def _has_missing(X: Any) -> np.ndarray:
-    """Tell which rows of a table have a missing value."""
-    if is_frame(X):
-        return X.isna().to_numpy().any(axis=1)
-    if X.dtype.kind == "O":
-        return np.array([any(v is None or v != v for v in row) for row in X])
-    return (X != X).any(axis=1)
-
-
 def build_training_set(
     rows: Rows,
-    targets: "SoftTargets | None",
-    extra: Sequence[ExtraRows],
+    targets: SoftTargets | None,
+    extra: Sequence[TransferRows],
     held: np.ndarray,
     *,
     preprocessor: Any,
@@ -230,7 +170,9 @@ def _hidden_layer(
     return HiddenLayer(kept.asked, kept.values, known, None if shared else kept.space)
 
 
-def _prepare(preprocessor: Any, train: Rows, extra: Sequence[ExtraRows]) -> tuple[Any, np.ndarray]:
+def _prepare(
+    preprocessor: Any, train: Rows, extra: Sequence[TransferRows]
+) -> tuple[Any, np.ndarray]:
     """Fit what the student sees of X, and apply it to the rows of `fit` and the extra ones.
 
     Our own encoder also learns its scale and categories from real extra rows, which may come from
@@ -260,7 +202,7 @@ def apply_preprocessor(fitted: Any, table: Any) -> np.ndarray:
 
 
 def _stack_proba(
-    targets: "SoftTargets | None", extra: Sequence[ExtraRows], used: np.ndarray, n_classes: int
+    targets: SoftTargets | None, extra: Sequence[TransferRows], used: np.ndarray, n_classes: int
 ) -> np.ndarray:
     """Return the soft targets of all rows; rows without one get a placeholder of weight zero."""
     if targets is None:
@@ -275,7 +217,7 @@ def _scaled(weight: np.ndarray) -> np.ndarray:
     return weight * (len(weight) / total) if total > 0 else weight
 
 
-def _held_out(rows: Rows, targets: "SoftTargets | None", held: np.ndarray, fitted: Any) -> HeldOut:
+def _held_out(rows: Rows, targets: SoftTargets | None, held: np.ndarray, fitted: Any) -> HeldOut:
     """Prepare the rows on which the epochs are compared."""
     assert rows.code is not None
     assert rows.classes is not None

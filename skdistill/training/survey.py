@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from skdistill.tables.encoder import is_frame, n_rows
-from skdistill.tables.rows import check_teacher_proba, encode_among
+from skdistill.tables.checks import encode_among
+from skdistill.tables.frames import is_frame, n_rows
+from skdistill.tables.rows import check_teacher_proba
 from skdistill.teachers.progress import track
 from skdistill.training.shards import Shard, Shards, stacked
 

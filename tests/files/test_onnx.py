@@ -68,7 +68,7 @@ def from_torch(student, X):
     return student.classes_[logits.argmax(1).numpy()], logits.softmax(1).detach().numpy()
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     table=st.sampled_from(TABLES),
     embedding=st.booleans(),
@@ -232,7 +232,7 @@ print(*sorted({{"torch", "sklearn", "skdistill", "onnx"}} & set(sys.modules)))
 
 
 def test_a_wrong_answer_of_the_runtime_is_no_model(monkeypatch, tmp_path):
-    monkeypatch.setattr("skdistill.onnx._TOLERANCE", -1.0)
+    monkeypatch.setattr("skdistill.files.onnx._TOLERANCE", -1.0)
     with pytest.raises(RuntimeError, match=r"onnxruntime .* differ from the student's by"):
         make_student().to_onnx(tmp_path / "student.onnx")
     assert list(tmp_path.iterdir()) == []

@@ -4,7 +4,6 @@ import json
 import pickle
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from cluster_teachers import (
@@ -21,7 +20,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from threadpoolctl import threadpool_info
 
 from skdistill import BadArtefactError, TorchTeacher, UnsupportedFormatError
-from skdistill.scale.bundle import TeacherBundle, TeacherLabeller
+from skdistill.distributed import TeacherBundle, TeacherLabeller
 
 ROWS = make_frame(50)
 
@@ -60,13 +59,6 @@ def test_the_labeller_adds_columns_and_travels_as_a_few_bytes(tmp_path):
     np.testing.assert_array_equal(
         labelled[["log_proba_no", "log_proba_yes"]], labeller.log_proba(ROWS)
     )
-
-
-def test_an_engine_may_hand_over_frame_after_frame(tmp_path):
-    labeller = save_bundle(tmp_path).labeller()
-    frames = iter([ROWS[:20], ROWS[20:50]])
-    labelled = pd.concat(map(labeller, frames))
-    np.testing.assert_allclose(labelled.iloc[:, -2:], labeller.log_proba(ROWS), rtol=1e-5)
 
 
 def test_arrays_have_the_features_in_order(tmp_path):

@@ -15,7 +15,7 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from skdistill.distributed import label_parquet
+from skdistill.scale.labelling import label_parquet
 from skdistill.training import stream as _stream
 from skdistill.training import survey as _survey
 from skdistill.training.shards import Shard, Shards

@@ -17,12 +17,14 @@ from cluster_teachers import (
     content_of,
     deadly,
     fussy,
+    make_frame,
     put_deadly_row,
     save_bundle,
     slow,
     teacher_of,
     write_files,
 )
+from fsspec.implementations.local import LocalFileSystem
 from quick_students import make_data, quick
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
@@ -30,7 +32,6 @@ from sklearn.model_selection import GridSearchCV
 
 from skdistill import BadArtefactError, DistilledClassifierCV
 from skdistill.distributed import LabelledParquet, LabellingError, label_parquet
-from skdistill.scale.parquet import FileTask
 from skdistill.teachers import progress as _progress
 
 dask = pytest.importorskip("dask")
@@ -194,14 +195,14 @@ def test_bad_parameters_are_named(tmp_path):
 def test_files_that_come_during_a_run_wait_for_the_next(tmp_path, monkeypatch):
     write_files(tmp_path / "rows", n_files=2)
     bundle = save_bundle(tmp_path / "teachers")
-    run = FileTask.run
+    open_file = LocalFileSystem._open
 
-    def and_another_comes(task):
-        write_files(tmp_path / "rows", n_files=3)
-        return run(task)
+    def and_another_comes(fs, path, *args, **kwargs):
+        make_frame(50).to_parquet(tmp_path / "rows" / "rows-2.parquet")
+        return open_file(fs, path, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(FileTask, "run", and_another_comes)
+        patch.setattr(LocalFileSystem, "_open", and_another_comes)
         assert len(label_parquet(tmp_path / "rows", bundle, tmp_path / "soft")) == 2
     assert len(label_parquet(tmp_path / "rows", bundle, tmp_path / "soft")) == 3
 
@@ -212,15 +213,15 @@ def test_files_that_come_during_a_run_wait_for_the_next(tmp_path, monkeypatch):
 def test_a_store_that_does_not_answer_is_asked_twice(tmp_path, monkeypatch, error, n_failures):
     paths = write_files(tmp_path / "rows", n_files=3)
     bundle = save_bundle(tmp_path / "teachers")
-    run, failed = FileTask.run, []
+    open_file, failed = LocalFileSystem._open, []
 
-    def out_of_reach(task):
-        if task.source == str(paths[1]) and len(failed) < n_failures:
-            failed.append(task)
+    def out_of_reach(fs, path, *args, **kwargs):
+        if path == str(paths[1]) and len(failed) < n_failures:
+            failed.append(path)
             raise error("no answer")
-        return run(task)
+        return open_file(fs, path, *args, **kwargs)
 
-    monkeypatch.setattr(FileTask, "run", out_of_reach)
+    monkeypatch.setattr(LocalFileSystem, "_open", out_of_reach)
     if error is ConnectionError and n_failures == 1:
         assert len(label_parquet(tmp_path / "rows", bundle, tmp_path / "soft")) == 3
     else:

@@ -1,0 +1,162 @@
+"""The function that workers run: rows in, log-probabilities of a bundle's teachers out."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from joblib import parallel_config
+from threadpoolctl import threadpool_limits
+
+from skdistill.scale.bundle_files import read_manifest, read_teacher
+from skdistill.tables.frames import is_frame
+from skdistill.teachers.alignment import check_proba
+from skdistill.teachers.asking import Teacher, as_teacher
+from skdistill.teachers.ensemble import resolve_averaging
+from skdistill.teachers.naming import Named, name_teachers
+from skdistill.teachers.pooling import to_proba
+from skdistill.teachers.shared_setting import SharedSetting
+
+
+def log_proba_columns(classes: Any) -> list[str]:
+    """Return the names of the columns that hold the log-probabilities of the classes."""
+    return [f"log_proba_{label}" for label in np.asarray(classes).tolist()]
+
+
+@dataclass(frozen=True)
+class TeacherLabeller:
+    """Asks the teachers of a bundle for log-probabilities; made by ``TeacherBundle.labeller``.
+
+    It holds a path and a digest, so that it travels to workers as a few hundred bytes. The
+    teachers are loaded from their files once a process, checked before they are unpickled, and
+    asked with one thread: workers are what runs side by side. The answer to a row depends on the
+    row and the rows it is asked with, never on the worker.
+
+    Parameters
+    ----------
+    path : str
+        The folder of the bundle.
+    digest : str
+        Its digest.
+    averaging : {"auto", "logits", "proba"}
+        The space in which teachers are averaged.
+    teacher_weights : tuple of float
+        One for each teacher; they sum to 1.
+    """
+
+    path: str
+    digest: str
+    averaging: str
+    teacher_weights: tuple[float, ...]
+
+    def __call__(self, rows: Any) -> Any:
+        """Return a DataFrame with one column more for each class.
+
+        Parameters
+        ----------
+        rows : DataFrame of shape (n, n_columns)
+            Rows that have the bundle's features among their columns.
+
+        Returns
+        -------
+        labelled : DataFrame of shape (n, n_columns + n_classes)
+            The same rows and, as float32, ``log_proba_<class>``; -inf for probability 0.
+        """
+        log_proba = self.log_proba(rows)
+        columns = log_proba_columns(_load(self.path, self.digest).classes)
+        return rows.assign(**dict(zip(columns, log_proba.T, strict=True)))
+
+    def log_proba(self, rows: Any, *, first_row: int = 0) -> np.ndarray:
+        """Return the logarithm of the teachers' mean probability.
+
+        Parameters
+        ----------
+        rows : DataFrame, or array-like of shape (n, n_features)
+            A DataFrame has the bundle's features among its columns, an array has them in order.
+        first_row : int, default=0
+            The number of the first row, for errors.
+
+        Returns
+        -------
+        log_proba : ndarray of shape (n, n_classes), float32
+            -inf for probability 0.
+
+        Raises
+        ------
+        BadArtefactError
+            If the teachers on disk are not those that were saved.
+        ValueError
+            If a column is missing, or a teacher's answer is no probability.
+        """
+        bundle = _load(self.path, self.digest)
+        frame, array = _both_forms(rows, bundle.feature_names)
+        space = resolve_averaging(self.averaging, bundle.named)
+        mean: Any = 0.0
+        with _ONE_THREAD.use(), parallel_config(backend="sequential"):
+            for teacher, weight in zip(bundle.teachers, self.teacher_weights, strict=True):
+                if weight > 0:
+                    X = frame if takes_frame(teacher.estimator) else array
+                    mean = mean + weight * teacher.ask(X, space, first_row=first_row)
+        proba = check_proba(to_proba(mean, space), "the mean of the teachers", first_row)
+        with np.errstate(divide="ignore"):
+            return np.log(proba).astype(np.float32)
+
+
+class _Loaded(NamedTuple):
+    """A bundle whose teachers are loaded."""
+
+    classes: np.ndarray
+    feature_names: list[str]
+    named: Sequence[Named]
+    teachers: Sequence[Teacher]
+
+
+_loading = threading.Lock()
+
+
+def _load(path: str, digest: str) -> _Loaded:
+    """Return the teachers of a bundle, loaded once a process."""
+    with _loading:
+        return _load_once(path, digest)
+
+
+@lru_cache(maxsize=1)
+def _load_once(path: str, digest: str) -> _Loaded:
+    _, classes, feature_names, files = read_manifest(path, digest)
+    named = name_teachers([(entry["name"], read_teacher(path, entry)) for entry in files])
+    return _Loaded(classes, feature_names, named, [as_teacher(one, classes) for one in named])
+
+
+def _both_forms(rows: Any, names: list[str]) -> tuple[Any, Any]:
+    """Return the features as a DataFrame and as an array: a teacher gets what it was fitted on."""
+    import pandas as pd
+
+    if is_frame(rows):
+        missing = [name for name in names if name not in rows.columns]
+        if missing:
+            raise ValueError(f"The rows lack columns that the teachers were fitted on: {missing}.")
+        frame = rows[names]
+        return frame, frame.to_numpy()
+    array = np.asarray(rows)
+    if array.ndim != 2 or array.shape[1] != len(names):
+        raise ValueError(f"rows must have shape (n, {len(names)}), got {array.shape}.")
+    return pd.DataFrame(array, columns=names), array
+
+
+def takes_frame(estimator: Any) -> bool:
+    """Tell whether a teacher was fitted on a DataFrame, or does not say on what."""
+    if not hasattr(estimator, "n_features_in_"):
+        return True
+    return getattr(estimator, "feature_names_in_", None) is not None
+
+
+def _prepare_one_thread() -> tuple[Callable[[], object], Callable[[], object]]:
+    # Without a limit yet: what is to be restored.
+    before = threadpool_limits(None)
+    return lambda: threadpool_limits(1), before.restore_original_limits
+
+
+# Bits may depend on the number of threads that numerical libraries use.
+_ONE_THREAD = SharedSetting(_prepare_one_thread)
