@@ -17,7 +17,7 @@ from skdistill.tables.checks import (
     find_improper,
     normalise,
 )
-from skdistill.tables.encoder import TabularEncoder, check_matrix
+from skdistill.tables.encoder import TabularEncoder, Transformer, check_matrix
 from skdistill.tables.frames import (
     as_table,
     columns_of,
@@ -36,6 +36,7 @@ __all__ = [
     "PiecewiseLinearEncoding",
     "Rows",
     "TabularEncoder",
+    "Transformer",
     "as_table",
     "check_matrix",
     "check_teacher_proba",

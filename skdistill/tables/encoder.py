@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +23,20 @@ from skdistill.tables.columns import (
 )
 from skdistill.tables.frames import NUMERIC_KINDS, as_table, n_rows, take_rows
 
-__all__ = ["TabularEncoder", "check_matrix"]
+__all__ = ["TabularEncoder", "Transformer", "check_matrix"]
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 
-def check_matrix(Z: Any, preprocessor: Any = None) -> npt.NDArray[Any]:
+class Transformer(Protocol):
+    """What a preprocessor must offer once it is fitted."""
+
+    def transform(self, X: Any) -> Any:
+        """Return rows as the student sees them."""
+
+
+def check_matrix(Z: Any, preprocessor: Transformer | None = None) -> npt.NDArray[Any]:
     """Return prepared rows as a finite float matrix; errors name the preprocessor, if any."""
     if type(preprocessor) is TabularEncoder and type(Z) is np.ndarray:
         return Z
