@@ -14,16 +14,17 @@ if TYPE_CHECKING:
     from skdistill.estimators.classifier import DistilledClassifier
     from skdistill.estimators.tuning import DistilledClassifierCV
     from skdistill.files import BadArtefactError, UnsupportedFormatError
-    from skdistill.report.agreement_display import AgreementDisplay
-    from skdistill.report.distillation_display import DistillationDisplay
-    from skdistill.report.report import distillation_report
-    from skdistill.report.smallest import SmallestStudent, smallest_student
-    from skdistill.report.sweep_display import SweepDisplay
-    from skdistill.report.training_curve_display import TrainingCurveDisplay
-    from skdistill.report.view import DistillationReport
-    from skdistill.student import StudentClassifier
-    from skdistill.student.torch_student import TorchStudent
-    from skdistill.student.versions import SkdistillVersionWarning
+    from skdistill.report import (
+        AgreementDisplay,
+        DistillationDisplay,
+        DistillationReport,
+        SmallestStudent,
+        SweepDisplay,
+        TrainingCurveDisplay,
+        distillation_report,
+        smallest_student,
+    )
+    from skdistill.student import SkdistillVersionWarning, StudentClassifier, TorchStudent
     from skdistill.teachers import CallableTeacher, TeachersLeftBehind, TorchTeacher
     from skdistill.teachers.hints import Hint
 
@@ -64,16 +65,17 @@ _HOME = {
         "estimators.classifier": ("DistilledClassifier",),
         "estimators.tuning": ("DistilledClassifierCV",),
         "files": ("BadArtefactError", "UnsupportedFormatError"),
-        "report.agreement_display": ("AgreementDisplay",),
-        "report.distillation_display": ("DistillationDisplay",),
-        "report.report": ("distillation_report",),
-        "report.smallest": ("SmallestStudent", "smallest_student"),
-        "report.sweep_display": ("SweepDisplay",),
-        "report.training_curve_display": ("TrainingCurveDisplay",),
-        "report.view": ("DistillationReport",),
-        "student": ("StudentClassifier",),
-        "student.torch_student": ("TorchStudent",),
-        "student.versions": ("SkdistillVersionWarning",),
+        "report": (
+            "AgreementDisplay",
+            "DistillationDisplay",
+            "DistillationReport",
+            "SmallestStudent",
+            "SweepDisplay",
+            "TrainingCurveDisplay",
+            "distillation_report",
+            "smallest_student",
+        ),
+        "student": ("SkdistillVersionWarning", "StudentClassifier", "TorchStudent"),
         "teachers": ("CallableTeacher", "TeachersLeftBehind", "TorchTeacher"),
         "teachers.hints": ("Hint",),
     }.items()

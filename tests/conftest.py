@@ -11,9 +11,12 @@ import pytest
 
 # Figures are drawn, never shown.
 os.environ.setdefault("MPLBACKEND", "agg")
+# The tables are small: threads would wait for each other, and for those of the other processes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A busy machine is no failure, and a test that passes today passes tomorrow.
-hypothesis.settings.register_profile("skdistill", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("skdistill", deadline=None, derandomize=True, max_examples=25)
+hypothesis.settings.register_profile("many", deadline=None, derandomize=True, max_examples=400)
 # Other examples each time, and many: a search for what nobody thought of.
 hypothesis.settings.register_profile(
     "thorough",

@@ -14,9 +14,13 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+import skorch
+
 import skdistill
 
 ROOT = str(Path(skdistill.__file__).parent)
+# Ends training at an interrupt and hides it; what a teacher's net calls first in there is lost.
+HIDES = skorch.NeuralNet.partial_fit.__code__
 
 # A file and a line; with functions, the first line of each that runs.
 Place = tuple[str, int]
@@ -67,8 +71,7 @@ class Interrupter:
 
     def __init__(self, every_line: bool = False) -> None:
         self.every_line = every_line
-        self.found: dict[Place, CodeType] = {}
-        self.functions: set[str] = set()
+        self.found: dict[Place, None] = {}
         self._wanted: Place | None = None
         self.raised: KeyboardInterrupt | None = None
 
@@ -102,6 +105,8 @@ class Interrupter:
         """Trace the lines of a frame if it is the package's."""
         if not frame.f_code.co_filename.startswith(ROOT):
             return None
+        if frame.f_back is not None and frame.f_back.f_code is HIDES:
+            return None
         fresh = True
 
         def at_line(frame: FrameType, event: str, argument: Any) -> Any:
@@ -118,8 +123,7 @@ class Interrupter:
         place = (frame.f_code.co_filename, frame.f_lineno)
         if self._wanted is None:
             if place not in self.found and not _in_repair(frame):
-                self.found[place] = frame.f_code
-                self.functions.add(frame.f_code.co_qualname)
+                self.found[place] = None
         elif place == self._wanted and self.raised is None and not _in_repair(frame):
             self.raised = KeyboardInterrupt()
             raise self.raised

@@ -1,8 +1,8 @@
-"""The site names everything public, its code runs, and CI builds it."""
+"""The site names everything public, and its code runs."""
 
 import re
 import textwrap
-from importlib import import_module
+from inspect import ismodule
 from pathlib import Path
 
 import pytest
@@ -12,17 +12,19 @@ import skdistill
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 API = (DOCS / "api.rst").read_text(encoding="utf-8")
-NAMES = [*skdistill.__all__, "distributed", "onnx"]
-MODULES = [name for name in NAMES if (ROOT / "skdistill" / f"{name}.py").exists()]
 
 
 def public_names():
     """Return every public name as it is written after ``skdistill.``."""
-    own = [name for name in skdistill.__all__ if name not in {*MODULES, "__version__"}]
-    for module in MODULES:
-        inside = import_module(f"skdistill.{module}").__all__
-        own += [f"{module}.{name}" for name in inside if name not in skdistill.__all__]
-    return own
+    found = []
+    for name in {*skdistill.__all__, "distributed", "onnx"} - {"__version__"}:
+        thing = getattr(skdistill, name)
+        if not ismodule(thing):
+            found.append(name)
+        # A room exports more, for the other rooms.
+        elif not hasattr(thing, "__path__"):
+            found += [f"{name}.{n}" for n in thing.__all__ if n not in skdistill.__all__]
+    return found
 
 
 def code_blocks(text):
@@ -85,8 +87,3 @@ def test_every_page_is_reached_from_the_index():
 def test_links_to_examples_lead_somewhere(path):
     for name in re.findall(r"auto_examples/(plot_\w+)", path.read_text(encoding="utf-8")):
         assert (ROOT / "examples" / f"{name}.py").exists()
-
-
-def test_ci_builds_the_site_and_takes_warnings_as_errors():
-    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert ".venv/bin/python -m sphinx -W -b html docs docs/_build/html\n" in ci

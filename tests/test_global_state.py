@@ -302,6 +302,9 @@ def public_names() -> dict[str, Any]:
         (name, getattr(skdistill, name)) for name in [*skdistill.__all__, "distributed", "onnx"]
     ]
     for name, thing in queue:
+        if hasattr(thing, "__path__"):
+            # A room: what it exports for people stands in skdistill.
+            continue
         if inspect.ismodule(thing):
             inner = ((f"{name}.{n}", getattr(thing, n)) for n in thing.__all__)
             # What a module lends from another has its own name already.

@@ -12,10 +12,11 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skdistill.estimators.html_repr import side_by_side
 from skdistill.estimators.incremental import IncrementalTraining
 from skdistill.estimators.pickling import LeftBehind, deep_copy, shallow_copy
 from skdistill.estimators.steps import TRAINING_ONLY
-from skdistill.student.html_repr import DocLink, side_by_side
+from skdistill.student.base import DocLink
 from skdistill.student.versions import check_stamp, stamp
 from skdistill.tables.encoder import TabularEncoder
 from skdistill.teachers.adapters import TeachersLeftBehind
@@ -387,7 +388,7 @@ class DistilledClassifier(
             training, soft_targets = self._make_training_set(rows, named, rng, self._alpha(rows))
             seeds = rng.randint(np.iinfo(np.int32).max, size=2)
             with stage("training the student"):
-                net = self._train(training, self.temperature, self._alpha(rows), int(seeds[0]))
+                trained = self._trainer(self._alpha(rows)).fit(training, int(seeds[0]))
             control = self._train_control(
                 training, soft_targets if self._alpha(rows) > 0 else None, int(seeds[1])
             )
@@ -399,7 +400,7 @@ class DistilledClassifier(
                     UserWarning,
                     stacklevel=2,
                 )
-            self._finish(training, net, soft_targets, control)
+            self._finish(trained, soft_targets, control)
         return self
 
     def predict(self, X: Any) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Training that goes on: over the shards of a stream, or batch after batch."""
 
-import copy
 from dataclasses import replace
 from numbers import Integral
 from typing import Any, Self
@@ -12,11 +11,9 @@ from sklearn.utils.validation import validate_data
 from skdistill.estimators.steps import (
     OF_TEACHERS,
     DistillationSteps,
-    check_soft_rows,
     draw_seed,
     labels_known_to,
 )
-from skdistill.student.torch_student import TorchStudent
 from skdistill.tables.rows import Rows, check_teacher_proba, read_rows
 from skdistill.teachers.adapters import TeachersLeftBehind
 from skdistill.teachers.naming import Named, is_self, name_teachers
@@ -26,10 +23,10 @@ from skdistill.teachers.sources import Labeller
 from skdistill.teachers.targets import Ensemble, SoftTargets
 from skdistill.training.control import UnseenLabels
 from skdistill.training.data import ExtraRows, Prepared, TrainingSet, build_training_set
-from skdistill.training.sizing import dropout_rate
-from skdistill.training.stream import Shards, TrainingStream, open_stream
+from skdistill.training.shards import Shards
+from skdistill.training.stream import TrainingStream, open_stream
 
-__all__ = ["IncrementalTraining", "trainable_module"]
+__all__ = ["IncrementalTraining"]
 
 
 def _one_pass_suffices(estimator: Any) -> bool:
@@ -118,8 +115,9 @@ class IncrementalTraining(DistillationSteps):
             self._check_loss(stream.hard_weight > 0, len(stream.classes))
             alpha = self.alpha if stream.hard_weight else 1.0
             with stage("training the student"):
-                net = self._train(stream, self.temperature, alpha, draw_seed(rng), max_epochs)
-            self._finish(stream.sample, net, None, self._unseen_labels(stream))
+                changes: dict[str, Any] = {} if max_epochs is None else {"max_epochs": max_epochs}
+                trained = self._trainer(alpha, **changes).fit(stream, draw_seed(rng))
+            self._finish(trained, None, self._unseen_labels(stream))
         return self
 
     def _calibrates_streams(self) -> bool:
@@ -248,8 +246,8 @@ class IncrementalTraining(DistillationSteps):
             named = self._name_teachers(rows)
             training, soft_targets = self._batch(rows, named, rng, None)
             alpha = self._alpha(rows)
-            net = self._train(training, self.temperature, alpha, draw_seed(rng), passes=True)
-            self._finish(training, net, soft_targets)
+            trained = self._trainer(alpha).fit(training, draw_seed(rng), one_pass=True)
+            self._finish(trained, soft_targets)
         except BaseException:
             self._forget()
             raise
@@ -271,11 +269,12 @@ class IncrementalTraining(DistillationSteps):
         student = self.student_
         like = Prepared(student.preprocessor_, getattr(student, "encoding_", None))
         training, soft_targets = self._batch(rows, [], rng, like)
-        check_soft_rows(training, self._alpha(rows))
-        net = self._trained_further(training, self._alpha(rows), rng)
+        trained = self._trainer(self._alpha(rows)).fit_further(
+            training, draw_seed(rng), student=student, net=self.__dict__.get("net_")
+        )
         before = dict(self.__dict__)
         try:
-            self._finish(training, net, soft_targets)
+            self._finish(trained, soft_targets)
             if soft_targets is None:
                 # A batch that asks no teacher forgets none.
                 self.__dict__.update({k: v for k, v in before.items() if k in OF_TEACHERS})
@@ -327,21 +326,6 @@ class IncrementalTraining(DistillationSteps):
         named = name_teachers(self.teachers, reserved=self._get_param_names())
         return replace(labeller, named=named).prefit_ensemble(self.classes_)
 
-    def _trained_further(
-        self, training: TrainingSet, alpha: float, rng: np.random.RandomState
-    ) -> Any:
-        """Train a copy of the net, so that the student stays what it is if training fails."""
-        from skdistill.training.objective import DistillationCriterion
-
-        seed = draw_seed(rng)
-        criterion = DistillationCriterion(float(self.temperature), float(alpha), self.loss)
-        before = self.__dict__.get("net_")
-        if before is None:
-            module = trainable_module(self.student_, dropout_rate(self, training), seed)
-        else:
-            module = copy.deepcopy(before.module_)
-        return self._train_module(module, criterion, training, seed, passes=True, after=before)
-
 
 def _first_classes(teachers: Any, classes: Any) -> np.ndarray:
     """Return the sorted classes for the first batch: as given, or as prefit teachers know them."""
@@ -376,31 +360,3 @@ def _label_batch(
         )
     proba = ensemble.predict_proba(rows.X)
     return SoftTargets(proba, known, ensemble, fitted, weights, ensemble.temperature)
-
-
-def trainable_module(student: Any, dropout: float, seed: int) -> Any:
-    """Return a student's network with its weights, to be trained further."""
-    from torch import nn
-
-    from skdistill.training.modules import torch_layer
-    from skdistill.training.network import ACTIVATIONS, StudentMLP
-
-    if isinstance(student, TorchStudent):
-        return copy.deepcopy(student.module_)
-    kinds = [layer.kind for layer in student.layers_]
-    activations = set(kinds[1::2])
-    ours = set(kinds[::2]) == {"linear"} and len(activations) <= 1 and activations <= {*ACTIVATIONS}
-    if not ours or len(kinds) % 2 == 0:
-        return nn.Sequential(*map(torch_layer, student.layers_))
-    weights = [layer.arrays for layer in student.layers_[::2]]
-    module = StudentMLP(
-        len(weights[0][0]) if student.encoding_ is None else len(student.encoding_.edges_),
-        len(student.classes_),
-        hidden_layer_sizes=[weight.shape[1] for weight, _ in weights[:-1]],
-        activation=next(iter(activations), "relu"),
-        dropout=dropout,
-        encoding=student.encoding_,
-        seed=seed,
-    )
-    module.set_weights(weights)
-    return module

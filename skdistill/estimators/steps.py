@@ -1,17 +1,13 @@
 """The steps that `fit`, `fit_stream` and `partial_fit` share, one method each."""
 
-import copy
-import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import check_random_state
@@ -21,6 +17,7 @@ from sklearn.utils.validation import validate_data
 from skdistill.estimators.parameters import check_parameters
 from skdistill.estimators.pickling import LeftBehind
 from skdistill.tables.encoder import TabularEncoder
+from skdistill.tables.folds import hold_out
 from skdistill.tables.rows import Rows, check_teacher_proba, read_rows
 from skdistill.teachers.adapters import TeachersLeftBehind
 from skdistill.teachers.hidden import HiddenAnswers
@@ -33,19 +30,18 @@ from skdistill.teachers.naming import (
     known_classes,
     name_teachers,
 )
-from skdistill.teachers.progress import follow, stage
+from skdistill.teachers.progress import follow
 from skdistill.teachers.sources import Labeller
 from skdistill.teachers.targets import SoftTargets
-from skdistill.training.control import Control, UnseenLabels, control_rows, read_control
-from skdistill.training.data import ExtraRows, TrainingSet, build_training_set, hold_out
-from skdistill.training.sizing import build_module, training_settings
-from skdistill.training.stream import TrainingStream
+from skdistill.training import StudentSpec, TrainingSet, build_training_set
+from skdistill.training.data import ExtraRows
 
 if TYPE_CHECKING:
     from skdistill.student.classifier import StudentClassifier
     from skdistill.student.torch_student import TorchStudent
+    from skdistill.training import Control, StudentTrainer, Trained, UnseenLabels
 
-__all__ = ["OF_TEACHERS", "TRAINING_ONLY", "DistillationSteps", "check_soft_rows", "draw_seed"]
+__all__ = ["OF_TEACHERS", "TRAINING_ONLY", "DistillationSteps", "draw_seed"]
 
 # What a lean pickle leaves behind besides the teachers; each of these only shapes training.
 TRAINING_ONLY = ("hints", "loss", "student_module", "callbacks", "augment", "cv", "memory")
@@ -328,104 +324,24 @@ class DistillationSteps(BaseEstimator):
         routed = process_routing(self, "fit", sample_weight=rows.weight)
         return ["sample_weight" in routed.get(n.name, {}).get("fit", {}) for n in named]
 
-    def _train(
-        self,
-        training: TrainingSet | TrainingStream,
-        temperature: float,
-        alpha: float,
-        seed: int,
-        max_epochs: int | None = None,
-        *,
-        passes: bool = False,
-    ) -> Any:
-        """Build the network and train it; return skorch's net."""
-        from skdistill.training.objective import DistillationCriterion
+    def _trainer(self, alpha: float, **changes: Any) -> "StudentTrainer":
+        """Return what trains the student."""
+        from skdistill.training import StudentTrainer
 
-        check_soft_rows(training, alpha)
-        module = build_module(self, training, seed)
-        hints = self._hint_terms(training, module, seed)
-        criterion = DistillationCriterion(float(temperature), float(alpha), self.loss, hints)
-        return self._train_module(module, criterion, training, seed, max_epochs, passes=passes)
-
-    def _hint_terms(
-        self, training: TrainingSet | TrainingStream, module: Any, seed: int
-    ) -> list[Any]:
-        """Return the hints as terms of the loss of this network."""
-        from skdistill.training.hint_terms import build_hint_terms
-        from skdistill.training.modules import hidden_shapes
-
-        if isinstance(training, TrainingStream) or not training.hidden:
-            return []
-        shapes = hidden_shapes(module, training.n_features)
-        return build_hint_terms(training.hidden, shapes, seed)
-
-    def _train_module(
-        self,
-        module: Any,
-        criterion: Any,
-        training: TrainingSet | TrainingStream,
-        seed: int,
-        max_epochs: int | None = None,
-        *,
-        passes: bool = False,
-        after: Any = None,
-    ) -> Any:
-        """Train a network; with `passes` in one pass at a constant rate, as more may follow."""
-        from skdistill.training import net as _net
-        from skdistill.training.divergence import what_went_wrong
-
-        settings = training_settings(self, training)
-        if passes or max_epochs is not None:
-            settings = replace(settings, max_epochs=1 if passes else max_epochs)
-        if after is not None:
-            dtype = str(next(after.module_.parameters()).dtype).removeprefix("torch.")
-            settings = replace(settings, dtype=dtype)
-        net = _net.train(
-            module,
-            criterion,
-            training,
-            settings,
-            seed=seed,
-            constant_rate=passes,
-            after=after,
-        )
-        # One pass over one batch tells nothing: labels have noise, and classes arrive late.
-        wrong = None if passes else what_went_wrong(net, training)
-        if wrong is not None:
-            warnings.warn(wrong, ConvergenceWarning, stacklevel=4)
-        return net
+        spec = StudentSpec(**{f.name: getattr(self, f.name) for f in fields(StudentSpec)})
+        return StudentTrainer(replace(spec, alpha=alpha, **changes))
 
     def _train_control(
         self, training: TrainingSet, targets: SoftTargets | None, seed: int
-    ) -> Control | None:
+    ) -> "Control | None":
         """Train a plain student on some of the rows, where one is wanted."""
-        from skdistill.training import net as _net
-        from skdistill.training.objective import DistillationCriterion
-
-        labelled = bool(training.hard_weight.any())
-        one_batch = len(training.X) <= self.batch_size
-        unwanted = self.calibration is None or self.student_module is not None
-        unwanted |= is_self(self.teachers)
-        if targets is None or unwanted or not labelled or one_batch:
+        if targets is None or self.calibration is None or is_self(self.teachers):
             return None
-        rows = control_rows(training, np.random.RandomState(seed))
-        settings = training_settings(self, training)
-        batches = [math.ceil(len(t.X) / self.batch_size) for t in (training, rows)]
-        # As many steps as the student makes, at most.
-        epochs = min(_CONTROL_EPOCHS, math.ceil(settings.max_epochs * batches[0] / batches[1]))
-        settings = replace(settings, max_epochs=epochs, callbacks=(), self_distillation=0.0)
-        module = build_module(self, training, seed)
-        try:
-            with stage("training a plain student"):
-                net = _net.train(module, DistillationCriterion(1.0, 0.0), rows, settings, seed=seed)
-        except FloatingPointError:
-            # In a search the students that diverged are said; without a control none is calibrated.
-            return None
-        return read_control(net.module_.layers(), rows, training)
+        return self._trainer(self.alpha).fit_control(training, seed)
 
     def _prepare_stack(
         self, X: Any, y: Any, params: dict[str, Any], *, soft: bool
-    ) -> tuple[TrainingSet, Control | None, int]:
+    ) -> "tuple[TrainingSet, Control | None, int]":
         """Do what `fit` does beside training; return the rows, the control, the network's seed."""
         rows, rng = self._read(
             X, y, *(params.get(k) for k in ("sample_weight", "X_unlabeled", "teacher_proba"))
@@ -439,89 +355,45 @@ class DistillationSteps(BaseEstimator):
     def _train_stack(
         self,
         training: TrainingSet,
-        control: Control | None,
+        control: "Control | None",
         candidates: list[dict[str, float]],
         seed: int,
     ) -> list[Any]:
         """Train a student for each temperature and alpha at once; None where one diverged."""
-        import torch
-
-        from skdistill.training import net as _net
-        from skdistill.training.objective import DistillationCriterion
-
-        settings = training_settings(self, training)
-        place = {"dtype": getattr(torch, settings.dtype), "device": settings.device}
-        temperature, alpha = (
-            torch.tensor([c[name] for c in candidates], **place).view(-1, 1, 1)
-            for name in ("temperature", "alpha")
-        )
-        check_soft_rows(training, max(c["alpha"] for c in candidates))
-        module = build_module(self, training, seed, n_students=len(candidates))
-        hints = self._hint_terms(training, module, seed)
-        criterion = DistillationCriterion(temperature, alpha, self.loss, hints)
-        net = _net.train(module, criterion, training, settings, seed=seed)
-        converged = np.isfinite(np.array(net.history[:, "train_loss"])).all(axis=0)
-        students: list[Any] = [None] * len(candidates)
-        for i in np.flatnonzero(converged):
-            with suppress(FloatingPointError):
-                layers = net.module_.layers(i)
-                if control is not None:
-                    layers, _ = control.calibrate(layers, training)
-                students[i] = self._freeze(training, layers)
+        pairs = [(c["temperature"], c["alpha"]) for c in candidates]
+        students: list[Any] = []
+        for trained in self._trainer(self.alpha).fit_stack(training, pairs, seed):
+            students.append(None)
+            if trained is not None:
+                with suppress(FloatingPointError):
+                    trained = trained if control is None else trained.calibrated(control)
+                    students[-1] = self._freeze(trained)
         return students
 
     def _finish(
         self,
-        training: TrainingSet,
-        net: Any,
+        trained: "Trained",
         soft_targets: SoftTargets | None,
-        control: Control | UnseenLabels | None = None,
+        control: "Control | UnseenLabels | None" = None,
     ) -> None:
         """Freeze the trained network into `student_` and record what training left."""
-        from skdistill.training.modules import frozen_layers
-
-        layers = frozen_layers(net.module_)
+        if control is not None:
+            trained = trained.calibrated(control)
+        student = self._freeze(trained)
         temperature = 1.0 if soft_targets is None else soft_targets.temperature
-        if control is not None and layers is not None:
-            layers, own = control.calibrate(layers, training)
-            temperature *= own
-            # Training that goes on starts from the student, in this process as after unpickling.
-            net.module_.set_weights([layer.arrays for layer in layers[::2]])
-        student = self._freeze(training, layers, module=net.module_)
-        records = [name for name in net.history[0] if name.endswith("_loss")]
-        self.history_ = {name: np.array(net.history[:, name]) for name in records}
-        self.n_iter_ = len(net.history)
+        self.history_ = trained.history
+        self.n_iter_ = trained.n_iter
         self.teacher_weights_ = None if soft_targets is None else soft_targets.weights
-        self.calibration_temperature_ = temperature
+        self.calibration_temperature_ = temperature * trained.temperature
         self.teachers_ = [] if soft_targets is None else soft_targets.fitted
         self._ensemble = None if soft_targets is None else soft_targets.ensemble
-        self.net_ = net
+        self.net_ = trained.net
         self.student_ = student
-        self.classes_ = training.classes
+        self.classes_ = trained.data.classes
 
-    def _freeze(self, training: TrainingSet, layers: Any, module: Any = None) -> Any:
-        """Return the student: frozen layers, or the user's own module where it cannot be frozen."""
-        from skdistill.student.classifier import StudentClassifier
-        from skdistill.student.torch_student import TorchStudent
-
-        described: dict[str, Any] = {
-            "classes": training.classes,
-            "n_features_in": self.n_features_in_,
-            "feature_names_in": getattr(self, "feature_names_in_", None),
-            "preprocessor": training.preprocessor,
-        }
-        if layers is None:
-            return TorchStudent._freeze(module=copy.deepcopy(module), **described)
-        return StudentClassifier._freeze(layers=layers, encoding=training.encoding, **described)
-
-
-def check_soft_rows(training: TrainingSet | TrainingStream, alpha: float) -> None:
-    """Raise if the soft term is asked for and no row carries it."""
-    if alpha > 0 and not training.soft_weight.any():
-        raise ValueError(
-            f"alpha={alpha} asks for soft targets, and no row with a positive weight has one: the "
-            "test rows of cv hold none of them. Pass splits that hold out such rows, or alpha=0."
-        )
+    def _freeze(self, trained: "Trained") -> Any:
+        """Return the student."""
+        return trained.freeze(self.n_features_in_, getattr(self, "feature_names_in_", None))
 
 
 def draw_seed(rng: np.random.RandomState) -> int:

@@ -19,10 +19,10 @@ from skdistill.estimators.classifier import DistilledClassifier
 from skdistill.estimators.pickling import LeftBehind, deep_copy, shallow_copy
 from skdistill.estimators.search import cut_arguments, fit_arguments, seeded, warn_about_prefit
 from skdistill.estimators.steps import TRAINING_ONLY
+from skdistill.student.base import DocLink
 from skdistill.student.classifier import StudentClassifier
-from skdistill.student.html_repr import DocLink
 from skdistill.student.versions import check_stamp, stamp
-from skdistill.tables.encoder import as_table, take_rows
+from skdistill.tables.frames import as_table, take_rows
 from skdistill.tables.rows import read_rows
 from skdistill.teachers.adapters import TeachersLeftBehind
 from skdistill.teachers.naming import is_self
@@ -32,18 +32,12 @@ from skdistill.teachers.progress import (
     follow,
     hand_over,
     run_counted,
-    stage,
     track,
 )
-from skdistill.training.data import TrainingSet
-from skdistill.training.sizing import build_module, dtype_name
 
 __all__ = ["DistilledClassifierCV"]
 
 _FITTED = ("best_estimator_", "best_params_", "best_score_", "best_index_", "cv_results_")
-# A stack is cut so that its weights, gradients and moments stay below this: on a CPU in its cache,
-# where a student takes a third of the time it takes beyond, elsewhere in memory.
-_STACK_BYTES = {"cpu": 3 * 2**20, "other": 2**28}
 # Scores closer than this are one score: the first candidate wins.
 _TIE = 1e-9
 
@@ -537,24 +531,7 @@ def _train_stack(
     """Label and prepare the rows once and train a student for each candidate on them."""
     shared = clone(estimator)
     training, control, seed = shared._prepare_stack(X, y, params, soft=candidates[0]["alpha"] > 0)
-    size = _students_at_once(shared, training, seed)
-    students: list[StudentClassifier | None] = []
-    for start in range(0, len(candidates), size):
-        part = candidates[start : start + size]
-        with stage("training the students"):
-            students += shared._train_stack(training, control, part, seed)
-    return students
-
-
-def _students_at_once(estimator: DistilledClassifier, training: TrainingSet, seed: int) -> int:
-    """Return how many students a stack may hold."""
-    if estimator.self_distillation or estimator._has_hints():
-        # The students of a stack share their targets, and here each has its own, or a projection.
-        return 1
-    n_numbers = sum(p.numel() for p in build_module(estimator, training, seed).parameters())
-    itemsize = np.dtype(dtype_name(estimator, len(training.X))).itemsize
-    place = "cpu" if str(estimator.device).startswith("cpu") else "other"
-    return max(1, _STACK_BYTES[place] // (4 * n_numbers * itemsize))
+    return shared._train_stack(training, control, candidates, seed)
 
 
 def _results(candidates: list[dict[str, float]], folds: Sequence[_Fold]) -> dict[str, Any]:

@@ -1,1 +1,32 @@
-"""A student beside its teachers: scores, verdicts, costs, displays."""
+"""A student beside its teachers: scores, a report with a verdict, displays, a search for its size.
+
+- ``metrics.py``: the scores that users import; ``checks.py``: what they accept.
+- ``report.py``: `distillation_report`, from arguments to numbers; ``compared.py`` finds the
+  student and trains the plain one, ``ensemble.py`` asks the teachers, ``cost.py`` measures size and
+  speed, ``verdict.py`` compares with intervals, ``notes.py`` says what a reader must know, and
+  ``view.py`` writes it all as text, HTML or a frame.
+- ``*_display.py``: one figure each, on the base in ``plotting.py``.
+- ``smallest.py``: `smallest_student`; ``size_table.py`` is what it found.
+
+Neither torch nor matplotlib is loaded before something is trained or drawn.
+"""
+
+from skdistill.report.agreement_display import AgreementDisplay
+from skdistill.report.distillation_display import DistillationDisplay
+from skdistill.report.report import distillation_report
+from skdistill.report.size_table import SmallestStudent
+from skdistill.report.smallest import smallest_student
+from skdistill.report.sweep_display import SweepDisplay
+from skdistill.report.training_curve_display import TrainingCurveDisplay
+from skdistill.report.view import DistillationReport
+
+__all__ = [
+    "AgreementDisplay",
+    "DistillationDisplay",
+    "DistillationReport",
+    "SmallestStudent",
+    "SweepDisplay",
+    "TrainingCurveDisplay",
+    "distillation_report",
+    "smallest_student",
+]

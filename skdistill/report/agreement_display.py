@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skdistill.report.contenders import find_distilled, find_faculty
-from skdistill.report.metrics import _both_proba, _codes
+from skdistill.report.checks import check_n_bins, check_proba_pair, label_codes
+from skdistill.report.compared import Classifier, find_student
+from skdistill.report.ensemble import find_teachers
 from skdistill.report.plotting import BLUE, GREEN, GREY, Display, as_frame, check_matplotlib
-from skdistill.tables.encoder import as_table
+from skdistill.tables.frames import as_table
 
 __all__ = ["AgreementDisplay"]
 
@@ -78,11 +80,11 @@ class AgreementDisplay(Display):
     @classmethod
     def from_estimator(
         cls,
-        student: Any,
+        student: Classifier,
         X: Any,
-        y: Any = None,
+        y: ArrayLike | None = None,
         *,
-        teachers: Any = None,
+        teachers: Sequence[Any] | None = None,
         n_bins: int = 10,
         ax: Any = None,
     ) -> Self:
@@ -130,16 +132,11 @@ class AgreementDisplay(Display):
         75
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
-        distilled = find_distilled(student)
-        X = distilled.prepare(as_table(X))
-        ensemble = find_faculty(distilled, X, teachers).contenders(X)[-1]
+        found = find_student(student)
+        X = found.prepare(as_table(X))
+        *_, ensemble = find_teachers(found, X, teachers).ask(X)
         return cls.from_predictions(
-            ensemble.proba,
-            distilled.contender(X).proba,
-            y,
-            labels=distilled.model.classes_,
-            n_bins=n_bins,
-            ax=ax,
+            ensemble.proba, found.ask(X).proba, y, labels=found.classes, n_bins=n_bins, ax=ax
         )
 
     @classmethod
@@ -180,9 +177,8 @@ class AgreementDisplay(Display):
             If shapes or labels do not match, or `n_bins` is below 1.
         """
         check_matplotlib(f"{cls.__name__}.from_predictions")
-        if n_bins < 1:
-            raise ValueError(f"n_bins must be 1 or more, got {n_bins!r}.")
-        teacher, student = _both_proba(ensemble_proba, student_proba)
+        check_n_bins(n_bins)
+        teacher, student = check_proba_pair(ensemble_proba, student_proba)
         edges = np.linspace(1 / teacher.shape[1], 1, n_bins + 1)
         place = np.searchsorted(edges[1:-1], teacher.max(axis=1), side="left")
 
@@ -193,7 +189,7 @@ class AgreementDisplay(Display):
         differ = named != answered
         n_right = None
         if y is not None:
-            code = _codes(y, teacher, labels)
+            code = label_codes(y, teacher, labels)
             taught, learned = differ & (named == code), differ & (answered == code)
             n_right = {
                 "ensemble_right": count(taught),

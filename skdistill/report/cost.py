@@ -5,40 +5,31 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from skdistill.files.manifest import pack
+from skdistill.files import pack
 from skdistill.student.classifier import StudentClassifier
 from skdistill.student.state import plain_student
 from skdistill.student.versions import stamp
-from skdistill.tables.encoder import n_rows, take_rows
+from skdistill.tables.frames import n_rows, take_rows
 from skdistill.teachers.adapters import TorchTeacher
 from skdistill.teachers.naming import split_steps
 
 __all__ = ["Speed", "count_bytes", "count_parameters", "measure_speed", "total"]
 
-# How long a model is timed: on single rows, and then on blocks for half as long.
-_SECONDS = 0.5
 _MOST_CALLS, _FEWEST_CALLS, _MOST_ROWS = 2_000, 3, 16_384
 _FIRST_BLOCK = 64
 
 
-def count_parameters(estimator: Any) -> int | None:
-    """Count the numbers a classifier has learned; preprocessing does not count.
+def count_parameters(estimator: object) -> int | None:
+    """Count the numbers a classifier has learned, if these can be reached in a public way.
 
-    Parameters
-    ----------
-    estimator : object
-        A fitted classifier; of a Pipeline the last step counts.
-
-    Returns
-    -------
-    n_parameters : int or None
-        Weights of networks and linear models; of a tree two numbers for each split and one for
-        each class of each leaf. None where the numbers cannot be reached in a public way.
+    Preprocessing does not count. A tree has two numbers for each split, and one for each class of
+    each leaf.
     """
     last = split_steps(estimator)[1]
     last = getattr(last, "student_", last)
@@ -106,30 +97,17 @@ class _Counter:
         return n
 
 
-def count_bytes(estimator: Any) -> int | None:
-    """Return how many bytes a classifier takes on disk.
-
-    Parameters
-    ----------
-    estimator : object
-        A fitted classifier.
-
-    Returns
-    -------
-    n_bytes : int or None
-        Of a student the size of the file that ``save`` writes, of anything else that of its
-        pickle. None for what cannot be pickled, such as a function made on the spot.
-    """
+def count_bytes(estimator: object) -> int | None:
+    """Return the bytes of the file that `save` writes, of anything else those of its pickle."""
     student = getattr(estimator, "student_", estimator)
     if isinstance(student, StudentClassifier):
-        try:
+        # A preprocessor of the user's own has no saved form.
+        with suppress(TypeError, ValueError):
             return len(pack(plain_student(student), stamp()))
-        except (TypeError, ValueError):  # a preprocessor of the user's own has no saved form
-            return _count_pickle(student)
     return _count_pickle(student)
 
 
-def _count_pickle(estimator: Any) -> int | None:
+def _count_pickle(estimator: object) -> int | None:
     """Return the length of a pickle without holding it in memory."""
     counter = _Counter()
     try:
@@ -161,27 +139,12 @@ class Speed:
     waited: float
 
 
-def measure_speed(
-    predict_proba: Callable[[Any], Any], X: Any, *, seconds: float = _SECONDS
-) -> Speed:
-    """Time a classifier on single rows and on blocks of rows.
+def measure_speed(predict_proba: Callable[[Any], Any], X: Any, *, seconds: float = 0.5) -> Speed:
+    """Time a classifier on single rows for some seconds, then on blocks of rows for half of them.
 
-    Rows are cut out of X before the clock starts, and one call goes ahead untimed. Single rows
-    are then asked about in turn, three times at least; then blocks, which are doubled until they
-    hold all of X (at most 16,384 rows) or take a fifth of the time, once at least.
-
-    Parameters
-    ----------
-    predict_proba : callable
-        What is timed.
-    X : table of shape (n, n_features)
-        The rows it is called on.
-    seconds : float, default=0.5
-        About how long to measure single rows; blocks take half as long.
-
-    Returns
-    -------
-    speed : Speed
+    One call goes ahead untimed. Single rows are then asked about in turn, three times at least;
+    then blocks, which are doubled until they hold all of X (at most 16,384 rows) or take a fifth
+    of the time.
     """
     n = n_rows(X)
     singles = [take_rows(X, np.array([i])) for i in range(min(n, 64))]

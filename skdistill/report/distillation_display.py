@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from skdistill.report.compared import Classifier
 from skdistill.report.plotting import (
     BLACK,
     BLUE,
@@ -164,14 +165,14 @@ class DistillationDisplay(Display):
     @classmethod
     def from_estimator(
         cls,
-        student: Any,
+        student: Classifier,
         X: Any,
-        y: Any,
+        y: ArrayLike,
         *,
         X_train: Any = None,
-        y_train: Any = None,
-        baseline: Any = None,
-        teachers: Any = None,
+        y_train: ArrayLike | None = None,
+        baseline: Classifier | None = None,
+        teachers: Sequence[Any] | None = None,
         random_state: Any = None,
         metric: str = "log_loss",
         ax: Any = None,

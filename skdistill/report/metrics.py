@@ -1,12 +1,17 @@
-"""Numbers that set a student beside its teacher and its labels.
-
-Every score is a mean of one value a row, so that two models can be compared row by row. Columns
-of ``y_proba`` are classes in the order of `labels`, a classifier's ``classes_``.
-"""
+"""The scores of ``skdistill.metrics``, and the standard error of a weighted mean."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import check_array, check_consistent_length
+from scipy.special import rel_entr
+from sklearn.utils.validation import check_consistent_length
+
+from skdistill.report.checks import (
+    Floats,
+    check_n_bins,
+    check_proba,
+    check_proba_pair,
+    label_codes,
+)
 
 __all__ = [
     "agreement_score",
@@ -18,43 +23,8 @@ __all__ = [
     "predictive_kl",
 ]
 
-Floats = NDArray[np.float64]
-
-
-def _check_proba(proba: ArrayLike, name: str) -> Floats:
-    """Return probabilities as finite float64 of shape (n, k)."""
-    return check_array(proba, dtype=np.float64, input_name=name)
-
-
-def _codes(y_true: ArrayLike, proba: Floats, labels: ArrayLike | None) -> NDArray[np.intp]:
-    """Return the column of each row's label."""
-    y = np.asarray(y_true)
-    check_consistent_length(y, proba)
-    names = np.unique(y) if labels is None else np.asarray(labels)
-    if len(names) != proba.shape[1]:
-        raise ValueError(
-            f"y_proba has {proba.shape[1]} columns but there are {len(names)} labels "
-            f"{names.tolist()}. Pass labels=classifier.classes_."
-        )
-    order = np.argsort(names)
-    place = np.searchsorted(names[order], y).clip(max=len(names) - 1)
-    codes = order[place]
-    strange = np.unique(y[names[codes] != y])
-    if len(strange):
-        raise ValueError(f"y_true holds {strange.tolist()}, which are not in {names.tolist()}.")
-    return codes
-
-
-def _both_proba(teacher_proba: ArrayLike, student_proba: ArrayLike) -> tuple[Floats, Floats]:
-    """Return teacher's and student's probabilities of one shape."""
-    teacher = _check_proba(teacher_proba, "teacher_proba")
-    student = _check_proba(student_proba, "student_proba")
-    if teacher.shape != student.shape:
-        raise ValueError(
-            f"teacher_proba has shape {teacher.shape} and student_proba {student.shape}; both must "
-            "be (n_samples, n_classes) for the same rows and the same classes."
-        )
-    return teacher, student
+# What scikit-learn's log-loss takes a probability of 0 for.
+_LEAST = np.finfo(np.float64).eps
 
 
 def _mean(rows: NDArray, sample_weight: ArrayLike | None) -> float:
@@ -96,7 +66,7 @@ def agreement_score(
     >>> agreement_score([[0.9, 0.1], [0.4, 0.6]], [[0.6, 0.4], [0.7, 0.3]])
     0.5
     """
-    teacher, student = _both_proba(teacher_proba, student_proba)
+    teacher, student = check_proba_pair(teacher_proba, student_proba)
     return _mean(teacher.argmax(axis=1) == student.argmax(axis=1), sample_weight)
 
 
@@ -138,10 +108,9 @@ def predictive_kl(
     >>> round(predictive_kl([[1.0, 0.0]], [[0.5, 0.5]]), 4)
     0.6931
     """
-    teacher, student = _both_proba(teacher_proba, student_proba)
-    log_student = np.log(np.maximum(student, np.finfo(np.float64).eps))
-    log_teacher = np.log(teacher, where=teacher > 0, out=np.zeros_like(teacher))
-    return _mean((teacher * (log_teacher - log_student)).sum(axis=1), sample_weight)
+    teacher, student = check_proba_pair(teacher_proba, student_proba)
+    by_class = rel_entr(teacher.clip(min=0), student.clip(min=_LEAST))
+    return _mean(by_class.sum(axis=1), sample_weight)
 
 
 def log_loss_by_row(
@@ -174,9 +143,9 @@ def log_loss_by_row(
     >>> log_loss_by_row(["no", "yes"], [[0.9, 0.1], [0.4, 0.6]]).round(4)
     array([0.1054, 0.5108])
     """
-    proba = _check_proba(y_proba, "y_proba")
-    codes = _codes(y_true, proba, labels)
-    return -np.log(np.maximum(proba[np.arange(len(codes)), codes], np.finfo(np.float64).eps))
+    proba = check_proba(y_proba, "y_proba")
+    codes = label_codes(y_true, proba, labels)
+    return -np.log(np.maximum(proba[np.arange(len(codes)), codes], _LEAST))
 
 
 def multiclass_brier_score(
@@ -223,9 +192,9 @@ def multiclass_brier_score(
     >>> round(multiclass_brier_score([0, 1], [[0.9, 0.1], [0.4, 0.6]]), 4)
     0.085
     """
-    proba = _check_proba(y_proba, "y_proba")
+    proba = check_proba(y_proba, "y_proba")
     wanted = np.zeros_like(proba)
-    wanted[np.arange(len(proba)), _codes(y_true, proba, labels)] = 1.0
+    wanted[np.arange(len(proba)), label_codes(y_true, proba, labels)] = 1.0
     half = 0.5 if proba.shape[1] == 2 else 1.0
     return _mean(half * np.square(proba - wanted).sum(axis=1), sample_weight)
 
@@ -281,10 +250,9 @@ def expected_calibration_error(
     >>> expected_calibration_error([0, 0, 1, 1], proba)
     0.25
     """
-    if n_bins < 1:
-        raise ValueError(f"n_bins must be 1 or more, got {n_bins!r}.")
-    proba = _check_proba(y_proba, "y_proba")
-    correct = proba.argmax(axis=1) == _codes(y_true, proba, labels)
+    check_n_bins(n_bins)
+    proba = check_proba(y_proba, "y_proba")
+    correct = proba.argmax(axis=1) == label_codes(y_true, proba, labels)
     confidence = proba.max(axis=1)
     weight = np.ones(len(proba)) if sample_weight is None else np.asarray(sample_weight, float)
     bins = np.clip(np.ceil(confidence * n_bins).astype(np.intp) - 1, 0, n_bins - 1)
@@ -325,16 +293,23 @@ def paired_difference(
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     check_consistent_length(first, second, groups)
-    difference = first - second
-    mean = difference.mean()
-    rows = difference - mean
-    if groups is not None:
-        rows = np.bincount(np.unique(groups, return_inverse=True)[1], weights=rows)
-    n_rows = len(rows)
+    n_rows = len(first if groups is None else np.unique(groups))
     if n_rows < 2:
         raise ValueError(f"A standard error needs at least 2 independent rows, got {n_rows}.")
-    variance = n_rows / (n_rows - 1) * np.square(rows).sum()
-    return float(mean), float(np.sqrt(variance) / len(difference))
+    return mean_and_error(first - second, groups=groups)
+
+
+def mean_and_error(
+    values: Floats, weight: Floats | None = None, groups: ArrayLike | None = None
+) -> tuple[float, float]:
+    """Return the weighted mean and its standard error; rows of a group are one observation."""
+    mean = np.average(values, weights=weight)
+    share = 1 / len(values) if weight is None else weight / weight.sum()
+    parts = share * (values - mean)
+    if groups is not None:
+        parts = np.bincount(np.unique(groups, return_inverse=True)[1], weights=parts)
+    n = len(parts)
+    return float(mean), float(np.sqrt(n / max(n - 1, 1) * np.square(parts).sum()))
 
 
 def gap_recovered(student: ArrayLike, plain: ArrayLike, ensemble: ArrayLike) -> float:

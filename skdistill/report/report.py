@@ -7,19 +7,14 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import assert_all_finite, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from skdistill.report.contenders import (
-    Contender,
-    Distilled,
-    Faculty,
-    find_distilled,
-    find_faculty,
-    plain_student,
-)
+from skdistill.report.compared import Classifier, ComparedModel, find_student, plain_student
 from skdistill.report.cost import Speed, count_bytes, count_parameters, measure_speed, total
+from skdistill.report.ensemble import find_teachers
 from skdistill.report.metrics import (
     agreement_score,
     expected_calibration_error,
@@ -27,28 +22,25 @@ from skdistill.report.metrics import (
     multiclass_brier_score,
     predictive_kl,
 )
+from skdistill.report.notes import notes_on, notes_on_times
 from skdistill.report.verdict import Comparison, compare
 from skdistill.report.view import DistillationReport, ReportRow
-from skdistill.tables.encoder import as_table, n_rows
+from skdistill.tables.frames import as_table, n_rows
 
 __all__ = ["distillation_report"]
 
 _FEWEST_RESAMPLES = 100
-# Of the time of single rows, the share of waiting above which times are not the model's own.
-_MUCH_WAITING = 1 / 3
-# Notes name so many models one by one.
-_MOST_LISTED = 5
 
 
 def distillation_report(
-    student: Any,
+    student: Classifier,
     X: Any,
-    y: Any,
+    y: ArrayLike,
     *,
     X_train: Any = None,
-    y_train: Any = None,
-    baseline: Any = None,
-    teachers: Any = None,
+    y_train: ArrayLike | None = None,
+    baseline: Classifier | None = None,
+    teachers: Sequence[Any] | None = None,
     n_bootstrap: int = 1000,
     random_state: Any = None,
 ) -> DistillationReport:
@@ -157,28 +149,28 @@ def distillation_report(
     >>> report.row("ensemble").agreement
     1.0
     """
-    distilled = find_distilled(student)
-    classes = distilled.model.classes_
+    found = find_student(student)
+    classes = found.classes
     train = _check_arguments(X_train, y_train, baseline, n_bootstrap)
     X = as_table(X)
     y = _check_labels(y, n_rows(X), classes)
     rng = check_random_state(random_state)
-    prepared = distilled.prepare(X)
-    faculty = find_faculty(distilled, prepared, teachers)
+    prepared = found.prepare(X)
+    teacher_ensemble = find_teachers(found, prepared, teachers)
     plain = plain_student(
-        distilled, X, baseline=baseline, train=train, teachers=teachers, random_state=rng
+        found, X, baseline=baseline, train=train, teachers=teachers, random_state=rng
     )
-    *taught, ensemble = faculty.contenders(prepared)
-    ours = distilled.contender(prepared)
-    compared = [*taught, ensemble, faculty.calibrated(ensemble), plain, ours]
-    contenders = [c for c in compared if c is not None]
-    speeds = _speeds(contenders)
+    *each, ensemble = teacher_ensemble.ask(prepared)
+    distilled = found.ask(prepared)
+    calibrated = teacher_ensemble.calibrated(ensemble)
+    models = [m for m in (*each, ensemble, calibrated, plain, distilled) if m is not None]
+    speeds = _speeds(models)
     return DistillationReport(
-        rows=_rows(contenders, speeds, ensemble.proba, y, classes),
-        comparisons=_compare(ours, ensemble, plain, y, classes, n_bootstrap, rng),
+        rows=_rows(models, speeds, ensemble.proba, y, classes),
+        comparisons=_compare(distilled, ensemble, plain, y, classes, n_bootstrap, rng),
         notes=(
-            *_notes(distilled, faculty, plain, trained=train is not None),
-            *_waited(contenders, speeds),
+            *notes_on(found, teacher_ensemble, plain, trained=train is not None),
+            *notes_on_times(models, speeds),
         ),
         n_rows=len(y),
         n_classes=len(classes),
@@ -186,7 +178,7 @@ def distillation_report(
 
 
 def _check_arguments(
-    X_train: Any, y_train: Any, baseline: Any, n_bootstrap: Any
+    X_train: Any, y_train: Any, baseline: Classifier | None, n_bootstrap: Any
 ) -> tuple[Any, Any] | None:
     """Return the training rows, if there are any, or raise where arguments exclude each other."""
     if not isinstance(n_bootstrap, Integral) or n_bootstrap < _FEWEST_RESAMPLES:
@@ -228,18 +220,18 @@ def _check_labels(y: Any, n: int, classes: np.ndarray) -> np.ndarray:
     return y
 
 
-def _speeds(contenders: Sequence[Contender]) -> list[Speed]:
+def _speeds(models: Sequence[ComparedModel]) -> list[Speed]:
     """Time every model; a single teacher is its own ensemble and is timed once."""
     known: dict[int, Speed] = {}
-    for contender in contenders:
-        key = id(contender.predict_proba)
+    for model in models:
+        key = id(model.predict_proba)
         if key not in known:
-            known[key] = measure_speed(contender.predict_proba, contender.X)
-    return [known[id(contender.predict_proba)] for contender in contenders]
+            known[key] = measure_speed(model.predict_proba, model.X)
+    return [known[id(model.predict_proba)] for model in models]
 
 
 def _rows(
-    contenders: Sequence[Contender],
+    models: Sequence[ComparedModel],
     speeds: Sequence[Speed],
     ensemble: np.ndarray,
     y: np.ndarray,
@@ -248,16 +240,16 @@ def _rows(
     """Return the numbers of every model."""
     return tuple(
         ReportRow(
-            name=contender.name,
-            role=contender.role,
-            **_scores(contender.proba, ensemble, y, classes),
-            n_parameters=total(count_parameters(part) for part in contender.parts),
-            n_bytes=total(count_bytes(part) for part in contender.parts),
+            name=model.name,
+            role=model.role,
+            **_scores(model.proba, ensemble, y, classes),
+            n_parameters=total(count_parameters(part) for part in model.parts),
+            n_bytes=total(count_bytes(part) for part in model.parts),
             latency_p50=speed.p50,
             latency_p99=speed.p99,
             rows_per_second=speed.rows_per_second,
         )
-        for contender, speed in zip(contenders, speeds, strict=True)
+        for model, speed in zip(models, speeds, strict=True)
     )
 
 
@@ -290,9 +282,9 @@ def _roc_auc(proba: np.ndarray, y: np.ndarray, classes: np.ndarray) -> float:
 
 
 def _compare(
-    ours: Contender,
-    ensemble: Contender,
-    plain: Contender | None,
+    distilled: ComparedModel,
+    ensemble: ComparedModel,
+    plain: ComparedModel | None,
     y: np.ndarray,
     classes: np.ndarray,
     n_bootstrap: int,
@@ -305,7 +297,7 @@ def _compare(
     }
     return {
         metric: compare(
-            gains(ours.proba),
+            gains(distilled.proba),
             gains(ensemble.proba),
             None if plain is None else gains(plain.proba),
             n_bootstrap=n_bootstrap,
@@ -313,67 +305,3 @@ def _compare(
         )
         for metric, gains in by_row.items()
     }
-
-
-def _notes(
-    distilled: Distilled, faculty: Faculty, plain: Contender | None, *, trained: bool
-) -> tuple[str, ...]:
-    """Say what a reader must know about the numbers."""
-    notes = []
-    if plain is None:
-        notes.append(
-            "There is no plain student to compare with, and so no knowledge recovered: pass "
-            "X_train and y_train to have one trained, or a fitted baseline=."
-        )
-    elif trained:
-        notes.append(
-            "The plain student has the settings of the distilled one, hard labels only "
-            "(alpha=0) and early stopping."
-        )
-    else:
-        kind = type(plain.parts[0]).__name__
-        notes.append(f"The plain student is the baseline that was passed, a {kind}.")
-    if faculty.in_sample:
-        notes.append(
-            f"Used as they were: {_listed(faculty.in_sample)}. The soft targets of rows they "
-            "were fitted on were not out-of-fold; the held-out rows must be new to them too."
-        )
-    temperature = getattr(distilled.model, "calibration_temperature_", 1.0)
-    if temperature != 1:
-        what = "distilled student" if faculty.in_sample else "targets it was trained on"
-        others = "teachers, ensemble and plain student are as they are."
-        if faculty.temperature != 1:
-            others = (
-                '"calibrated ensemble" is the ensemble at that temperature. All comparisons are '
-                "with the ensemble as it answers, so what a student gains on it in log-loss may be "
-                "calibration."
-            )
-        notes.append(
-            f"The confidence of the {what} was calibrated by fit, at a temperature of "
-            f"{temperature:.2f}; {others}"
-        )
-    if distilled.before:
-        notes.append("The steps before the student in its Pipeline are in no row's size or time.")
-    notes.append("Intervals cover the choice of held-out rows, not that of seeds.")
-    return tuple(notes)
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Name some, and count the others where there are many."""
-    if len(names) <= _MOST_LISTED:
-        return ", ".join(names)
-    shown = names[: _MOST_LISTED - 1]
-    return f"{', '.join(shown)} and {len(names) - len(shown)} more"
-
-
-def _waited(contenders: Sequence[Contender], speeds: Sequence[Speed]) -> list[str]:
-    """Warn of times that are not the models' own: long calls wait more often than short ones."""
-    pairs = zip(contenders, speeds, strict=True)
-    names = [c.name for c, speed in pairs if speed.waited > _MUCH_WAITING]
-    if not names:
-        return []
-    return [
-        f"Much of the time of {_listed(names)} went into waiting, for a busy processor or for "
-        "something remote. A busy machine delays long calls more than short ones, which makes the "
-        "student's speed-up look larger: measure again on a quiet one."
-    ]

@@ -1,11 +1,9 @@
-"""smallest_student: the least network that is nearly as good as the best one."""
+"""smallest_student: sizes are cross-validated together, and the least that is enough is fitted."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -18,167 +16,21 @@ from skdistill.estimators.classifier import DistilledClassifier
 from skdistill.estimators.parameters import RULES
 from skdistill.estimators.search import cut_arguments, fit_arguments, seeded, warn_about_prefit
 from skdistill.report.metrics import log_loss_by_row
-from skdistill.report.plotting import BLACK, BLUE, ORANGE, as_frame, find_axes
-from skdistill.tables.encoder import as_table, take_rows
+from skdistill.report.size_table import (
+    Size,
+    SmallestStudent,
+    check_tolerance,
+    choose_size,
+    compare_sizes,
+)
+from skdistill.tables.frames import as_table, take_rows
 from skdistill.tables.rows import read_rows
 from skdistill.teachers.progress import live_line, run_counted
 
-__all__ = ["SizeRow", "SmallestStudent", "smallest_student"]
+__all__ = ["smallest_student"]
 
 # From the widest layer down; the empty one is a student without hidden layers.
-_LADDER: tuple[tuple[int, ...], ...] = ((64,), (32,), (16,), (8,), (4,), ())
-
-
-@dataclass(frozen=True)
-class SizeRow:
-    """What cross-validation said of one size.
-
-    Attributes
-    ----------
-    hidden_layer_sizes : tuple of int or "auto"
-        The size, as it was tried.
-    n_parameters : int
-        Weights and biases of the student, the largest number over the folds; 0 if every training
-        diverged.
-    log_loss : float
-        Mean over the rows that were held out; NaN if the training of a fold diverged.
-    difference : float
-        `log_loss` less that of the best size, 0 for that one.
-    standard_error : float
-        Of the difference, paired row by row.
-    """
-
-    hidden_layer_sizes: Any
-    n_parameters: int
-    log_loss: float
-    difference: float
-    standard_error: float
-
-
-@dataclass(frozen=True, repr=False)
-class SmallestStudent:
-    """What :func:`smallest_student` found.
-
-    ``print(found)`` shows the table of sizes.
-
-    Attributes
-    ----------
-    estimator : DistilledClassifier
-        The student of the chosen size, fitted on all rows.
-    hidden_layer_sizes : tuple of int or "auto"
-        The chosen size.
-    rows : tuple of SizeRow
-        One for each size that was tried, the most parameters first.
-    tolerance : float or "1se"
-        What was allowed.
-
-    See Also
-    --------
-    smallest_student : Makes it.
-    """
-
-    estimator: DistilledClassifier
-    hidden_layer_sizes: Any
-    rows: tuple[SizeRow, ...]
-    tolerance: Any
-
-    def within(self, tolerance: Any) -> Any:
-        """Return the size that another tolerance would have chosen.
-
-        Parameters
-        ----------
-        tolerance : float or "1se"
-            As in :func:`smallest_student`.
-
-        Returns
-        -------
-        hidden_layer_sizes : tuple of int or "auto"
-            The least one within the tolerance.
-
-        Raises
-        ------
-        ValueError
-            If `tolerance` is not allowed.
-        """
-        return _choose(self.rows, _check_tolerance(tolerance)).hidden_layer_sizes
-
-    def to_frame(self) -> Any:
-        """Return the table of sizes.
-
-        Returns
-        -------
-        frame : pandas.DataFrame
-            One row a size, the most parameters first; the columns are the attributes of
-            ``rows``, and ``chosen``.
-
-        Raises
-        ------
-        ImportError
-            If pandas is not installed.
-        """
-        cells = [asdict(row) for row in self.rows]
-        columns: dict[str, Any] = {name: [cell[name] for cell in cells] for name in cells[0]}
-        columns["chosen"] = [self._is_chosen(row) for row in self.rows]
-        return as_frame(columns)
-
-    def _is_chosen(self, row: SizeRow) -> bool:
-        return row.hidden_layer_sizes == self.hidden_layer_sizes
-
-    def plot(self, ax: Any = None) -> Any:
-        """Draw log-loss against parameters, the chosen size marked.
-
-        The bars are two paired standard errors of the difference from the best size, which has
-        none. With a number as tolerance, what it allows is shaded.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None: in a new figure.
-
-        Returns
-        -------
-        ax : matplotlib.axes.Axes
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        """
-        ax = find_axes(f"{type(self).__name__}.plot", ax)
-        drawn = [row for row in self.rows if np.isfinite(row.log_loss)]
-        n_parameters = [row.n_parameters for row in drawn]
-        losses = [row.log_loss for row in drawn]
-        errors = [2 * row.standard_error for row in drawn]
-        ax.errorbar(
-            n_parameters, losses, yerr=errors, fmt="o-", color=BLUE, capsize=3, label="students"
-        )
-        best = min(losses)
-        if not isinstance(self.tolerance, str):
-            label = f"within {self.tolerance:g} of the best"
-            ax.axhspan(best, best + self.tolerance, color=BLACK, alpha=0.1, label=label)
-        (chosen,) = (row for row in drawn if self._is_chosen(row))
-        name = f"chosen: {_written(chosen.hidden_layer_sizes)}"
-        ax.plot(chosen.n_parameters, chosen.log_loss, "D", color=ORANGE, ms=11, mec=BLACK,
-                label=name, zorder=3)  # fmt: skip
-        ax.set(xscale="log", xlabel="parameters", ylabel="cross-validated log-loss")
-        ax.legend()
-        return ax
-
-    def __str__(self) -> str:
-        """Return the table as text."""
-        lines = [f"{'hidden layers':16}{'parameters':>11}{'log-loss':>10}{'over the best':>22}"]
-        for row in self.rows:
-            over = f"{row.difference:+.4f} +- {row.standard_error:.4f}"
-            mark = "  chosen" if self._is_chosen(row) else ""
-            lines.append(
-                f"{_written(row.hidden_layer_sizes):16}{row.n_parameters:>11,}{row.log_loss:>10.4f}"
-                f"{over:>22}{mark}"
-            )
-        return "\n".join(lines)
-
-    def __repr__(self) -> str:
-        """Return the table as text, so that a session shows it."""
-        return str(self)
+_NARROWER: tuple[tuple[int, ...], ...] = ((64,), (32,), (16,), (8,), (4,), ())
 
 
 def smallest_student(
@@ -188,7 +40,7 @@ def smallest_student(
     sample_weight: Any = None,
     *,
     tolerance: float | str,
-    sizes: Sequence[Any] | None = None,
+    sizes: Sequence[Sequence[int] | str] | None = None,
     cv: Any = None,
     groups: Any = None,
     n_jobs: int | None = None,
@@ -282,9 +134,9 @@ def smallest_student(
     True
     """
     _check_estimator(estimator)
-    allowed = _check_tolerance(tolerance)
-    ladder = _check_sizes(_ladder(estimator) if sizes is None else sizes)
-    _check_layers(estimator, ladder)
+    allowed = check_tolerance(tolerance)
+    tried = _check_sizes(_sizes_to_try(estimator) if sizes is None else sizes)
+    _check_layers(estimator, tried)
     if y is None:
         raise ValueError(
             "smallest_student requires y to be passed, but the target y is None: sizes are "
@@ -295,23 +147,20 @@ def smallest_student(
     assert rows.code is not None
     assert rows.classes is not None
     labels = rows.classes[rows.code]
-    router = MetadataRouter(owner="smallest_student").add(
-        estimator=estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit")
-    )
     weight = None if sample_weight is None else rows.weight
-    given = fit_arguments("smallest_student()", router, sample_weight=weight, **params)
+    given = _fit_arguments(estimator, sample_weight=weight, **params)
     if estimator.alpha > 0:
         warn_about_prefit(estimator, stacklevel=3)
     estimator = seeded(estimator, random_state)
     splits = list(check_cv(cv, labels, classifier=True).split(X, labels, groups))
     runs = [
-        delayed(_run_fold)(estimator, X, labels, rows.classes, given, split, ladder)
+        delayed(_run_fold)(estimator, X, labels, rows.classes, given, split, tried)
         for split in splits
     ]
     with live_line("smallest_student", verbose):
         folds = run_counted("fold", runs, n_jobs)
-    table = _compare(ladder, splits, folds, rows.weight)
-    chosen = _choose(table, allowed).hidden_layer_sizes
+    table = compare_sizes(tried, splits, folds, rows.weight)
+    chosen = choose_size(table, allowed).hidden_layer_sizes
     student = estimator.set_params(hidden_layer_sizes=chosen).fit(X, labels, **given)
     return SmallestStudent(student, chosen, table, tolerance)
 
@@ -331,35 +180,32 @@ def _check_estimator(estimator: Any) -> None:
         )
 
 
-def _check_tolerance(tolerance: Any) -> float | str:
-    """Return the tolerance, or raise with what is allowed."""
-    number = isinstance(tolerance, Real) and not isinstance(tolerance, bool)
-    if tolerance == "1se" or (number and 0 <= float(tolerance) < np.inf):
-        return tolerance
-    raise ValueError(
-        "The 'tolerance' parameter of smallest_student must be a finite number >= 0, in nats of "
-        f"log-loss, or '1se'; got {tolerance!r}."
+def _fit_arguments(estimator: DistilledClassifier, **params: Any) -> dict[str, Any]:
+    """Return what the estimator's `fit` gets; with metadata routing, what it requests."""
+    router = MetadataRouter(owner="smallest_student").add(
+        estimator=estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit")
     )
+    return fit_arguments("smallest_student()", router, **params)
 
 
-def _ladder(estimator: DistilledClassifier) -> list[Any]:
+def _sizes_to_try(estimator: DistilledClassifier) -> list[Size]:
     """Return the estimator's own size, and the narrower ones that have the layers of its hints."""
     own = estimator.hidden_layer_sizes
     widest = np.inf if isinstance(own, str) else max(own, default=0)
-    narrower = [sizes for sizes in _LADDER if max(sizes, default=0) < widest]
+    narrower = [sizes for sizes in _NARROWER if max(sizes, default=0) < widest]
     return [own, *(sizes for sizes in narrower if _missing_layer(estimator, sizes) is None)]
 
 
-def _missing_layer(estimator: DistilledClassifier, sizes: Any) -> Any:
+def _missing_layer(estimator: DistilledClassifier, sizes: Size) -> Any:
     """Return a layer that a hint names and a student of this size has not, if there is one."""
     n = 2 if isinstance(sizes, str) else len(sizes)
     layers = [h.student_layer for h in estimator.hints or () if h.weight > 0]
     return next((x for x in layers if isinstance(x, str) or not -n <= x < n), None)
 
 
-def _check_layers(estimator: DistilledClassifier, ladder: list[Any]) -> None:
+def _check_layers(estimator: DistilledClassifier, tried: list[Size]) -> None:
     """Raise, before a teacher is asked, where a hint names a layer that a size has not."""
-    for sizes in ladder:
+    for sizes in tried:
         missing = _missing_layer(estimator, sizes)
         if missing is not None:
             raise ValueError(
@@ -368,7 +214,7 @@ def _check_layers(estimator: DistilledClassifier, ladder: list[Any]) -> None:
             )
 
 
-def _check_sizes(sizes: Any) -> list[Any]:
+def _check_sizes(sizes: Any) -> list[Size]:
     """Return the sizes as tuples or "auto", each once, or raise naming the one not allowed."""
     allowed, words = RULES["hidden_layer_sizes"]
     try:
@@ -412,7 +258,7 @@ def _run_fold(
     classes: np.ndarray,
     params: dict[str, Any],
     split: tuple[np.ndarray, np.ndarray],
-    sizes: Sequence[Any],
+    sizes: Sequence[Size],
 ) -> list[tuple[np.ndarray, int]]:
     """Return for each size the log-loss of every row held out, and the number of parameters."""
     train, test = split
@@ -437,57 +283,3 @@ def _run_fold(
         losses = log_loss_by_row(y[test], proba, labels=classes)
         found.append((losses, student.student_.n_parameters_))
     return found
-
-
-def _compare(
-    sizes: Sequence[Any],
-    splits: Sequence[tuple[np.ndarray, np.ndarray]],
-    folds: Sequence[list[tuple[np.ndarray, int]]],
-    weight: np.ndarray,
-) -> tuple[SizeRow, ...]:
-    """Return the table, the most parameters first; a row held out twice counts with its mean."""
-    count = np.zeros(len(weight))
-    losses = np.zeros((len(sizes), len(weight)))
-    for (_, test), fold in zip(splits, folds, strict=True):
-        np.add.at(count, test, 1)
-        for i, (held_out, _) in enumerate(fold):
-            np.add.at(losses[i], test, held_out)
-    used = (count > 0) & (weight > 0)
-    if not used.any():
-        raise ValueError("The splits of cv hold out no row with a positive weight.")
-    losses, weight = losses[:, used] / count[used], weight[used]
-    means = losses @ weight / weight.sum()
-    if np.isnan(means).all():
-        raise ValueError(
-            "No size could be trained: every training diverged. Lower learning_rate_init."
-        )
-    best = int(np.nanargmin(means))
-    table = []
-    for i, size in enumerate(sizes):
-        difference, error = _weighted_difference(losses[i] - losses[best], weight)
-        n_parameters = max(fold[i][1] for fold in folds)
-        table.append(SizeRow(size, n_parameters, float(means[i]), difference, error))
-    return tuple(sorted(table, key=lambda row: -row.n_parameters))
-
-
-def _weighted_difference(values: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
-    """Return the weighted mean and its standard error."""
-    n, share = len(values), weight / weight.sum()
-    mean = float(share @ values)
-    variance = np.square(share * (values - mean)).sum() * n / max(n - 1, 1)
-    return mean, float(np.sqrt(variance))
-
-
-def _choose(rows: Sequence[SizeRow], tolerance: float | str) -> SizeRow:
-    """Return the least size within the tolerance; of equally large ones the better."""
-    close = [
-        row
-        for row in rows
-        if row.difference <= (row.standard_error if isinstance(tolerance, str) else tolerance)
-    ]
-    return min(close, key=lambda row: (row.n_parameters, row.log_loss))
-
-
-def _written(sizes: Any) -> str:
-    """Write a size."""
-    return sizes if isinstance(sizes, str) else str(sizes)

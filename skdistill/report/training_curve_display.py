@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skdistill.report.contenders import find_distilled
+from skdistill.report.compared import Classifier, find_student
 from skdistill.report.plotting import (
     BLACK,
     BLUE,
@@ -74,7 +74,7 @@ class TrainingCurveDisplay(Display):
         return 1 + int(np.nanargmin(np.asarray(self.history["valid_loss"])))
 
     @classmethod
-    def from_estimator(cls, student: Any, *, ax: Any = None) -> Self:
+    def from_estimator(cls, student: Classifier, *, ax: Any = None) -> Self:
         """Draw the training of a student.
 
         Parameters
@@ -110,13 +110,13 @@ class TrainingCurveDisplay(Display):
         ['train_hard_loss', 'train_loss', 'train_soft_loss', 'valid_loss']
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
-        found = find_distilled(student)
-        if found.is_bare:
+        found = find_student(student)
+        if found.estimator is None:
             raise TypeError(
                 f"A {type(found.model).__name__} holds no history_ of its training. Pass the "
                 "DistilledClassifier that made it."
             )
-        return cls(history=found.model.history_).plot(ax=ax)
+        return cls(history=found.estimator.history_).plot(ax=ax)
 
     def frame(self) -> Any:
         """Return the numbers that are drawn.

@@ -130,23 +130,7 @@ def compare(
     n_bootstrap: int,
     rng: np.random.RandomState,
 ) -> Comparison:
-    """Compare one value a row of each model, where more is better.
-
-    Parameters
-    ----------
-    student, ensemble : ndarray of shape (n,)
-        The values, on the same rows.
-    plain : ndarray of shape (n,) or None
-        Those of the plain student.
-    n_bootstrap : int
-        Resamples of the rows behind the intervals.
-    rng : RandomState
-        Draws them.
-
-    Returns
-    -------
-    comparison : Comparison
-    """
+    """Compare one value a row of each model, where more is better, on the same rows."""
     if plain is None:
         means = _resampled_means(np.column_stack([student, ensemble]), n_bootstrap, rng)
         return Comparison(_difference(student, ensemble, means[:, 0] - means[:, 1]))

@@ -14,7 +14,7 @@ import numpy as np
 
 from skdistill.files import BadArtefactError, UnsupportedFormatError, sha256_of
 from skdistill.scale.storage import everywhere, is_whole, join, open_place, read_whole, write_whole
-from skdistill.student.versions import stamp
+from skdistill.student import stamp
 from skdistill.teachers.naming import Named
 
 FORMAT = 1

@@ -11,7 +11,7 @@ from joblib import parallel_config
 from threadpoolctl import threadpool_limits
 
 from skdistill.scale.bundle_files import read_manifest, read_teacher
-from skdistill.tables.encoder import is_frame
+from skdistill.tables.frames import is_frame
 from skdistill.teachers.alignment import check_proba
 from skdistill.teachers.asking import Teacher, as_teacher
 from skdistill.teachers.naming import Named, name_teachers

@@ -1,16 +1,12 @@
 """StudentClassifier: the frozen student, NumPy arrays and nothing else."""
 
 import os
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdistill.files import pack, read_bytes, unpack, write_atomically
-from skdistill.student.forward import Forward, Layer, log_softmax, softmax
-from skdistill.student.html_repr import DocLink
+from skdistill.student.base import BaseStudent
+from skdistill.student.forward import Forward, Layer
 from skdistill.student.one_row import OneRow
 from skdistill.student.state import (
     plain_encoder,
@@ -19,9 +15,9 @@ from skdistill.student.state import (
     rebuild_encoder,
     rebuild_encoding,
 )
-from skdistill.student.versions import check_stamp, stamp
+from skdistill.student.versions import stamp
 from skdistill.tables.bins import PiecewiseLinearEncoding
-from skdistill.tables.encoder import TabularEncoder, as_table, check_matrix
+from skdistill.tables.encoder import TabularEncoder
 
 if TYPE_CHECKING:
     import onnx
@@ -39,12 +35,7 @@ _FAR = 1e6
 _DTYPES: tuple[np.dtype[Any], ...] = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def _encode_step(encoding: PiecewiseLinearEncoding, slope: np.ndarray, offset: np.ndarray) -> Layer:
-    """Return the embedding as a step."""
-    return Layer("encode", (encoding.column_, slope, offset, encoding.lower_, encoding.upper_))
-
-
-class StudentClassifier(DocLink, ClassifierMixin, BaseEstimator):
+class StudentClassifier(BaseStudent):
     """The classifier that is deployed: frozen arrays, NumPy arithmetic, no torch.
 
     It is made by :class:`~skdistill.DistilledClassifier` as ``student_`` and holds the weights of
@@ -92,12 +83,10 @@ class StudentClassifier(DocLink, ClassifierMixin, BaseEstimator):
     # The address that skops files and pickles name, whichever file of the room holds the class.
     __module__ = "skdistill.student"
 
-    classes_: np.ndarray
-    n_features_in_: int
-    feature_names_in_: np.ndarray
-    preprocessor_: Any
     encoding_: PiecewiseLinearEncoding | None
     layers_: list[Layer]
+
+    _condition = "frozen"
 
     @classmethod
     def _freeze(
@@ -111,42 +100,34 @@ class StudentClassifier(DocLink, ClassifierMixin, BaseEstimator):
         layers: list[Layer],
     ) -> Self:
         """Build a student from trained arrays, rounding the weights to float32 once."""
-        self = cls()
-        self.classes_ = classes
-        self.n_features_in_ = n_features_in
-        if feature_names_in is not None:
-            self.feature_names_in_ = feature_names_in
-        self.preprocessor_ = preprocessor
+        self = cls._with(classes, n_features_in, feature_names_in, preprocessor)
         self.encoding_ = encoding
         with np.errstate(over="ignore"):
             self.layers_ = [
-                Layer(s.kind, tuple(np.asarray(a, dtype=np.float32) for a in s.arrays))
-                for s in layers
+                Layer(layer.kind, tuple(np.asarray(a, dtype=np.float32) for a in layer.arrays))
+                for layer in layers
             ]
-        if not all(np.isfinite(a).all() for s in self.layers_ for a in s.arrays):
+        if not all(np.isfinite(a).all() for layer in self.layers_ for a in layer.arrays):
             raise FloatingPointError(
                 "The trained weights are not finite numbers of float32: training diverged. Lower "
                 "learning_rate_init, and check the columns of X for extreme values."
             )
-        self._build_steps()
+        self._build_forwards()
         return self
 
-    def _build_steps(self) -> None:
+    def _build_forwards(self) -> None:
         """Prepare the forward from raw rows and from prepared rows, once for each dtype."""
         self._takes_raw = self.preprocessor_ is None or (
             type(self.preprocessor_) is TabularEncoder and self.preprocessor_.is_affine_
         )
-        self._prepared = {d: Forward(self._encoding_steps(), self.layers_, d) for d in _DTYPES}
+        self._prepared = {d: Forward(self._encode(), self.layers_, d) for d in _DTYPES}
         self._raw: dict[Any, Forward] = {}
         if self._takes_raw and not hasattr(self, "feature_names_in_"):
             self._raw = {d: self._fold(d) for d in _DTYPES}
 
-    def _encoding_steps(self) -> list[Layer]:
-        """Return the embedding of prepared rows as a step."""
-        if self.encoding_ is None:
-            return []
-        e = self.encoding_
-        return [_encode_step(e, e.slope_, e.offset_)]
+    def _encode(self) -> list[Layer]:
+        """Return the embedding of prepared rows as a layer, if there is one."""
+        return [] if self.encoding_ is None else [Layer("encode", self.encoding_.lines)]
 
     def _fold(self, dtype: np.dtype) -> Forward:
         """Return the forward from raw rows, with the scaling folded in where it loses no digits."""
@@ -157,13 +138,15 @@ class StudentClassifier(DocLink, ClassifierMixin, BaseEstimator):
         folds &= scale > 1 / _FOLDABLE_SCALE
         first = self.layers_[0]
         if not folds.all() or (self.encoding_ is None and first.kind != "linear"):
-            standardise = Layer("standardise", (mean, scale))
-            return Forward([standardise, *self._encoding_steps()], self.layers_, dtype)
+            return Forward(
+                [Layer("standardise", (mean, scale)), *self._encode()], self.layers_, dtype
+            )
         if self.encoding_ is not None:
-            e = self.encoding_
-            slope = e.slope_ / scale[e.column_]
-            offset = e.offset_ - mean[e.column_] * slope
-            return Forward([_encode_step(e, slope, offset)], self.layers_, dtype)
+            lines = self.encoding_.lines
+            slope = lines.slope / scale[lines.column]
+            offset = lines.offset - mean[lines.column] * slope
+            encode = Layer("encode", lines._replace(slope=slope, offset=offset))
+            return Forward([encode], self.layers_, dtype)
         weight = first.arrays[0].astype(np.float64) / scale[:, None]
         bias = first.arrays[1].astype(np.float64) - mean @ weight
         return Forward([], [Layer("linear", (weight, bias)), *self.layers_[1:]], dtype)
@@ -171,74 +154,7 @@ class StudentClassifier(DocLink, ClassifierMixin, BaseEstimator):
     @property
     def n_parameters_(self) -> int:
         """Number of trained numbers in the network."""
-        return sum(a.size for s in self.layers_ for a in s.arrays if a.ndim)
-
-    def fit(self, X: Any, y: Any = None) -> NoReturn:
-        """Refuse: a frozen student cannot be trained.
-
-        Parameters
-        ----------
-        X : ignored
-        y : ignored
-
-        Raises
-        ------
-        TypeError
-            Always.
-        """
-        raise TypeError(
-            "A StudentClassifier is frozen and cannot be fitted. Fit a DistilledClassifier, or "
-            "wrap the student in sklearn.frozen.FrozenEstimator where a meta-estimator calls fit."
-        )
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict class labels.
-
-        Parameters
-        ----------
-        X : array-like or DataFrame of shape (n_samples, n_features_in_)
-            Raw rows, as they were passed to ``fit``.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_samples,)
-        """
-        return self.classes_[self._logits(X).argmax(axis=1)]
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Predict class probabilities.
-
-        Parameters
-        ----------
-        X : array-like or DataFrame of shape (n_samples, n_features_in_)
-            Raw rows, as they were passed to ``fit``.
-
-        Returns
-        -------
-        proba : ndarray of shape (n_samples, n_classes)
-            Columns in the order of ``classes_``; float32 for float32 rows, else float64.
-
-        Raises
-        ------
-        ValueError
-            If X has another width or other names than in ``fit``, holds inf, or holds NaN although
-            ``fit`` saw no missing value.
-        """
-        return softmax(self._logits(X))
-
-    def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Predict the logarithm of the class probabilities.
-
-        Parameters
-        ----------
-        X : array-like or DataFrame of shape (n_samples, n_features_in_)
-            Raw rows, as they were passed to ``fit``.
-
-        Returns
-        -------
-        log_proba : ndarray of shape (n_samples, n_classes)
-        """
-        return log_softmax(self._logits(X))
+        return sum(a.size for layer in self.layers_ for a in layer.arrays if a.ndim)
 
     def _logits(self, X: Any) -> np.ndarray:
         """Return the logits of raw rows: by the fast lane if X is plain, else with every check."""
@@ -257,12 +173,8 @@ class StudentClassifier(DocLink, ClassifierMixin, BaseEstimator):
 
     def _checked_logits(self, X: Any) -> np.ndarray:
         """Return the logits of any input, with scikit-learn's checks and messages."""
-        check_is_fitted(self)
-        X = as_table(X)
-        validate_data(self, X, reset=False, skip_check_array=True)
+        X, Z = self._prepare(X)
         dtype = np.dtype(np.float32 if getattr(X, "dtype", None) == np.float32 else np.float64)
-        Z = X if self.preprocessor_ is None else self.preprocessor_.transform(X)
-        Z = check_matrix(Z, self.preprocessor_)
         forward = self._prepared[dtype]
         with np.errstate(over="ignore", invalid="ignore"):
             logits = forward(np.ascontiguousarray(Z, dtype))
@@ -367,6 +279,8 @@ class StudentClassifier(DocLink, ClassifierMixin, BaseEstimator):
         >>> bool((loaded.predict_proba(X) == student.predict_proba(X)).all())
         True
         """
+        from skdistill.files import pack, write_atomically
+
         write_atomically(path, pack(plain_student(self), stamp()))
 
     @classmethod
@@ -394,7 +308,13 @@ class StudentClassifier(DocLink, ClassifierMixin, BaseEstimator):
         UnsupportedFormatError
             If a newer release wrote it; this is a BadArtefactError.
         """
-        plain = unpack(read_bytes(path, expected_sha256))
+        from skdistill.files import read_bytes, unpack
+
+        return cls._from_plain(unpack(read_bytes(path, expected_sha256)))
+
+    @classmethod
+    def _from_plain(cls, plain: dict[str, Any]) -> Self:
+        """Build a student from what `plain_student` makes of one."""
         names = plain["feature_names"]
         # Numbers near the ends of their range are no reason to warn: predicting handles them.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -436,40 +356,21 @@ class StudentClassifier(DocLink, ClassifierMixin, BaseEstimator):
 
         return to_onnx(self, path, quantize=quantize)
 
-    def __sklearn_is_fitted__(self) -> bool:
-        """Tell that the student is always fitted."""
-        return hasattr(self, "layers_")
-
-    def __sklearn_clone__(self) -> Self:
-        """Return the student itself: there is nothing to fit again."""
-        return self
-
-    def __sklearn_tags__(self) -> Tags:
-        """Tell which inputs the preprocessing takes."""
-        tags = super().__sklearn_tags__()
-        mixed = type(getattr(self, "preprocessor_", None)) is TabularEncoder
-        tags.input_tags.string = mixed
-        tags.input_tags.categorical = mixed
-        tags.input_tags.allow_nan = mixed and self.preprocessor_.allow_missing_
-        return tags
-
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the student as plain arrays, lists and strings, without what follows from them."""
         made = ("_prepared", "_raw", "_takes_raw")
-        state = {k: v for k, v in self.__dict__.items() if k not in made}
+        state = {k: v for k, v in super().__getstate__().items() if k not in made}
         state["preprocessor_"] = plain_encoder(self.preprocessor_)
         state["encoding_"] = plain_encoding(self.encoding_)
         state["layers_"] = [[layer.kind, *layer.arrays] for layer in self.layers_]
-        return {**state, "_versions": stamp()}
+        return state
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore the student and what is computed from it."""
-        state = dict(state)
-        check_stamp(state, type(self).__name__)
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Take the attributes that a pickle holds, and build what follows from them."""
         state["preprocessor_"] = rebuild_encoder(
             state["preprocessor_"], state["n_features_in_"], state.get("feature_names_in_")
         )
         state["encoding_"] = rebuild_encoding(state["encoding_"])
         state["layers_"] = [Layer(kind, tuple(arrays)) for kind, *arrays in state["layers_"]]
-        self.__dict__.update(state)
-        self._build_steps()
+        super()._restore(state)
+        self._build_forwards()

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skdistill.tables.bins import Lines, encode_lines
+
 __all__ = ["Forward", "Layer", "log_softmax", "softmax"]
 
 _CHUNK_BYTES = 1 << 18
@@ -13,18 +15,20 @@ _CHUNK_BYTES = 1 << 18
 _MANY = 64
 # Slopes are multiplied into weights only below this and above one over it.
 _STEEP = 1e12
-# Steps that overwrite what they get.
+# What stands for slopes that were multiplied into the weights.
+_NO_SLOPE = np.zeros(0)
+# Layers that overwrite what they get.
 _IN_PLACE = ("floor", "tanh", "gelu", "silu")
 
 
 class Layer(NamedTuple):
-    """One step of the frozen forward: its kind and the arrays it needs."""
+    """One layer of the frozen network: its kind and the arrays it needs."""
 
     kind: str
     arrays: tuple[np.ndarray, ...] = ()
 
 
-# Every step takes a matrix of rows, or one row as a vector.
+# Every layer takes a matrix of rows, or one row as a vector.
 def _matmul(h: np.ndarray, weight: np.ndarray) -> np.ndarray:
     # dot and not @: the ufunc matmul warns of an overflow, which is handled by value here.
     return h.dot(weight)
@@ -77,29 +81,13 @@ def _standardise(
 
 
 def _encode(h: np.ndarray, column: np.ndarray, *lines: np.ndarray) -> np.ndarray:
-    slope, offset, lower, upper = lines
-    out = h.take(column, axis=-1)
-    out *= slope
-    out += offset
-    np.maximum(out, lower, out=out)
-    return np.minimum(out, upper, out=out)
-
-
-def _ramp(
-    h: np.ndarray, column: np.ndarray, start: np.ndarray, lower: np.ndarray, upper: np.ndarray
-) -> np.ndarray:
+    if h.ndim == 1 or len(h) < _MANY:
+        return encode_lines(h, column, *lines)
     # Many rows go through with the rows last: then copying a column is copying memory.
-    rows_last = h.ndim == 2 and len(h) >= _MANY
-    out = h.T.take(column, axis=0) if rows_last else h.take(column, axis=-1)
-    if rows_last:
-        start, lower, upper = start[:, None], lower[:, None], upper[:, None]
-    out -= start
-    np.maximum(out, lower, out=out)
-    np.minimum(out, upper, out=out)
-    return out.T if rows_last else out
+    return encode_lines(h.T, column, *(line[:, None] for line in lines), axis=0).T
 
 
-_STEPS: dict[str, Callable[..., np.ndarray]] = {
+_LAYERS: dict[str, Callable[..., np.ndarray]] = {
     "matmul": _matmul,
     "linear": _linear,
     "floor": _floor,
@@ -110,7 +98,6 @@ _STEPS: dict[str, Callable[..., np.ndarray]] = {
     "layer_norm": _layer_norm,
     "standardise": _standardise,
     "encode": _encode,
-    "ramp": _ramp,
 }
 
 
@@ -129,12 +116,12 @@ class Forward:
         with np.errstate(over="ignore"):
             first, layers = _without_slopes(first, layers)
             layers = _without_relu(layers, dtype)
-            steps = [_cast(layer, dtype) for layer in (*first, *layers)]
-            self.safe_square = _safe_square(steps, dtype)
-        self.steps = [(_STEPS[kind], arrays) for kind, arrays in steps]
+            every = [_cast(layer, dtype) for layer in (*first, *layers)]
+            self.safe_square = _safe_square(every, dtype)
+        self.layers = [(_LAYERS[kind], arrays) for kind, arrays in every]
         # These must not overwrite the caller's rows.
-        self._copies = steps[0].kind in _IN_PLACE
-        widest = max(a.shape[-1] for step in steps for a in step.arrays if a.ndim)
+        self._copies = every[0].kind in _IN_PLACE
+        widest = max(a.shape[-1] for layer in every for a in layer.arrays if a.ndim)
         self._rows = max(128, _CHUNK_BYTES // (dtype.itemsize * widest))
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
@@ -148,8 +135,8 @@ class Forward:
         """Return the logits of a chunk of rows, or of one row as a vector, in a new array."""
         if self._copies:
             h = h.copy()
-        for step, arrays in self.steps:
-            h = step(h, *arrays)
+        for layer, arrays in self.layers:
+            h = layer(h, *arrays)
         return h
 
 
@@ -175,9 +162,9 @@ def _without_slopes(
         column, slope, offset, lower, upper = first[-1].arrays
         if not (slope.max() < _STEEP and slope.min() > 1 / _STEEP):
             return first, layers
-        # clip(z * s + o, l, u) is s * clip(z - start, ...), which is a pass less and rounds less.
-        start = -offset / slope
-        first[-1] = Layer("ramp", (column, start, lower / slope, upper / slope))
+        # clip(z * s + o, l, u) is s * clip(z + o / s, ...), which is a pass less and rounds less.
+        bare = Lines(column, _NO_SLOPE, offset / slope, lower / slope, upper / slope)
+        first[-1] = Layer("encode", bare)
         weight, bias = layers[0].arrays
         layers[0] = Layer("linear", (slope[:, None] * weight.astype(np.float64), bias))
     return first, layers
@@ -190,31 +177,32 @@ def _without_relu(layers: Sequence[Layer], dtype: np.dtype) -> list[Layer]:
     # that is off now costs the rounding errors of its share of b @ W: about 1e-6, and 1e-12.
     largest = 64.0 if dtype == np.float32 else 4096.0
     for i in range(len(layers) - 2):
-        if [s.kind for s in layers[i : i + 3]] == ["linear", "relu", "linear"]:
-            (weight, b), _, (W, c) = (s.arrays for s in layers[i : i + 3])
+        if [layer.kind for layer in layers[i : i + 3]] == ["linear", "relu", "linear"]:
+            (weight, b), _, (W, c) = (layer.arrays for layer in layers[i : i + 3])
             b, W = b.astype(np.float64), W.astype(np.float64)
             if (np.abs(b) @ np.abs(W)).max() < largest:
                 layers[i] = Layer("matmul", (weight,))
                 layers[i + 1] = Layer("floor", (-b,))
                 layers[i + 2] = Layer("linear", (W, b @ W + c))
-    return [Layer("floor", (np.zeros(()),)) if s.kind == "relu" else s for s in layers]
+    floor = Layer("floor", (np.zeros(()),))
+    return [floor if layer.kind == "relu" else layer for layer in layers]
 
 
-def _safe_square(steps: Sequence[Layer], dtype: np.dtype) -> float:
+def _safe_square(layers: Sequence[Layer], dtype: np.dtype) -> float:
     """Return a bound on the sum of squares of the rows under which nothing can overflow."""
     limit = 1e30 if dtype == np.float32 else 1e200
     norm = math.sqrt(limit)
-    while not _largest(steps, norm) <= limit:
+    while not _largest(layers, norm) <= limit:
         norm /= 1e3
         if norm < 1e-6:
             return 0.0
     return norm**2
 
 
-def _largest(steps: Sequence[Layer], norm: float) -> float:
+def _largest(layers: Sequence[Layer], norm: float) -> float:
     """Bound the norm of every intermediate row, given a bound on the norm of the input row."""
     largest = norm
-    for kind, arrays in steps:
+    for kind, arrays in layers:
         sizes = [float(np.linalg.norm(a.astype(np.float64))) for a in arrays if a.size]
         if kind in {"matmul", "linear"}:
             norm = sizes[0] * norm + sum(sizes[1:])
@@ -229,11 +217,10 @@ def _largest(steps: Sequence[Layer], norm: float) -> float:
         elif kind == "standardise":
             norm = (norm + sizes[0]) / float(arrays[1].min())
         elif kind == "encode":
-            largest = max(largest, float(np.abs(arrays[1]).max()) * norm + sizes[2])
-            norm = float(np.linalg.norm(np.maximum(-arrays[3], arrays[4])))
-        elif kind == "ramp":
-            largest = max(largest, norm + sizes[1])
-            norm = float(np.linalg.norm(np.maximum(-arrays[2], arrays[3])))
+            _, slope, _, lower, upper = arrays
+            steepest = float(np.abs(slope).max()) if slope.size else 1.0
+            largest = max(largest, steepest * norm + sizes[-3])
+            norm = float(np.linalg.norm(np.maximum(-lower, upper)))
         largest = max(largest, norm)
     return largest
 

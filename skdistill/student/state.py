@@ -15,39 +15,19 @@ __all__ = [
     "rebuild_encoding",
 ]
 
+# The names of the columns are left out: the student has them.
 _ENCODER = ("numeric", "category_columns", "has_missing", "mean", "scale", "categories")
 
 
 def plain_encoder(preprocessor: Any) -> Any:
-    """Return our own encoder as a dictionary, anything else as it is.
-
-    Parameters
-    ----------
-    preprocessor : transformer or None
-
-    Returns
-    -------
-    plain : dict, transformer or None
-        The names of the columns are left out: the student has them.
-    """
+    """Return our own encoder as a dictionary, anything else as it is."""
     if type(preprocessor) is not TabularEncoder:
         return preprocessor
     return {name: getattr(preprocessor, f"{name}_") for name in _ENCODER}
 
 
 def rebuild_encoder(plain: Any, n_features: int, feature_names: Any = None) -> Any:
-    """Return what :func:`plain_encoder` was given.
-
-    Parameters
-    ----------
-    plain : dict, transformer or None
-    n_features : int
-    feature_names : array-like of str, default=None
-
-    Returns
-    -------
-    preprocessor : transformer or None
-    """
+    """Return what :func:`plain_encoder` was given."""
     if not isinstance(plain, dict):
         return plain
     encoder = TabularEncoder()
@@ -60,57 +40,21 @@ def rebuild_encoder(plain: Any, n_features: int, feature_names: Any = None) -> A
 
 
 def plain_encoding(encoding: PiecewiseLinearEncoding | None) -> dict[str, Any] | None:
-    """Return the bins as a dictionary: slopes and offsets follow from the edges.
-
-    Parameters
-    ----------
-    encoding : PiecewiseLinearEncoding or None
-
-    Returns
-    -------
-    plain : dict or None
-    """
+    """Return the bins as a dictionary: slopes and offsets follow from the edges."""
     if encoding is None:
         return None
     return {"n_bins": int(encoding.n_bins), "edges": list(encoding.edges_)}
 
 
 def rebuild_encoding(plain: dict[str, Any] | None) -> PiecewiseLinearEncoding | None:
-    """Return what :func:`plain_encoding` was given.
-
-    Parameters
-    ----------
-    plain : dict or None
-
-    Returns
-    -------
-    encoding : PiecewiseLinearEncoding or None
-    """
+    """Return what :func:`plain_encoding` was given."""
     if plain is None:
         return None
-    encoding = PiecewiseLinearEncoding(plain["n_bins"])
-    encoding.edges_ = list(plain["edges"])
-    encoding._set_arrays()
-    return encoding
+    return PiecewiseLinearEncoding.from_edges(plain["n_bins"], plain["edges"])
 
 
 def plain_student(student: Any) -> dict[str, Any]:
-    """Return all that a file needs to hold.
-
-    Parameters
-    ----------
-    student : StudentClassifier
-
-    Returns
-    -------
-    plain : dict
-        As described in :mod:`skdistill.files.manifest`.
-
-    Raises
-    ------
-    TypeError
-        If the preprocessor is not our own.
-    """
+    """Return all that a file needs to hold."""
     preprocessor = plain_encoder(student.preprocessor_)
     if preprocessor is not None and not isinstance(preprocessor, dict):
         raise TypeError(

@@ -1,1 +1,49 @@
-"""Any container of rows to columns, and to the numbers that the student reads."""
+"""Any container of rows to columns, and to the numbers that the student reads.
+
+``frames`` hides the difference between arrays and DataFrames, ``checks`` holds the checks of sample
+weights and labels, ``rows`` reads what `fit` was given. ``encoder`` makes the matrix that a student
+sees (``columns`` decides what each column is), ``bins`` the piecewise-linear encoding behind it.
+
+Two files are imported by path, as what they need would slow the way to `predict`: ``folds`` (which
+rows are held out; scikit-learn's model selection) and ``synthetic`` with ``neighbours`` (rows for
+the teachers to label; SciPy's trees).
+"""
+
+from skdistill.tables.bins import Lines, PiecewiseLinearEncoding, encode_lines
+from skdistill.tables.checks import check_labels, check_sample_weight, encode_among
+from skdistill.tables.encoder import TabularEncoder, check_matrix
+from skdistill.tables.frames import (
+    as_table,
+    columns_of,
+    is_frame,
+    is_missing,
+    n_rows,
+    names_of,
+    rows_with_missing,
+    stack_rows,
+    take_rows,
+)
+from skdistill.tables.rows import Rows, check_teacher_proba, read_rows
+
+__all__ = [
+    "Lines",
+    "PiecewiseLinearEncoding",
+    "Rows",
+    "TabularEncoder",
+    "as_table",
+    "check_labels",
+    "check_matrix",
+    "check_sample_weight",
+    "check_teacher_proba",
+    "columns_of",
+    "encode_among",
+    "encode_lines",
+    "is_frame",
+    "is_missing",
+    "n_rows",
+    "names_of",
+    "read_rows",
+    "rows_with_missing",
+    "stack_rows",
+    "take_rows",
+]

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import numbers
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import check_array
+
+from skdistill.tables.checks import check_sample_weight
+
+__all__ = ["Lines", "PiecewiseLinearEncoding", "encode_lines"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -17,10 +22,40 @@ _WEIGHT_TOLERANCE = 1e-9
 # Bins narrower than this, relative to their edges or in all, are merged: beyond it the rounding
 # of `z * slope + offset` shows, and the slope overflows in float32.
 _RELATIVE_WIDTH, _ABSOLUTE_WIDTH = 1e-9, 1e-30
-
-
 # How many standard deviations a number may go.
 _FAR = 5.0
+
+
+class Lines(NamedTuple):
+    """One entry an output: ``clip(Z[:, column] * slope + offset, lower, upper)``.
+
+    It is all that a forward pass in another library needs.
+    """
+
+    column: npt.NDArray[np.intp]
+    slope: FloatArray
+    offset: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+
+
+def encode_lines(
+    h: npt.NDArray[Any],
+    column: npt.NDArray[np.intp],
+    slope: npt.NDArray[Any],
+    offset: npt.NDArray[Any],
+    lower: npt.NDArray[Any],
+    upper: npt.NDArray[Any],
+    *,
+    axis: int = -1,
+) -> npt.NDArray[Any]:
+    """Return ``clip(h[column] * slope + offset, lower, upper)`` along an axis; no slope is 1."""
+    out: npt.NDArray[Any] = h.take(column, axis=axis)
+    if slope.size:
+        out *= slope
+    out += offset
+    np.maximum(out, lower, out=out)
+    return np.minimum(out, upper, out=out)
 
 
 class PiecewiseLinearEncoding(BaseEstimator):
@@ -68,18 +103,6 @@ class PiecewiseLinearEncoding(BaseEstimator):
     ----------
     .. [1] Y. Gorishniy, I. Rubachev, A. Babenko, "On Embeddings for Numerical Features in
        Tabular Deep Learning", NeurIPS 2022, arXiv:2203.05556.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skdistill.tables.bins import PiecewiseLinearEncoding
-    >>> encoding = PiecewiseLinearEncoding(n_bins=2).fit([[0.0], [1.0], [2.0], [6.0]])
-    >>> encoding.edges_
-    [array([0., 1., 6.])]
-    >>> encoding.encode(np.array([[0.5], [3.5], [9.0]]))
-    array([[ 0.5       ,  0.        , -0.82158384],
-           [ 1.        ,  0.5       ,  0.82158384],
-           [ 1.        ,  1.        ,  3.8340579 ]])
     """
 
     edges_: list[FloatArray]
@@ -88,57 +111,39 @@ class PiecewiseLinearEncoding(BaseEstimator):
         self.n_bins = n_bins
 
     def fit(self, Z: Any, sample_weight: Any = None) -> PiecewiseLinearEncoding:
-        """Learn the edges.
-
-        Parameters
-        ----------
-        Z : array-like of shape (n_samples, n_features)
-            Standardised rows, finite.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights. A row of weight 0 counts as absent, one of weight 2 as two.
-
-        Returns
-        -------
-        PiecewiseLinearEncoding
-            The fitted encoding.
-
-        Raises
-        ------
-        ValueError
-            If ``n_bins`` is no integer of at least 1, ``Z`` is not finite, or the weights are
-            negative or all zero.
-        """
+        """Learn the edges; a row of weight 0 counts as absent, one of weight 2 as two."""
         if not isinstance(self.n_bins, numbers.Integral) or self.n_bins < 1:
             raise ValueError(f"n_bins must be an integer of at least 1, got {self.n_bins!r}.")
         Z = check_array(Z, dtype=np.float64, input_name="Z")
-        weight = None if sample_weight is None else _checked_weight(sample_weight, Z)
+        weight = None if sample_weight is None else check_sample_weight(sample_weight, len(Z))
         if weight is not None and not weight.all():
             Z, weight = Z[weight > 0], weight[weight > 0]
         self.edges_ = [_edges(*_distinct(column, weight), int(self.n_bins)) for column in Z.T]
         self._set_arrays()
         return self
 
+    @classmethod
+    def from_edges(cls, n_bins: int, edges: Iterable[FloatArray]) -> PiecewiseLinearEncoding:
+        """Return a fitted encoding with these edges."""
+        encoding = cls(n_bins)
+        encoding.edges_ = list(edges)
+        encoding._set_arrays()
+        return encoding
+
     def encode(self, Z: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Encode rows.
-
-        Parameters
-        ----------
-        Z : ndarray of shape (n_samples, n_features)
-            Finite rows; they are not checked again.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features_out_)
-            Non-decreasing in ``Z``; float32 for float32, else float64.
-        """
+        """Encode finite rows, which are not checked again: float32 for float32, else float64."""
         dtype = np.float32 if Z.dtype == np.float32 else np.float64
-        out: npt.NDArray[Any] = np.take(Z, self.column_, axis=1).astype(dtype, copy=False)
+        column, *lines = self.lines
         # Far outside the edges a product may overflow; clipped it is right.
         with np.errstate(over="ignore"):
-            out *= self.slope_.astype(dtype, copy=False)
-            out += self.offset_.astype(dtype, copy=False)
-        np.maximum(out, self.lower_.astype(dtype, copy=False), out=out)
-        return np.minimum(out, self.upper_.astype(dtype, copy=False), out=out)
+            return encode_lines(
+                Z.astype(dtype, copy=False), column, *(a.astype(dtype, copy=False) for a in lines)
+            )
+
+    @property
+    def lines(self) -> Lines:
+        """The arrays of the one formula."""
+        return Lines(self.column_, self.slope_, self.offset_, self.lower_, self.upper_)
 
     @property
     def n_features_out_(self) -> int:
@@ -174,19 +179,6 @@ def _implied_moments(edges: FloatArray) -> tuple[float, float]:
     mean = middles.mean()
     variance = np.mean((middles - mean) ** 2 + widths**2 / 12)
     return 2 * float(edges[0] / 2 + half_range * mean), 2 * float(half_range * np.sqrt(variance))
-
-
-def _checked_weight(sample_weight: Any, Z: FloatArray) -> FloatArray:
-    """Check sample weights."""
-    weight: FloatArray = check_array(
-        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
-    )
-    check_consistent_length(Z, weight)
-    if weight.ndim != 1 or weight.min() < 0 or not weight.any():
-        raise ValueError(
-            "sample_weight must be a 1D array without negative entries and not zero everywhere."
-        )
-    return weight
 
 
 def _distinct(column: FloatArray, weight: FloatArray | None) -> tuple[FloatArray, FloatArray]:

@@ -1,14 +1,15 @@
-"""Folds that keep equal rows together."""
+"""Which rows are held out: folds that keep equal rows together, and a share to validate on."""
 
 import zlib
 from typing import Any
 
 import numpy as np
+from sklearn.model_selection import train_test_split
 
-from skdistill.tables.encoder import is_frame
+from skdistill.tables.frames import is_frame, rows_with_missing
+from skdistill.tables.rows import Rows
 
-__all__ = ["distinct_row_folds"]
-
+__all__ = ["distinct_row_folds", "hold_out", "split_rows"]
 
 # Above this weight for each distinct row the table is a list of a few cells with many copies.
 _MOSTLY_COPIES = 4.0
@@ -17,28 +18,13 @@ _MOSTLY_COPIES = 4.0
 def distinct_row_folds(
     X: Any, code: np.ndarray, weight: np.ndarray, n_splits: int = 5
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Cut stratified folds that depend on the distinct rows only.
+    """Cut stratified folds, train and test positions, that depend on the distinct rows only.
 
     Equal rows share a fold, so no teacher is asked about a copy of a row it learned; the order of
     the rows, how often each stands there and rows of weight 0 change nothing. Where most rows are
     copies (a table of a few categories), holding out all copies of a row would hold out all that
-    is known of it: there the copies are spread over ordinary stratified folds.
-
-    Parameters
-    ----------
-    X : table of shape (n, n_features)
-        Raw rows.
-    code : int array of shape (n,)
-        Labels as positions.
-    weight : float array of shape (n,)
-        Weights; rows of weight 0 are in no fold.
-    n_splits : int, default=5
-        Number of folds; fewer where there are fewer distinct rows, but at least two.
-
-    Returns
-    -------
-    splits : list of (train, test) index arrays
-        Disjoint test folds over the rows of positive weight.
+    is known of it: there the copies are spread over ordinary stratified folds. Fewer than two
+    distinct rows a fold give fewer folds, but at least two.
     """
     used = np.flatnonzero(weight > 0)
     digest, group = np.unique(_row_digests(X)[used], return_inverse=True)
@@ -84,3 +70,36 @@ def _row_digests(X: Any) -> np.ndarray:
     mixed = (bits ^ (bits >> np.uint64(29))) * (2 * draw[0] + np.uint64(1))
     mixed = (mixed ^ (mixed >> np.uint64(32))) * (2 * draw[1] + np.uint64(1))
     return mixed.sum(axis=1, dtype=np.uint64)
+
+
+def hold_out(rows: Rows, fraction: float, rng: np.random.RandomState) -> np.ndarray:
+    """Return a mask of rows to validate on, stratified by label where every class allows it."""
+    assert rows.code is not None
+    used = np.flatnonzero(rows.weight > 0)
+    _, held = split_rows(rows.code[used], fraction, rng)
+    held = used[held]
+    mask = np.zeros(len(rows.weight), dtype=bool)
+    mask[held] = True
+    missing = rows_with_missing(rows.X)
+    train = np.flatnonzero((rows.weight > 0) & ~mask)
+    if missing[mask].any() and not missing[train].any():
+        # A student that saw no missing value could not be asked about one.
+        mask[np.flatnonzero(mask & missing)[0]] = False
+        mask[train[0]] = True
+    return mask
+
+
+def split_rows(
+    code: np.ndarray, fraction: float, rng: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split positions in two, stratified by label where every class allows it."""
+    _, counts = np.unique(code, return_counts=True)
+    n, n_classes = len(code), len(counts)
+    n_held = max(1, round(fraction * n))
+    enough = counts.min() >= 2
+    stratify = code if enough and n_classes <= n_held <= n - n_classes else None
+    seed = int(rng.randint(np.iinfo(np.int32).max))
+    train, held = train_test_split(
+        np.arange(n), test_size=n_held, stratify=stratify, random_state=seed
+    )
+    return train, held

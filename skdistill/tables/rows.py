@@ -2,20 +2,15 @@
 
 import warnings
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils import assert_all_finite, check_array, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import check_array
 
-from skdistill.tables.encoder import as_table, n_rows, take_rows
+from skdistill.tables.checks import check_labels, check_sample_weight, encode_among, encode_labels
+from skdistill.tables.frames import as_table, columns_of, is_frame, n_rows, names_of, take_rows
 
-__all__ = ["Rows", "check_teacher_proba", "encode_among", "read_rows"]
-
-# Weights are kept as they are while the largest lies within these: sums of many, and their products
-# with squared values, then stay finite and normal numbers.
-_USUAL_WEIGHTS = (1e-100, 1e100)
+__all__ = ["Rows", "check_teacher_proba", "read_rows"]
 
 
 @dataclass
@@ -72,100 +67,22 @@ def read_rows(
     """
     X = as_table(X)
     n = n_rows(X)
-    weight = _check_weight(sample_weight, n)
+    weight = check_sample_weight(sample_weight, n)
     code = None
     if y is not None and classes is None:
-        code, classes = _encode_labels(y, n, weight)
+        code, classes = encode_labels(y, n, weight)
     elif y is not None:
         assert classes is not None
-        code = encode_among(_check_labels(y, n), classes)
+        code = encode_among(check_labels(y, n), classes)
     if X_unlabeled is not None:
         X_unlabeled = _check_unlabeled(X_unlabeled, X)
     return Rows(X, code, classes, weight, X_unlabeled, teacher_proba)
 
 
-def _check_weight(sample_weight: Any, n: int) -> np.ndarray:
-    """Return the weights as float64, all positive or zero and not all zero."""
-    if sample_weight is None:
-        return np.ones(n)
-    if isinstance(sample_weight, Real):
-        sample_weight = np.full(n, sample_weight)
-    # inf beside -inf has no sum, of which scikit-learn's checks would warn before they refuse.
-    with np.errstate(invalid="ignore"):
-        weight = check_array(
-            sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
-        )
-    if weight.ndim != 1:
-        raise ValueError(f"sample_weight must be 1D array or scalar, got {weight.ndim}D array.")
-    if weight.shape != (n,):
-        raise ValueError(
-            f"sample_weight.shape == {weight.shape}, expected {(n,)}: one weight for each row of X."
-        )
-    if (weight < 0).any():
-        raise ValueError(
-            f"Negative values in data passed to `sample_weight`: row {int((weight < 0).argmax())}."
-        )
-    if not weight.any():
-        raise ValueError("Sample weights must contain at least one non-zero number: all are zero.")
-    largest = weight.max()
-    if not _USUAL_WEIGHTS[0] < largest < _USUAL_WEIGHTS[1]:
-        # Only their ratios count, and a power of two changes none.
-        weight = np.ldexp(weight, -np.frexp(largest)[1])
-    return weight
-
-
-def _encode_labels(y: Any, n: int, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the labels as codes, and the sorted labels."""
-    y = _check_labels(y, n)
-    classes, code = np.unique(y, return_inverse=True)
-    used = np.unique(code[weight > 0])
-    if len(used) < 2:
-        where = "" if len(classes) < 2 else " among the rows with a positive sample_weight"
-        raise ValueError(
-            "A classifier needs at least two classes in y; got one class"
-            f"{where}: {classes[used[0]]!r}."
-        )
-    return code, classes
-
-
-def _check_labels(y: Any, n: int) -> np.ndarray:
-    """Return the labels as an array of one for each row."""
-    y = column_or_1d(y, warn=True)
-    try:
-        with np.errstate(invalid="ignore"):
-            assert_all_finite(y, input_name="y")
-        if y.dtype == object:
-            sorted(set(y.tolist()))
-    except TypeError as error:
-        kinds = " and ".join(sorted({type(label).__name__ for label in y.tolist()}))
-        raise TypeError(
-            f"The labels in y cannot be put in order: they are {kinds}. Pass labels of one type; "
-            "rows without a label go into X_unlabeled."
-        ) from error
-    check_classification_targets(y)
-    if len(y) != n:
-        raise ValueError(
-            f"Found input variables with inconsistent numbers of samples: X has {n}, y has "
-            f"{len(y)}."
-        )
-    return y
-
-
-def encode_among(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return labels as positions among the classes, or raise where one is none of them."""
-    position = {label: i for i, label in enumerate(classes.tolist())}
-    unknown = [label for label in dict.fromkeys(y.tolist()) if label not in position]
-    if unknown:
-        raise ValueError(
-            f"y holds labels that are not in classes {classes.tolist()}: {unknown[:10]}."
-        )
-    return np.array([position[label] for label in y.tolist()], dtype=np.int64)
-
-
 def _check_unlabeled(X_unlabeled: Any, X: Any) -> Any:
     """Check that the extra rows have the columns of X, and warn where a range does not overlap."""
     extra = as_table(X_unlabeled, name="X_unlabeled")
-    if hasattr(X, "columns") != hasattr(extra, "columns"):
+    if is_frame(X) != is_frame(extra):
         raise ValueError(
             "X_unlabeled and X must be of one kind: both DataFrames or both arrays; got "
             f"{type(X_unlabeled).__name__} and {type(X).__name__}."
@@ -176,7 +93,7 @@ def _check_unlabeled(X_unlabeled: Any, X: Any) -> Any:
             "steps before the classifier transform X only, unless X_unlabeled stands in "
             "Pipeline(transform_input=['X_unlabeled'])."
         )
-    if hasattr(X, "columns"):
+    if is_frame(X):
         if set(extra.columns) != set(X.columns):
             missing = sorted(map(str, set(X.columns) - set(extra.columns)))
             raise ValueError(f"X_unlabeled lacks columns of X: {missing}.")
@@ -188,15 +105,14 @@ def _check_unlabeled(X_unlabeled: Any, X: Any) -> Any:
 def _warn_if_disjoint(X: Any, extra: Any) -> None:
     """Warn when a numeric column of the extra rows lies wholly outside its range in X."""
     disjoint = []
-    for j in range(X.shape[1]):
-        columns = [t.iloc[:, j] if hasattr(t, "iloc") else t[:, j] for t in (X, extra)]
+    for name, *columns in zip(names_of(X), columns_of(X), columns_of(extra), strict=True):
         try:
             a, b = (np.asarray(c, dtype=np.float64) for c in columns)
         except (TypeError, ValueError):
             continue
         a, b = a[np.isfinite(a)], b[np.isfinite(b)]
         if len(a) and len(b) and (b.min() > a.max() or b.max() < a.min()):
-            disjoint.append(str(X.columns[j]) if hasattr(X, "columns") else str(j))
+            disjoint.append(str(name))
     if disjoint:
         warnings.warn(
             f"The values of X_unlabeled lie wholly outside their range in X in column(s) "

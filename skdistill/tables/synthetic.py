@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -10,20 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
-from scipy.spatial import cKDTree
 from sklearn.utils import check_random_state
+
+from skdistill.tables.checks import check_sample_weight
+from skdistill.tables.frames import is_frame, is_missing, names_of
+from skdistill.tables.neighbours import encode_codes, encode_numbers, neighbours
 
 __all__ = ["AUGMENTERS", "munge"]
 
 # Numeric columns of at most this many values, each seen twice on average, get no noise.
 _FEW_VALUES = 10
-# Beyond this many levels one-hot columns would dominate the cost of the neighbour search.
-_ONE_HOT_LEVELS = 32
-_HASHED_DIMENSIONS = 16
-# Up to here a KD-tree beats matrix products; above, its pruning fails.
-_TREE_DIMENSIONS = 8
 # Whole numbers beyond this are not exact in float64: identifiers, not quantities.
 _EXACT_INTEGER = 2**53
+_NUMBERS = (int, float, np.integer, np.floating)
 
 
 def munge(
@@ -114,13 +113,15 @@ def munge(
     _check_container(X)
     _check_parameters(n_rows, swap_probability, local_variance)
     swap_only = _check_categorical(categorical, X)
-    weight = _check_weight(sample_weight, X.shape[0])
+    weight = check_sample_weight(sample_weight, X.shape[0])
     rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
 
     used = np.flatnonzero(weight)
+    # Weights of 0.1 act as weights of 1, to the last digit.
+    weight = weight[used] / weight.max()
     columns = [_read_column(X, j, used, swap_only[j]) for j in range(X.shape[1])]
-    base = _draw_base(weight[used], int(n_rows), rng)
-    neighbour = _neighbours(_encode(columns, rng), base, rng)
+    base = _draw_base(weight, int(n_rows), rng)
+    neighbour = neighbours(_encode(columns, rng), base, rng)
     swapped = _choose_columns(columns, base, neighbour, swap_probability, rng)
     synthetic = [
         _swap(column, base, neighbour, chosen, local_variance, rng)
@@ -157,7 +158,7 @@ def _check_container(X: Any) -> None:
             "munge needs a dense X, got a sparse matrix: nearest neighbours and noise would make "
             "it dense. Pass X.toarray() if it fits in memory"
         )
-    if not isinstance(X, np.ndarray) and not _is_frame(X):
+    if not isinstance(X, np.ndarray) and not is_frame(X):
         raise TypeError(
             f"X must be a NumPy array or a pandas DataFrame, got {type(X).__name__}. "
             "Pass np.asarray(X), or X.to_pandas() for other data frames"
@@ -166,15 +167,6 @@ def _check_container(X: Any) -> None:
         raise ValueError(f"X must have 2 dimensions, got {X.ndim}. Pass X.reshape(-1, 1)?")
     if 0 in X.shape:
         raise ValueError(f"X must have at least one row and one column, got shape {X.shape}")
-
-
-def _is_frame(X: Any) -> bool:
-    """Whether X is a pandas DataFrame, without importing pandas for anything else."""
-    if not hasattr(X, "iloc"):
-        return False
-    import pandas as pd
-
-    return isinstance(X, pd.DataFrame)
 
 
 def _check_parameters(n_rows: int, swap_probability: float, local_variance: float) -> None:
@@ -196,14 +188,12 @@ def _check_categorical(categorical: ArrayLike | None, X: Any) -> NDArray[np.bool
     """Return the mask over columns that `categorical` describes."""
     n_columns = X.shape[1]
     mask = np.zeros(n_columns, dtype=bool)
-    if categorical is None:
-        return mask
-    entries = np.asarray(categorical, dtype=object).ravel().tolist()
+    entries = [] if categorical is None else np.asarray(categorical, dtype=object).ravel().tolist()
     if entries and all(isinstance(entry, (bool, np.bool_)) for entry in entries):
         if len(entries) != n_columns:
             raise ValueError(f"categorical is a mask of {len(entries)}, X has {n_columns} columns")
         return np.array(entries, dtype=bool)
-    names = list(X.columns) if _is_frame(X) else []
+    names = names_of(X) if is_frame(X) else []
     for entry in entries:
         mask[_positions(entry, names, n_columns)] = True
     return mask
@@ -224,27 +214,12 @@ def _positions(entry: Any, names: list[Any], n_columns: int) -> list[int]:
     return [int(entry)]
 
 
-def _check_weight(sample_weight: ArrayLike | None, n_samples: int) -> NDArray[np.float64]:
-    """Return finite weights, none below 0 and not all 0."""
-    if sample_weight is None:
-        return np.ones(n_samples)
-    weight = np.asarray(sample_weight, dtype=np.float64)
-    if weight.shape != (n_samples,):
-        raise ValueError(f"sample_weight must have shape ({n_samples},), got {weight.shape}")
-    if not np.isfinite(weight).all() or (weight < 0).any():
-        raise ValueError("sample_weight must be finite and at least 0 in every row")
-    if not weight.any():
-        raise ValueError("sample_weight is 0 in every row: no row is left to start from")
-    # The largest becomes 1, so that sums neither overflow nor vanish.
-    return weight / weight.max()
-
-
 def _read_column(X: Any, position: int, used: NDArray[np.intp], swap_only: bool) -> _Column:
     """Take the used rows of one column and find out what it holds."""
     stored = _stored_values(X, position)
     if len(used) < X.shape[0]:
         stored = stored.take(used)
-    label = f"column {X.columns[position]!r}" if _is_frame(X) else f"column {position}"
+    label = f"column {names_of(X)[position]!r}"
     numbers = _as_numbers(stored)
     if numbers is not None:
         if np.isinf(numbers).any():
@@ -260,7 +235,7 @@ def _read_column(X: Any, position: int, used: NDArray[np.intp], swap_only: bool)
 
 def _stored_values(X: Any, position: int) -> Any:
     """Return one column as an ndarray, or as pandas' extension array where it is one."""
-    if not _is_frame(X):
+    if not is_frame(X):
         return np.ascontiguousarray(X[:, position])
     import pandas as pd
 
@@ -281,24 +256,13 @@ def _as_numbers(stored: Any) -> NDArray[np.float64] | None:
         return np.array(stored.to_numpy(dtype=np.float64, na_value=np.nan))
     if not isinstance(stored, np.ndarray) or stored.dtype.kind != "O":
         return None
-    missing = np.array([_is_missing(value) for value in stored])
-    if missing.all() or not all(_is_number(kind) for kind in set(map(type, stored[~missing]))):
+    missing = np.array([is_missing(value) for value in stored])
+    kinds = set(map(type, stored[~missing]))
+    if not kinds or bool in kinds or not all(issubclass(kind, _NUMBERS) for kind in kinds):
         return None
     numbers = np.full(len(stored), np.nan)
     numbers[~missing] = stored[~missing].astype(np.float64)
     return numbers
-
-
-def _is_missing(value: Any) -> bool:
-    """Whether a cell of an object column stands for a missing value."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, (float, np.floating)) and bool(value != value)
-
-
-def _is_number(kind: type) -> bool:
-    """Whether the cells of this type in an object column are integers or floats."""
-    return issubclass(kind, (int, float, np.integer, np.floating)) and kind is not bool
 
 
 def _is_quantity(numbers: NDArray[np.float64], *, integers: bool) -> bool:
@@ -313,11 +277,6 @@ def _is_quantity(numbers: NDArray[np.float64], *, integers: bool) -> bool:
     return n_values > _FEW_VALUES or n_values * 2 > present.size
 
 
-def _is_whole(present: NDArray[np.float64]) -> bool:
-    """Whether all values are whole numbers."""
-    return bool((present == np.rint(present)).all())
-
-
 def _factorize(stored: Any) -> NDArray[np.intp]:
     """Return the number of each row's value among the distinct ones; missing is one value."""
     if not isinstance(stored, np.ndarray):
@@ -328,7 +287,7 @@ def _factorize(stored: Any) -> NDArray[np.intp]:
         return np.unique(stored, return_inverse=True)[1]
     # Mixed types do not sort, so a table in the order of appearance.
     table: dict[Any, int] = {}
-    values = (None if _is_missing(value) else value for value in stored)
+    values = (None if is_missing(value) else value for value in stored)
     return np.array([table.setdefault(value, len(table)) for value in values])
 
 
@@ -352,117 +311,10 @@ def _draw_base(
 def _encode(columns: list[_Column], rng: np.random.Generator) -> NDArray[np.float32]:
     """Map rows to points whose Euclidean distances say which rows are alike."""
     parts = [
-        _encode_numbers(column) if column.numeric else _encode_codes(column.keys, rng)
+        encode_numbers(column.keys) if column.numeric else encode_codes(column.keys, rng)
         for column in columns
     ]
     return np.hstack([part.astype(np.float32) for part in parts])
-
-
-def _encode_numbers(column: _Column) -> NDArray[np.float64]:
-    """Standardise; the mean and an indicator column stand for missing values."""
-    present = column.present
-    missing = np.isinf(column.keys)
-    parts = [missing] if missing.any() else []
-    if present.min() < present.max():
-        # Divided first, so that squares of huge values do not overflow.
-        values = np.where(missing, 0.0, column.keys) / np.abs(present).max()
-        mean = values[~missing].mean()
-        values = np.where(missing, 0.0, values - mean)
-        parts.append(values / (values[~missing].std() or 1.0))
-    return np.column_stack(parts) if parts else np.empty((len(missing), 0))
-
-
-def _encode_codes(codes: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Place every category one unit from every other, or nearly so where they are many."""
-    n_levels = int(codes.max()) + 1
-    if n_levels <= 2:
-        # One column does what two would; a constant needs none.
-        return np.arange(n_levels, dtype=float)[codes, None][:, : n_levels - 1]
-    if n_levels <= _ONE_HOT_LEVELS:
-        table = np.eye(n_levels)
-    else:
-        table = rng.standard_normal((n_levels, _HASHED_DIMENSIONS))
-        table /= np.linalg.norm(table, axis=1, keepdims=True)
-    return (table / np.sqrt(2))[codes]
-
-
-def _neighbours(
-    points: NDArray[np.float32], base: NDArray[np.intp], rng: np.random.Generator
-) -> NDArray[np.intp]:
-    """Return, for every base row, the row of the nearest point that is not the same point."""
-    first, group = _distinct(points, rng)
-    if len(first) == 1 or not len(base):
-        return base
-    asked = np.zeros(len(first), dtype=bool)
-    asked[group[base]] = True
-    return first[_nearest(points[first], asked, rng)[group[base]]]
-
-
-def _distinct(
-    points: NDArray[np.float32], rng: np.random.Generator
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the first row of every distinct point, and the number of each row's point."""
-    # A random linear hash modulo 2**64 of the bit patterns: sorting one integer a row is far
-    # cheaper than sorting rows. Adding 0 makes the two zeros one.
-    bits = (points + np.float32(0)).view(np.uint32)
-    factors = np.asarray(rng.integers(2**64, size=points.shape[1], dtype=np.uint64))
-    hashes = np.zeros(len(points), dtype=np.uint64)
-    for j in range(points.shape[1]):
-        hashes += bits[:, j].astype(np.uint64) * (factors[j] | np.uint64(1))
-    _, first, group = np.unique(hashes, return_index=True, return_inverse=True)
-    return first, group
-
-
-def _nearest(
-    points: NDArray[np.float32], asked: NDArray[np.bool_], rng: np.random.Generator
-) -> NDArray[np.intp]:
-    """Return the nearest other point of each point asked for; the rest is arbitrary."""
-    nearest = np.zeros(len(points), dtype=np.intp)
-    n_dimensions = points.shape[1]
-    if n_dimensions <= _TREE_DIMENSIONS:
-        wanted = np.flatnonzero(asked)
-        found = cKDTree(points).query(points[wanted], k=2)[1]
-        nearest[wanted] = np.where(found[:, 0] == wanted, found[:, 1], found[:, 0])
-        return nearest
-    for rows in _leaves(points, 20_000 if n_dimensions <= 64 else 5_000, rng):
-        queries = np.flatnonzero(asked[rows])
-        nearest[rows[queries]] = rows[_nearest_by_products(points[rows], queries)]
-    return nearest
-
-
-def _leaves(
-    points: NDArray[np.float32], max_rows: int, rng: np.random.Generator
-) -> Iterator[NDArray[np.intp]]:
-    """Halve the points along random differences of two until each part is small enough.
-
-    Near points mostly stay together, which a random partition does not offer at the same cost.
-    """
-    pending = [np.arange(len(points))]
-    while pending:
-        rows = pending.pop()
-        if len(rows) <= max_rows:
-            yield rows
-            continue
-        one, other = points[rng.choice(rows, 2, replace=False)]
-        half = len(rows) // 2
-        order = np.argpartition(points[rows] @ (one - other), half)
-        pending += [rows[order[:half]], rows[order[half:]]]
-
-
-def _nearest_by_products(
-    points: NDArray[np.float32], queries: NDArray[np.intp], chunk: int = 128
-) -> NDArray[np.intp]:
-    """Return the nearest other point of each query by matrix products, a chunk at a time."""
-    half_norms = np.einsum("ij,ij->i", points, points) / 2
-    nearest = np.empty(len(queries), dtype=np.intp)
-    for start in range(0, len(queries), chunk):
-        rows = queries[start : start + chunk]
-        # Half the squared distance, less the query's own norm, which changes no ranking.
-        distances = points[rows] @ points.T
-        np.subtract(half_norms, distances, out=distances)
-        distances[np.arange(len(rows)), rows] = np.inf
-        nearest[start : start + chunk] = distances.argmin(axis=1)
-    return nearest
 
 
 def _choose_columns(
@@ -512,7 +364,7 @@ def _swap(
         drawn = theirs + spread * rng.standard_normal(len(noisy))
     present = column.present
     drawn = np.clip(drawn, present.min(), present.max())
-    if _is_whole(present):
+    if (present == np.rint(present)).all():
         drawn = np.rint(drawn)
     drawn, ours, theirs = (_as_stored(part, column.stored) for part in (drawn, ours, theirs))
     # Rounding and clipping may lead back to where the row came from.
@@ -524,7 +376,7 @@ def _as_stored(drawn: NDArray[np.float64], stored: Any) -> Any:
     """Convert drawn numbers to what the column stores."""
     if stored.dtype.kind != "O":
         return drawn.astype(f"{stored.dtype.kind}{stored.dtype.itemsize}")
-    kinds = {type(value) for value in stored if not _is_missing(value)}
+    kinds = {type(value) for value in stored if not is_missing(value)}
     kind = kinds.pop() if len(kinds) == 1 else float
     values = np.empty(len(drawn), dtype=object)
     values[:] = [kind(value) for value in drawn.tolist()]
@@ -533,7 +385,7 @@ def _as_stored(drawn: NDArray[np.float64], stored: Any) -> Any:
 
 def _assemble(X: Any, synthetic: list[Any], n_rows: int) -> Any:
     """Put synthetic columns into the container of X."""
-    if not _is_frame(X):
+    if not is_frame(X):
         rows = np.empty((n_rows, X.shape[1]), dtype=X.dtype)
         for j, values in enumerate(synthetic):
             rows[:, j] = values

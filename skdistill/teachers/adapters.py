@@ -15,7 +15,8 @@ from scipy.sparse import issparse
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from skdistill.student.html_repr import DocLink
+from skdistill.student.base import DocLink
+from skdistill.tables.frames import is_frame, n_rows
 from skdistill.teachers.alignment import (
     SUM_TOLERANCE,
     check_finite,
@@ -321,7 +322,7 @@ class CallableTeacher(DocLink, ClassifierMixin, BaseEstimator):
         ValueError
             If what the function returns are no probabilities of these classes.
         """
-        outputs = check_shape(self._outputs(X), _n_rows(X), len(self.classes_), "CallableTeacher")
+        outputs = check_shape(self._outputs(X), n_rows(X), len(self.classes_), "CallableTeacher")
         return check_proba(outputs, "CallableTeacher")
 
     def predict(self, X: Any) -> np.ndarray:
@@ -459,7 +460,7 @@ def numeric_array(X: Any, dtype: str) -> np.ndarray:
     """
     if issparse(X):
         return X.toarray().astype(dtype)
-    if hasattr(X, "columns") and hasattr(X, "iloc"):
+    if is_frame(X):
         strange = [name for name, kind in X.dtypes.items() if kind.kind not in "biuf"]
         if strange:
             raise TypeError(f"The columns {strange} of X are not numeric. {_WAY_TO_NUMBERS}")
@@ -519,8 +520,3 @@ def _first_output(output: Any) -> Any:
     if output.is_complex():
         raise TypeError("The module returned complex numbers, expected real ones.")
     return output
-
-
-def _n_rows(X: Any) -> int:
-    """Return the number of rows of an array, frame or list."""
-    return X.shape[0] if hasattr(X, "shape") else len(X)

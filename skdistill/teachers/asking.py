@@ -18,6 +18,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 
+from skdistill.tables.frames import n_rows
 from skdistill.teachers.adapters import (
     CallableTeacher,
     TorchTeacher,
@@ -195,17 +196,17 @@ class Teacher:
 
     def _outputs(self, X: Any, first_row: int) -> np.ndarray:
         """Ask the teacher: (n, number of its own classes), values unchecked."""
-        n_rows = _n_rows(X)
+        n = n_rows(X)
         try:
             outputs = self._raw_outputs(X)
         except NotFittedError as error:
             raise NotFittedError(f"{self.label} is not fitted: {error} {WAY_TO_FIT}") from error
         except Exception as error:
             raise _same_kind(error)(
-                f"{self.label} failed on rows {first_row}:{first_row + n_rows}: "
+                f"{self.label} failed on rows {first_row}:{first_row + n}: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        return check_shape(outputs, n_rows, len(self._column_classes), self.label)
+        return check_shape(outputs, n, len(self._column_classes), self.label)
 
     def _raw_outputs(self, X: Any) -> np.ndarray:
         """Ask in the way that leaves the teacher as it was found."""
@@ -259,11 +260,6 @@ def _same_kind(error: Exception) -> type[Exception]:
 def _own_copy(X: Any) -> Any:
     """Return rows that a teacher may overwrite, as a scaler with copy=False does."""
     return X.copy() if hasattr(X, "copy") else X
-
-
-def _n_rows(X: Any) -> int:
-    """Return the number of rows of an array, frame or list."""
-    return X.shape[0] if hasattr(X, "shape") else len(X)
 
 
 def comes_from(estimator: Any, *packages: str) -> bool:
@@ -392,7 +388,7 @@ def fit_teacher(
         _fit(estimator, last, X, y, fit_params, seed)
     except Exception as error:
         raise _same_kind(error)(
-            f"{named.label} failed to fit on {_n_rows(X)} rows: {type(error).__name__}: {error}"
+            f"{named.label} failed to fit on {n_rows(X)} rows: {type(error).__name__}: {error}"
         ) from error
     return estimator, own_classes
 

@@ -14,7 +14,8 @@ from sklearn.utils import check_array
 
 from skdistill.student.classifier import StudentClassifier
 from skdistill.student.forward import Forward
-from skdistill.tables.encoder import check_matrix, n_rows, take_rows
+from skdistill.tables.encoder import check_matrix
+from skdistill.tables.frames import n_rows, take_rows
 from skdistill.teachers.adapters import TorchTeacher, is_torch_module, left_as_found
 from skdistill.teachers.asking import Teacher, comes_from
 from skdistill.teachers.hints import ActiveHint, Hint

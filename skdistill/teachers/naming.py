@@ -16,6 +16,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
+from skdistill.student.classifier import StudentClassifier
+from skdistill.student.torch_student import TorchStudent
 from skdistill.teachers.adapters import TeachersLeftBehind, TorchTeacher, is_torch_module
 
 __all__ = [
@@ -42,7 +44,6 @@ _SMOOTH = (
     "sklearn.naive_bayes",
     "sklearn.neural_network",
     "sklearn.svm",
-    "skdistill.student.torch_student",
 )
 
 
@@ -320,11 +321,11 @@ def is_smooth(teacher: Any) -> bool:
     last = split_steps(teacher)[1]
     last = getattr(last, "student_", last)
     families = [kind.__module__ for kind in type(last).__mro__]
-    if "skdistill.student" in families:
+    if isinstance(last, StudentClassifier):
         return last.encoding_ is None
     if "skdistill.estimators.classifier" in families:
         return _will_be_smooth(last)
-    of_torch = isinstance(last, TorchTeacher) or is_torch_module(last)
+    of_torch = isinstance(last, TorchTeacher | TorchStudent) or is_torch_module(last)
     return of_torch or any(f.startswith(_SMOOTH) for f in families)
 
 

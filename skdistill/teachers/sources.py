@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from skdistill.tables.encoder import n_rows, take_rows
 from skdistill.tables.folds import distinct_row_folds
+from skdistill.tables.frames import n_rows, take_rows
 from skdistill.tables.rows import Rows
 from skdistill.tables.synthetic import AUGMENTERS
 from skdistill.teachers.asking import Teacher, as_teacher

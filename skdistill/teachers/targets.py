@@ -16,7 +16,7 @@ from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_memory
 
-from skdistill.tables.encoder import n_rows, take_rows
+from skdistill.tables.frames import n_rows, take_rows
 from skdistill.teachers.adapters import TorchTeacher
 from skdistill.teachers.asking import Teacher, as_teacher, fit_teacher
 from skdistill.teachers.calibration import temper

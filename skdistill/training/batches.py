@@ -1,8 +1,9 @@
-"""Batches of tensors: cut from a training set, or from a few shards of a stream after another."""
+"""Batches: cut from a training set, or from a few shards of a stream after another."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ __all__ = ["Batches", "StreamedBatches", "to_tensors"]
 class Batches:
     """Shuffled batches of nearly equal size, cut from tensors."""
 
-    def __init__(self, X: Tensor, targets: Any, batch_size: int, generator: torch.Generator):
+    def __init__(self, X: Tensor, targets: Targets, batch_size: int, generator: torch.Generator):
         self.X, self.targets, self.generator = X, targets, generator
         self.batch_size = batch_size
         self.n_batches = -(-len(X) // batch_size)
@@ -35,26 +36,26 @@ class Batches:
         """Yield what is in memory at once: here everything."""
         yield self
 
-    def with_targets(self, targets: Any) -> "Batches":
+    def with_targets(self, targets: Targets) -> "Batches":
         """Return batches of the same rows that draw from the same generator."""
         return Batches(self.X, targets, self.batch_size, self.generator)
 
-    def rows(self) -> Iterator[Tensor | None]:
+    def rows(self) -> Iterator[np.ndarray | None]:
         """Yield the rows of each batch; None where one batch holds all."""
         if self.n_batches == 1:
             yield None
             return
         order = torch.randperm(len(self.X), generator=self.generator)
-        yield from order.tensor_split(self.n_batches)
+        yield from (rows.numpy() for rows in order.tensor_split(self.n_batches))
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Targets]]:
         """Yield the batches of an epoch."""
         for rows in self.rows():
             if rows is None:
                 yield self.X, self.targets
             else:
-                place = rows.to(self.X.device)
-                yield self.X.index_select(0, place), self.targets.take(place)
+                place = torch.from_numpy(rows).to(self.X.device)
+                yield self.X.index_select(0, place), self.targets.take(rows)
 
 
 class StreamedBatches:
@@ -63,14 +64,14 @@ class StreamedBatches:
     def __init__(
         self,
         stream: TrainingStream,
-        read: Callable[[TrainingSet], tuple[Tensor, Any]],
+        read: Callable[[TrainingSet], tuple[Tensor, Targets]],
         batch_size: int,
         generator: torch.Generator,
     ):
         self.stream, self.read = stream, read
         self.batch_size, self.generator = batch_size, generator
         self.epoch = 0
-        self._kept: tuple[Tensor, Any] | None = None
+        self._kept: tuple[Tensor, Targets] | None = None
 
     def n_steps(self, epochs: int) -> int:
         """Return the number of batches of all epochs."""
@@ -84,12 +85,12 @@ class StreamedBatches:
             yield Batches(*self._read(group), self.batch_size, self.generator)
         self.epoch += 1
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Targets]]:
         """Yield the batches of an epoch."""
         for part in self.parts():
             yield from part
 
-    def _read(self, group: Any) -> tuple[Tensor, Any]:
+    def _read(self, group: Any) -> tuple[Tensor, Targets]:
         """Read a group of shards; once, if it is the only one and the same in every epoch."""
         if self._kept is not None:
             return self._kept
@@ -99,18 +100,17 @@ class StreamedBatches:
         return tensors
 
 
-def to_tensors(training: TrainingSet, module: nn.Module) -> tuple[Tensor, Targets]:
-    """Return rows and targets where the module is, and in its precision."""
+def to_tensors(data: TrainingSet, module: nn.Module) -> tuple[Tensor, Targets]:
+    """Return rows where the module is and what they carry, in its precision."""
     parameter = next(module.parameters())
     place: dict[str, Any] = {"dtype": parameter.dtype, "device": parameter.device}
-    targets = Targets(
-        proba=torch.as_tensor(training.proba, **place),
-        label=torch.as_tensor(training.label, device=parameter.device),
-        soft_weight=torch.as_tensor(training.soft_weight, **place),
-        hard_weight=torch.as_tensor(training.hard_weight, **place),
-        hidden=tuple(_columns(training.hidden, place)),
+    proba, soft_weight, hard_weight = (
+        torch.as_tensor(array, dtype=parameter.dtype).numpy()
+        for array in (data.proba, data.soft_weight, data.hard_weight)
     )
-    return torch.as_tensor(training.X, **place), targets
+    hidden = tuple(_columns(data.hidden, place))
+    targets = Targets(proba, data.label, soft_weight, hard_weight, hidden)
+    return torch.as_tensor(data.X, **place), targets
 
 
 def _columns(hidden: Sequence[HiddenLayer], place: dict[str, Any]) -> Iterator[HiddenColumns]:

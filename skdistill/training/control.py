@@ -7,9 +7,10 @@ import numpy as np
 from scipy.special import log_softmax
 
 from skdistill.student.forward import Forward, Layer
+from skdistill.tables.folds import split_rows
 from skdistill.teachers.calibration import fit_temperature, matching_temperature, mean_confidence
 from skdistill.teachers.pooling import PROBA_FLOOR
-from skdistill.training.data import HeldOut, TrainingSet, split_rows
+from skdistill.training.data import HeldOut, TrainingSet
 
 __all__ = ["Control", "UnseenLabels", "control_rows", "read_control"]
 

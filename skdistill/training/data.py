@@ -6,18 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import has_fit_parameter
 
 from skdistill.tables.bins import PiecewiseLinearEncoding
-from skdistill.tables.encoder import (
-    TabularEncoder,
-    check_matrix,
-    is_frame,
-    n_rows,
-    stack_rows,
-    take_rows,
-)
+from skdistill.tables.encoder import TabularEncoder, check_matrix
+from skdistill.tables.frames import n_rows, stack_rows, take_rows
 from skdistill.tables.rows import Rows
 from skdistill.teachers.hints import ActiveHint
 
@@ -33,8 +26,6 @@ __all__ = [
     "TrainingSet",
     "apply_preprocessor",
     "build_training_set",
-    "hold_out",
-    "split_rows",
 ]
 
 
@@ -113,48 +104,6 @@ class TrainingSet:
     def n_features(self) -> int:
         """Number of prepared columns."""
         return int(self.X.shape[1])
-
-
-def hold_out(rows: Rows, fraction: float, rng: np.random.RandomState) -> np.ndarray:
-    """Return a mask of rows to validate on, stratified by label where every class allows it."""
-    assert rows.code is not None
-    used = np.flatnonzero(rows.weight > 0)
-    _, held = split_rows(rows.code[used], fraction, rng)
-    held = used[held]
-    mask = np.zeros(len(rows.weight), dtype=bool)
-    mask[held] = True
-    missing = _has_missing(rows.X)
-    train = np.flatnonzero((rows.weight > 0) & ~mask)
-    if missing[mask].any() and not missing[train].any():
-        # A student that saw no missing value could not be asked about one.
-        mask[np.flatnonzero(mask & missing)[0]] = False
-        mask[train[0]] = True
-    return mask
-
-
-def split_rows(
-    code: np.ndarray, fraction: float, rng: np.random.RandomState
-) -> tuple[np.ndarray, np.ndarray]:
-    """Split positions in two, stratified by label where every class allows it."""
-    _, counts = np.unique(code, return_counts=True)
-    n, n_classes = len(code), len(counts)
-    n_held = max(1, round(fraction * n))
-    enough = counts.min() >= 2
-    stratify = code if enough and n_classes <= n_held <= n - n_classes else None
-    seed = int(rng.randint(np.iinfo(np.int32).max))
-    train, held = train_test_split(
-        np.arange(n), test_size=n_held, stratify=stratify, random_state=seed
-    )
-    return train, held
-
-
-def _has_missing(X: Any) -> np.ndarray:
-    """Tell which rows of a table have a missing value."""
-    if is_frame(X):
-        return X.isna().to_numpy().any(axis=1)
-    if X.dtype.kind == "O":
-        return np.array([any(v is None or v != v for v in row) for row in X])
-    return (X != X).any(axis=1)
 
 
 def build_training_set(

@@ -11,7 +11,7 @@ from torch import Tensor
 from skdistill.training.batches import to_tensors
 from skdistill.training.data import TrainingSet
 from skdistill.training.modules import logits_of
-from skdistill.training.objective import DistillationCriterion, Targets
+from skdistill.training.objective import Objective, Targets
 from skdistill.training.stream import TrainingStream
 from skdistill.training.threads import one_thread
 
@@ -26,15 +26,18 @@ def what_went_wrong(net: Any, training: TrainingSet | TrainingStream) -> str | N
     None where all is well. It is judged on some of the rows, as it answers now.
     """
     rows = _some(training.sample if isinstance(training, TrainingStream) else training)
-    criterion = net.criterion_
+    objective = net.criterion_
     # In a forked process torch crashes, or waits for ever, where it wants its threads.
     with one_thread(True), torch.no_grad():
         X, targets = to_tensors(rows, net.module_)
-        logits = _in_double(logits_of(net.module_(X)))
-        wide: Any = map(_in_double, targets[:4])
-        targets = Targets(*wide)
-        wrong = _worse_than_uniform(criterion, logits, targets)
-        wrong = wrong or _all_alike(criterion.alpha, X, logits, targets)
+        logits = logits_of(net.module_(X)).cpu().double()
+        proba, soft, hard = (
+            array.astype(np.float64)
+            for array in (targets.proba, targets.soft_weight, targets.hard_weight)
+        )
+        targets = Targets(proba, targets.label, soft, hard)
+        wrong = _worse_than_uniform(objective, logits.numpy(), targets)
+        wrong = wrong or _all_alike(float(objective.alpha), X, logits, targets)
     if wrong is None:
         return None
     return (
@@ -43,23 +46,22 @@ def what_went_wrong(net: Any, training: TrainingSet | TrainingStream) -> str | N
     )
 
 
-def _worse_than_uniform(
-    criterion: DistillationCriterion, logits: Tensor, targets: Targets
-) -> str | None:
+def _worse_than_uniform(objective: Objective, logits: np.ndarray, targets: Targets) -> str | None:
     """Compare what was minimised, hints apart, with its value at equal logits.
 
     One that has hardly begun is a little worse. What a loss of the user's own is worth there says
     nothing, so it is not judged.
     """
-    if callable(criterion.loss):
+    if callable(objective.loss):
         return None
-    T, k = criterion.temperature, logits.shape[1]
-    judge = DistillationCriterion(T, criterion.alpha, criterion.loss)
+    T, k = float(objective.temperature), logits.shape[1]
+    judge = Objective(T, float(objective.alpha), objective.loss)
     own, uniform = (
-        float(judge.total(judge(z, targets))) / len(z) for z in (logits, torch.zeros_like(logits))
+        float(judge.total(judge.sums(z[None], targets)[0])) / len(z)
+        for z in (logits, np.zeros_like(logits))
     )
     # T²·KL is a difference of numbers near 1, times T².
-    rounding = 100 * torch.finfo(torch.float64).eps * max(1.0, T) ** 2
+    rounding = 100 * np.finfo(np.float64).eps * max(1.0, T) ** 2
     if not own > 2 * uniform + math.log(k) + rounding:
         return None
     return f"The student's loss is {own:.3g}, and equal probabilities have {uniform:.3g}"
@@ -79,15 +81,10 @@ def _all_alike(alpha: float, X: Tensor, logits: Tensor, targets: Targets) -> str
     return "The student gives every row the same answer"
 
 
-def _in_double(tensor: Tensor) -> Tensor:
-    """Return float64 on the CPU, as not every device has it; labels stay integers."""
-    tensor = tensor.cpu()
-    return tensor.double() if tensor.is_floating_point() else tensor
-
-
-def _differ(rows: Tensor) -> bool:
+def _differ(rows: Tensor | np.ndarray) -> bool:
     """Tell whether not all rows are the same."""
-    return bool((rows != rows[:1]).any())
+    different: Any = rows != rows[:1]
+    return bool(different.any())
 
 
 def _some(training: TrainingSet) -> TrainingSet:

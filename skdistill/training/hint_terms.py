@@ -1,4 +1,4 @@
-"""Hints as terms of the loss: the comparison, its scale, the projection."""
+"""Hints as terms of the objective: the comparison, its scale, the projection."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -27,27 +27,16 @@ class HiddenColumns(NamedTuple):
 
     def take(self, rows: Tensor) -> "HiddenColumns":
         """Return what some rows carry."""
+        rows = rows.to(self.values.device)
         space = None if self.space is None else self.space.index_select(0, rows)
         values, weight = self.values.index_select(0, rows), self.weight.index_select(0, rows)
         return HiddenColumns(values, weight, space)
 
 
 class HintTerm(nn.Module):
-    """One hint between two layers whose shapes are known.
+    """One hint between two layers; `shapes` are those of a row in the student's layers.
 
-    Parameters
-    ----------
-    layer : HiddenLayer
-        The hint, and what the teacher says of the rows.
-    shapes : dict of tuple of int
-        The shape of a row in each of the student's layers.
-    seed : int
-        Seeds the projection.
-
-    Raises
-    ------
-    ValueError
-        If the two layers cannot be compared.
+    Layers that cannot be compared raise a ValueError; `seed` is that of the projection.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """Torch modules a user brings or takes away: built, frozen to layers, rebuilt from them."""
 
 import contextlib
+import copy
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from skdistill.student.forward import Layer
+from skdistill.student.torch_student import TorchStudent
 from skdistill.training.network import ACTIVATIONS, PiecewiseLinear, StudentMLP
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ __all__ = [
     "seeded_globally",
     "torch_layer",
     "torch_student",
+    "trainable_module",
     "with_hidden",
 ]
 
@@ -61,12 +64,7 @@ def build_custom_module(
 
 def _check_output(module: nn.Module, n_features: int, n_classes: int) -> None:
     """Raise if the module does not map rows to one logit a class."""
-    training = module.training
-    parameter = next(module.parameters(), torch.empty(0))
-    rows = torch.zeros(2, n_features, dtype=parameter.dtype, device=parameter.device)
-    with torch.no_grad():
-        logits = logits_of(module.eval()(rows))
-    module.train(training)
+    logits = logits_of(_on_two_rows(module, n_features, lambda module, rows: module(rows)))
     if not isinstance(logits, Tensor):
         raise TypeError(
             f"The module of student_module({n_features}, {n_classes}) must return logits or "
@@ -86,37 +84,41 @@ def logits_of(output: Any) -> Tensor:
 
 
 def with_hidden(
-    module: nn.Module, X: Tensor, names: Collection[str] | None = None
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Run a user's module; return its logits and the named layers, or all of them.
+    module: nn.Module, X: Tensor, names: Collection[Any] | None = None
+) -> tuple[Tensor, dict[Any, Tensor]]:
+    """Run a module; return its logits and the named hidden layers, or all of them.
 
-    A name is a key of the dictionary that the module returns beside the logits, or the dotted name
-    of a submodule that is called once.
+    Layers of the built-in network go by number. In a user's module a name is a key of the
+    dictionary that the module returns beside the logits, or the dotted name of a submodule that is
+    called once.
     """
-    heard: dict[str, Tensor] = {}
+    if isinstance(module, StudentMLP):
+        logits, layers = module.with_hidden(X)
+        return logits, dict(enumerate(layers))
+    outputs: dict[str, Tensor] = {}
     calls: Counter[str] = Counter()
 
-    def listen(name: str, part: nn.Module) -> Any:
-        def keep(part: nn.Module, inputs: Any, output: Any) -> None:
-            tensor = output[0] if isinstance(output, tuple | list) else output
+    def record(name: str, part: nn.Module) -> Any:
+        def hook(part: nn.Module, inputs: Any, output: Any) -> None:
+            tensor = logits_of(output)
             calls[name] += 1
             if isinstance(tensor, Tensor):
                 # A copy, as the layer behind may work in place.
-                heard[name] = tensor.clone()
+                outputs[name] = tensor.clone()
 
-        return part.register_forward_hook(keep)
+        return part.register_forward_hook(hook)
 
     parts = {name: part for name, part in module.named_modules(remove_duplicate=False) if name}
-    handles = [listen(n, part) for n, part in parts.items() if names is None or n in names]
+    handles = [record(n, part) for n, part in parts.items() if names is None or n in names]
     try:
         output = module(X)
     finally:
         for handle in handles:
             handle.remove()
-    heard = {name: layer for name, layer in heard.items() if calls[name] == 1}
+    found = {name: layer for name, layer in outputs.items() if calls[name] == 1}
     if isinstance(output, tuple | list) and len(output) > 1 and isinstance(output[1], Mapping):
-        heard |= {n: layer for n, layer in output[1].items() if names is None or n in names}
-    return logits_of(output), heard
+        found |= {n: layer for n, layer in output[1].items() if names is None or n in names}
+    return logits_of(output), found
 
 
 def hidden_shapes(module: nn.Module, n_features: int) -> dict[Any, tuple[int, ...]]:
@@ -126,13 +128,19 @@ def hidden_shapes(module: nn.Module, n_features: int) -> dict[Any, tuple[int, ..
     """
     if isinstance(module, StudentMLP):
         return {i: (width,) for i, (_, width) in enumerate(module.shapes[:-1])}
+    _, hidden = _on_two_rows(module, n_features, with_hidden)
+    return {name: tuple(h.shape[1:]) for name, h in hidden.items() if h.ndim > 1 and len(h) == 2}
+
+
+def _on_two_rows(module: nn.Module, n_features: int, call: Callable[..., Any]) -> Any:
+    """Call a function on the module, without dropout, and two rows of zeros."""
     training = module.training
     parameter = next(module.parameters(), torch.empty(0))
     rows = torch.zeros(2, n_features, dtype=parameter.dtype, device=parameter.device)
     with torch.no_grad():
-        _, heard = with_hidden(module.eval(), rows)
+        output = call(module.eval(), rows)
     module.train(training)
-    return {name: tuple(h.shape[1:]) for name, h in heard.items() if h.ndim > 1 and len(h) == 2}
+    return output
 
 
 def frozen_layers(module: nn.Module) -> list[Layer] | None:
@@ -243,4 +251,30 @@ def torch_layer(layer: Layer) -> nn.Module:
     else:
         return ACTIVATIONS[layer.kind][2]()
     module.load_state_dict(state)
+    return module
+
+
+def trainable_module(
+    student: "StudentClassifier | TorchStudent", dropout: float, seed: int
+) -> nn.Module:
+    """Return a frozen student's network with its weights, to be trained further."""
+    if isinstance(student, TorchStudent):
+        return copy.deepcopy(student.module_)
+    kinds = [layer.kind for layer in student.layers_]
+    activations = set(kinds[1::2])
+    ours = set(kinds[::2]) == {"linear"} and len(activations) <= 1 and activations <= {*ACTIVATIONS}
+    if not ours or len(kinds) % 2 == 0:
+        return nn.Sequential(*map(torch_layer, student.layers_))
+    weights = [layer.arrays for layer in student.layers_[::2]]
+    encoding = student.encoding_
+    module = StudentMLP(
+        len(weights[0][0]) if encoding is None else len(encoding.edges_),
+        len(student.classes_),
+        hidden_layer_sizes=[weight.shape[1] for weight, _ in weights[:-1]],
+        activation=next(iter(activations), "relu"),
+        dropout=dropout,
+        encoding=encoding,
+        seed=seed,
+    )
+    module.set_weights(weights)
     return module

@@ -1,4 +1,4 @@
-"""The student's network: an MLP, or a stack of them, with its gradient written out by hand."""
+"""The student's network: an MLP, or a stack of them."""
 
 import itertools
 import math
@@ -10,13 +10,8 @@ from torch import Tensor, nn
 
 from skdistill.student.forward import Layer
 from skdistill.tables.bins import PiecewiseLinearEncoding
-from skdistill.training.objective import LossSums
 
-__all__ = ["ACTIVATIONS", "PiecewiseLinear", "StudentMLP", "auto_hidden_sizes"]
-
-# hidden_layer_sizes="auto"
-_WIDEST, _NARROWEST = 128, 16
-_PARAMETERS_PER_ROW, _ENOUGH_PARAMETERS, _MOST_PARAMETERS = 11, 20_000, 50_000
+__all__ = ["ACTIVATIONS", "PiecewiseLinear", "StudentMLP"]
 
 # For each activation: the function, and its gradient from (gradient, input, output).
 _aten = torch.ops.aten
@@ -85,23 +80,6 @@ class _DropoutMasks:
         return pool.to(like.device), starts.tolist()
 
 
-def auto_hidden_sizes(
-    n_features: int, n_classes: int, encoding: PiecewiseLinearEncoding | None, n_rows: int
-) -> tuple[int, int]:
-    """Return two hidden layers, the second half as wide, within the bound on parameters."""
-    most = min(_MOST_PARAMETERS, max(_ENOUGH_PARAMETERS, _PARAMETERS_PER_ROW * n_rows))
-    n_inputs = n_features if encoding is None else len(encoding.column_)
-    for width in range(_WIDEST, _NARROWEST, -2):
-        if count_parameters([n_inputs, width, width // 2, n_classes]) <= most:
-            return width, width // 2
-    return _NARROWEST, _NARROWEST // 2
-
-
-def count_parameters(widths: Sequence[int]) -> int:
-    """Count weights and biases of a network, given the widths of all its layers."""
-    return sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(widths))
-
-
 class StudentMLP(nn.Module):
     """One MLP, or ``n_students`` of one shape trained side by side on the same batches.
 
@@ -109,8 +87,8 @@ class StudentMLP(nn.Module):
     every product is a batched one. All students of a stack start from the same weights and share
     their dropout masks, so that each is the student that a fit of its own would give.
 
-    The gradient is written out by hand: for networks this small most of a step's time would be
-    spent in recording and replaying the graph.
+    ``forward`` is for autograd; :mod:`skdistill.training.step` trains by NumPy on the CPU, since
+    for networks this small most of the time would be spent in recording and replaying the graph.
     """
 
     def __init__(
@@ -141,7 +119,6 @@ class StudentMLP(nn.Module):
         theta = torch.cat(draws)
         self.theta = nn.Parameter(theta if n_students is None else theta.repeat(n_students, 1))
         self._masks = _DropoutMasks(1 - dropout, seed + 1)
-        self._views: Any = None
 
     def pairs(self, flat: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return the weight and bias of each layer as views of the flat numbers."""
@@ -158,66 +135,31 @@ class StudentMLP(nn.Module):
 
     def forward(self, X: Tensor) -> Tensor:
         """Return the logits, of shape (n_rows, n_classes) or (n_students, n_rows, n_classes)."""
-        activate = ACTIVATIONS[self.activation][0]
-        h = self.embed(X)
-        last = len(self.shapes) - 1
-        for i, (weight, bias) in enumerate(self.pairs(self.theta)):
-            h = torch.matmul(h, weight) + bias
-            if i < last:
-                h = activate(h)
-                if self.training and self.dropout:
-                    h = h * self.dropout_mask(h)
-        return h
+        return self.with_hidden(X)[0]
 
-    def prepare(self) -> tuple[list[tuple[Tensor, Tensor]], list[tuple[Tensor, Tensor]]]:
-        """Make the buffer of the gradient, and return views of the numbers and of the gradient."""
+    def with_hidden(self, X: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the logits, and the outputs of the hidden layers before dropout."""
+        activate = ACTIVATIONS[self.activation][0]
+        h, hidden = self.embed(X), []
+        *pairs, (last_weight, last_bias) = self.pairs(self.theta)
+        for weight, bias in pairs:
+            h = activate(torch.matmul(h, weight) + bias)
+            hidden.append(h)
+            if self.training and self.dropout:
+                h = h * self.dropout_mask(h)
+        return torch.matmul(h, last_weight) + last_bias, hidden
+
+    def make_gradient(self) -> list[tuple[Tensor, Tensor]]:
+        """Give the parameters a gradient of zeros, and return its views for each layer."""
         self.theta.grad = torch.zeros_like(self.theta.data)
-        self._views = self.pairs(self.theta.data), self.pairs(self.theta.grad)
-        return self._views
+        return self.pairs(self.theta.grad)
 
     def dropout_mask(self, h: Tensor) -> Tensor:
         """Return the mask of a layer, one for all students of a stack."""
         return self._masks.cut(h.shape[-2], h.shape[-1], like=h)
 
     @torch.no_grad()
-    def backward_by_hand(self, X: Tensor, targets: Any, criterion: Any) -> LossSums:
-        """Run a batch forward, write the gradient of its mean and return the sums of its losses."""
-        if self._views is None:
-            self._views = self.prepare()
-        parameters, gradients = self._views
-        activate, activation_backward, _ = ACTIVATIONS[self.activation]
-        dropping = self.training and self.dropout > 0
-        inputs: list[Tensor] = [self.embed(X)]
-        sums, outputs, masks = [], [], []
-        for weight, bias in parameters[:-1]:
-            z = _product(inputs[-1], weight, bias)
-            a = activate(z)
-            sums.append(z)
-            outputs.append(a)
-            if dropping:
-                masks.append(self.dropout_mask(a))
-            inputs.append(a * masks[-1] if dropping else a)
-        terms, gradient = criterion.at_logits(_product(inputs[-1], *parameters[-1]), targets)
-        hints: dict[int, Tensor] = {}
-        if criterion.hints:
-            # A hint looks at a layer before dropout.
-            hidden, hints = criterion.at_hidden(dict(enumerate(outputs)), targets)
-            terms = terms._replace(hidden=hidden)
-        for i in range(len(parameters) - 1, -1, -1):
-            into_weight, into_bias = gradients[i]
-            torch.matmul(inputs[i].mT, gradient, out=into_weight)
-            torch.sum(gradient, -2, keepdim=into_bias.ndim == 3, out=into_bias)
-            if i:
-                gradient = torch.matmul(gradient, parameters[i][0].mT)
-                if dropping:
-                    gradient *= masks[i - 1]
-                if i - 1 in hints:
-                    gradient += hints[i - 1]
-                gradient = activation_backward(gradient, sums[i - 1], outputs[i - 1])
-        return terms
-
-    @torch.no_grad()
-    def set_weights(self, weights: Sequence[tuple[Any, Any]]) -> None:
+    def set_weights(self, weights: Sequence[tuple[Any, ...]]) -> None:
         """Take the weights and biases of one frozen student."""
         for (weight, bias), arrays in zip(self.pairs(self.theta), weights, strict=True):
             weight.copy_(torch.tensor(arrays[0]))
@@ -231,10 +173,3 @@ class StudentMLP(nn.Module):
             arrays = weight.numpy().copy(), bias.numpy().copy()
             frozen += [Layer("linear", arrays), Layer(self.activation)]
         return frozen[:-1]
-
-
-def _product(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return h @ weight + bias in the fewest passes for one student or a stack."""
-    if weight.ndim == 2:
-        return torch.addmm(bias, h, weight)
-    return torch.matmul(h, weight).add_(bias)

@@ -1,239 +1,347 @@
-"""The one place where hard, soft and hidden terms are weighed and reduced."""
+"""The one objective: soft, hard and hidden losses, weighed, and their gradient at the logits."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from skdistill import losses
 from skdistill.training.hint_terms import HiddenColumns, HintTerm
 
-__all__ = ["DistillationCriterion", "LossSums", "Targets", "WeighedTargets"]
+__all__ = ["LossSums", "Objective", "Targets", "WeighedRows"]
 
+Array = np.ndarray
 CallableLoss = Callable[..., Tensor]
+
+# Stands for the logarithm of 0: finite, so that 0 times it is 0.
+_LOG_ZERO = -1e30
+# Below this a target counts as this in "mse", as in losses.logit_mse.
+_FLOOR = 1e-7
+_BLOCK_ROWS = 65_536
 
 
 class Targets(NamedTuple):
-    """What the rows of a batch carry; a row without a label has the label -1.
+    """What rows carry, in the precision of training; a row without a label has the label -1.
 
     ``soft_weight`` and ``hard_weight`` are scaled once over the training set so that the mean over
     all rows of ``weight * loss`` is the weighted mean over the rows that carry the term: alpha then
     keeps its meaning whatever rows are added.
     """
 
-    proba: Tensor
-    label: Tensor
-    soft_weight: Tensor
-    hard_weight: Tensor
+    proba: Array
+    label: Array
+    soft_weight: Array
+    hard_weight: Array
     hidden: tuple[HiddenColumns, ...] = ()
 
-    def take(self, rows: Tensor) -> "Targets":
+    def take(self, rows: Array) -> "Targets":
         """Return the targets of some rows."""
         return Targets(
-            self.proba.index_select(0, rows),
-            self.label.index_select(0, rows),
-            self.soft_weight.index_select(0, rows),
-            self.hard_weight.index_select(0, rows),
-            tuple(columns.take(rows) for columns in self.hidden),
+            self.proba.take(rows, axis=0),
+            self.label.take(rows),
+            self.soft_weight.take(rows),
+            self.hard_weight.take(rows),
+            tuple(layer.take(torch.from_numpy(rows)) for layer in self.hidden),
         )
 
 
-class WeighedTargets(NamedTuple):
-    """What a batch carries when temperature and weights are already multiplied in.
+class WeighedRows(NamedTuple):
+    """What the objective makes of targets, once for all epochs.
 
-    The columns are: the tempered soft target times its weight, the one-hot label times its weight,
-    the two weights, and T² times the weighed entropy of the soft target, negated.
+    Attributes
+    ----------
+    columns : float array of shape (n, 2 * n_classes + 2)
+        What each row is compared with, its one-hot label times its weight, both weights. It is
+        compared with its tempered soft target times its weight ("kl" at one temperature), the
+        logarithm of its target ("kl" at several), its centred target logits ("mse") or the target.
+    offset : float array of shape (n_students,)
+        What the soft losses of all rows have beside the terms that depend on a student.
+    label : int array of shape (n,) or None
+        For losses that look at it.
     """
 
-    columns: Tensor
+    columns: Array
+    offset: Array
+    label: Array | None
 
-    def take(self, rows: Tensor) -> "WeighedTargets":
-        """Return the targets of some rows."""
-        return WeighedTargets(self.columns.index_select(0, rows))
+    def take(self, rows: Array) -> "WeighedRows":
+        """Return some rows; the offset stays that of all."""
+        label = None if self.label is None else self.label.take(rows)
+        return WeighedRows(self.columns.take(rows, axis=0), self.offset, label)
 
 
 class LossSums(NamedTuple):
-    """Sums of the weighed losses over the rows of a batch, one for each student.
+    """Sums of the weighed losses over rows: numbers, or arrays with one entry a student.
 
     The hidden term holds the weights of the hints.
     """
 
-    soft: Tensor
-    hard: Tensor
-    hidden: Tensor | float = 0.0
+    soft: Any
+    hard: Any
+    hidden: Any = 0.0
 
 
-class DistillationCriterion(nn.Module):
-    """Soft, hard and hidden losses, weighed and reduced, with their gradient at the logits.
+class _Numbers(NamedTuple):
+    """Temperature and alpha in one dtype, each of shape (n_students, 1)."""
 
-    ``temperature`` and ``alpha`` are numbers, or tensors of shape (n_students, 1, 1) when a stack
-    of students is trained at once; sums then have shape (n_students,).
+    T: Array
+    tempers: bool
+    # A batch is tempered once for each temperature, whatever the number of students.
+    temperatures: Array
+    which: Array
+    alpha: Array
+    into_soft: Array
+    into_hard: Array
+    has_hard: bool
+
+
+class Objective(nn.Module):
+    """Losses of one student, or of a stack of students with a temperature and an alpha each.
+
+    Inside, arrays have the classes first, because NumPy reduces a short last axis slowly.
+
+    Parameters
+    ----------
+    temperature, alpha : float, or sequence of float for a stack
+    loss : {"kl", "mse", "dkd"} or callable
+        The soft loss. "kl" and "mse" have their gradient in closed form, the others by autograd.
+    hints : sequence of HintTerm
+        Their projections are trained with the student and stay here.
+    device : str
+        Where a loss by autograd is computed: one of the user's own may hold tensors there.
     """
 
     def __init__(
         self,
-        temperature: float | Tensor,
-        alpha: float | Tensor,
+        temperature: float | Sequence[float],
+        alpha: float | Sequence[float],
         loss: str | CallableLoss = "kl",
         hints: Sequence[HintTerm] = (),
+        device: str = "cpu",
     ) -> None:
         super().__init__()
-        self.temperature = temperature
-        self.alpha = alpha
-        self.loss = loss
-        # Their projections are trained with the student and stay here.
+        self.temperature, self.alpha = np.asarray(temperature, float), np.asarray(alpha, float)
+        self.loss, self.device = loss, device
         self.hints = nn.ModuleList(hints)
+        self._of_dtype: dict[np.dtype, _Numbers] = {}
 
-    def forward(
-        self, logits: Tensor, targets: Targets, hidden: Mapping[Any, Tensor] | None = None
-    ) -> LossSums:
-        """Return the sums over the batch; differentiable.
+    def _numbers(self, dtype: np.dtype) -> _Numbers:
+        """Return temperature and alpha in a dtype."""
+        if dtype not in self._of_dtype:
+            T, alpha = (v.astype(dtype).reshape(-1, 1) for v in (self.temperature, self.alpha))
+            temperatures, which = np.unique(T, return_inverse=True)
+            self._of_dtype[dtype] = _Numbers(
+                T=T,
+                tempers=bool((T != 1).any()),
+                temperatures=temperatures[:, None],
+                which=which.ravel(),
+                alpha=alpha,
+                into_soft=alpha * T,
+                into_hard=1 - alpha,
+                has_hard=bool((alpha < 1).any()),
+            )
+        return self._of_dtype[dtype]
 
-        ``hidden`` holds the student's layers that the hints name.
+    # What overflows at an extreme temperature is found by its value, in the loss.
+    @np.errstate(all="ignore")
+    def prepare(self, targets: Targets) -> WeighedRows:
+        """Multiply temperature and weights into what rows carry."""
+        proba, label, w_soft, w_hard = targets[:4]
+        n, k = proba.shape
+        numbers = self._numbers(proba.dtype)
+        offset = np.zeros(len(numbers.T), proba.dtype)
+        columns = np.zeros((n, 2 * k + 2), proba.dtype)
+        if self.loss == "kl":
+            offset = self._fill_kl(columns, proba, w_soft, numbers)
+        elif self.loss == "mse":
+            np.log(np.maximum(proba, _FLOOR), out=columns[:, :k])
+            columns[:, :k] -= columns[:, :k].mean(axis=1, keepdims=True)
+        else:
+            columns[:, :k] = proba
+        # A row without a label has -1, and no weight in the last column.
+        columns[:, k : 2 * k][np.arange(n), label] = w_hard
+        columns[:, 2 * k], columns[:, 2 * k + 1] = w_soft, w_hard
+        return WeighedRows(columns, offset, None if self.loss in ("kl", "mse") else label)
+
+    def _fill_kl(self, columns: Array, proba: Array, w_soft: Array, numbers: _Numbers) -> Array:
+        """Write the targets of "kl"; return the sum of their weighed entropies, negated."""
+        n, k = proba.shape
+        n_temperatures = len(numbers.temperatures)
+        entropy = np.empty((n_temperatures, n), proba.dtype)
+        # In blocks, so that what is computed on the way does not outweigh the columns.
+        for start in range(0, n, _BLOCK_ROWS):
+            rows = slice(start, start + _BLOCK_ROWS)
+            log_proba = np.maximum(np.log(proba[rows]), _LOG_ZERO)
+            for i, temperature in enumerate(numbers.temperatures):
+                entropy[i, rows] = _negative_entropy(log_proba / temperature)
+            soft = log_proba
+            if n_temperatures == 1:
+                soft = (_temper(log_proba.T[:, None], numbers)[:, 0] * w_soft[rows]).T
+            columns[rows, :k] = soft
+        return (entropy @ w_soft)[numbers.which]
+
+    def at_logits(self, logits: Array, rows: WeighedRows) -> tuple[tuple[Any, Any], Array]:
+        """Return sums over a batch, which `finish` takes, and the gradient of its weighed mean.
+
+        ``logits`` has shape (n_students, n_rows, n_classes), and so has the gradient.
         """
-        sums = self._at_outputs(logits, targets)
-        return sums._replace(hidden=self._hidden_sum(hidden or {}, targets))
+        k, n = logits.shape[2], logits.shape[1]
+        numbers = self._numbers(logits.dtype)
+        c = np.ascontiguousarray(rows.columns.T)[:, None]
+        target, label, w_soft, w_hard = c[:k], c[k : 2 * k], c[2 * k], c[2 * k + 1]
+        z = np.ascontiguousarray(logits.transpose(2, 0, 1))
+        z -= np.maximum.reduce(z, axis=0)
+        proba, log_total = _softmax(z)
+        hard = _over_rows(log_total, w_hard) - _over_rows(z, label)
+        if self.loss == "kl":
+            soft, gradient = _kl(z, proba, log_total, target, w_soft, numbers)
+        elif self.loss == "mse":
+            soft, gradient = _mse(z, target, w_soft, numbers)
+        else:
+            soft, gradient = self._by_autograd(logits, rows, numbers)
+        if numbers.has_hard:
+            proba *= w_hard
+            proba -= label
+            proba *= numbers.into_hard / n
+            gradient += proba
+        return (soft, hard), np.ascontiguousarray(gradient.transpose(1, 2, 0))
 
-    def _at_outputs(self, logits: Tensor, targets: Targets) -> LossSums:
-        """Return the sums of what the outputs alone decide; differentiable."""
-        soft = (targets.soft_weight * self._soft_rows(logits, targets)).sum(-1)
-        log_proba = logits.log_softmax(-1)
-        label = _columns_of_labels(targets.label, logits)
-        hard = -(targets.hard_weight * log_proba.gather(-1, label).squeeze(-1)).sum(-1)
-        return LossSums(soft, hard)
+    def _by_autograd(
+        self, logits: Array, rows: WeighedRows, numbers: _Numbers
+    ) -> tuple[Any, Array]:
+        """Return the sum of the soft losses, and the gradient of their mean, classes first."""
+        k, n = logits.shape[2], logits.shape[1]
+        is_stack = self.alpha.ndim > 0
+        assert rows.label is not None
+        with torch.inference_mode(False), torch.enable_grad():
+            leaf, proba, label, w_soft = (
+                torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+                for array in (
+                    logits if is_stack else logits[0],
+                    rows.columns[:, :k],
+                    rows.label,
+                    rows.columns[:, 2 * k],
+                )
+            )
+            leaf.requires_grad_()
+            temperature: Any = float(self.temperature) if not is_stack else None
+            if is_stack:
+                temperature = torch.from_numpy(numbers.T[:, None]).to(self.device)
+            soft = (w_soft * self._soft_rows(leaf, proba, label, temperature)).sum(-1)
+            gradient = torch.zeros_like(leaf)
+            # A loss of the user's own may not depend on the student at all.
+            if soft.requires_grad:
+                (gradient,) = torch.autograd.grad(soft.sum(), leaf)
+        into = gradient.cpu().numpy().reshape(logits.shape).transpose(2, 0, 1)
+        return soft.detach().cpu().numpy(), into * (numbers.alpha / n)
 
-    def _hidden_sum(self, hidden: Mapping[Any, Tensor], targets: Targets) -> Tensor | float:
-        """Return the sum of the hints over the batch."""
-        terms = zip(self.hints, targets.hidden, strict=True) if self.hints else ()
-        return sum((term(hidden[term.student_layer], columns) for term, columns in terms), 0.0)
+    def _soft_rows(self, logits: Tensor, proba: Tensor, label: Tensor, temperature: Any) -> Tensor:
+        """Return the soft loss of each row."""
+        if self.loss == "dkd":
+            return losses.decoupled_kl(logits, proba, label, temperature=temperature)
+        assert callable(self.loss)
+        rows = self.loss(logits, proba, label, temperature=temperature)
+        if not isinstance(rows, Tensor) or rows.shape != logits.shape[:-1]:
+            found = tuple(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
+            raise ValueError(
+                "The callable loss must return a tensor with one value a row, of shape "
+                f"{tuple(logits.shape[:-1])}; got {found}. Do not reduce it."
+            )
+        return rows
+
+    def finish(self, sums: tuple[Any, Any], offset: Array) -> LossSums:
+        """Return the losses of all rows whose sums `at_logits` gave, added up."""
+        soft, hard = sums
+        square = self._numbers(offset.dtype).T.ravel() ** 2 if self.loss == "kl" else 1.0
+        soft, hard = square * (soft + offset), hard + np.zeros(len(offset))
+        return LossSums(soft, hard) if self.alpha.ndim else LossSums(soft[0], hard[0])
+
+    @np.errstate(all="ignore")
+    def sums(self, logits: Array, targets: Targets) -> tuple[LossSums, Array]:
+        """Return the losses of rows, hints apart, and the gradient of their weighed mean."""
+        rows = self.prepare(targets)
+        sums, gradient = self.at_logits(logits, rows)
+        return self.finish(sums, rows.offset), gradient
+
+    def total(self, sums: LossSums) -> Any:
+        """Weigh the sums of soft and hard losses by alpha, and add the hidden ones."""
+        return self.alpha * sums.soft + (1 - self.alpha) * sums.hard + sums.hidden
 
     def at_hidden(
-        self, hidden: Mapping[Any, Tensor], targets: Targets
-    ) -> tuple[Tensor, dict[Any, Tensor]]:
+        self, hidden: Mapping[Any, Tensor], columns: Sequence[HiddenColumns]
+    ) -> tuple[float, dict[Any, Tensor]]:
         """Return the sum of the hints, and the gradients of the batch mean at the layers.
 
         Those of the projections are left on them.
         """
         own = list(self.parameters())
-        with torch.enable_grad():
-            # A stack of one has an axis more.
-            leaves = {
-                name: hidden[name].detach().view(hidden[name].shape[-2:]).requires_grad_()
-                for name in {term.student_layer for term in self.hints}
-            }
-            total: Any = self._hidden_sum(leaves, targets)
-            mean = total / len(targets.label)
+        with torch.inference_mode(False), torch.enable_grad():
+            names = {term.student_layer for term in self.hints}
+            leaves = {name: hidden[name].detach().requires_grad_() for name in names}
+            total: Any = 0.0
+            for term, layer in zip(self.hints, columns, strict=True):
+                total = total + term(leaves[term.student_layer], layer)
+            mean = total / len(columns[0].values)
             gradients = torch.autograd.grad(mean, [*leaves.values(), *own])
         for parameter, gradient in zip(own, gradients[len(leaves) :], strict=True):
             parameter.grad = gradient
-        return total.detach(), dict(zip(leaves, gradients, strict=False))
-
-    def _soft_rows(self, logits: Tensor, targets: Targets) -> Tensor:
-        """Return the soft loss of each row."""
-        if callable(self.loss):
-            rows = self.loss(logits, targets.proba, targets.label, temperature=self.temperature)
-            if not isinstance(rows, Tensor) or rows.shape != logits.shape[:-1]:
-                found = tuple(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
-                raise ValueError(
-                    "The callable loss must return a tensor with one value a row, of shape "
-                    f"{tuple(logits.shape[:-1])}; got {found}. Do not reduce it."
-                )
-            return rows
-        return SOFT_LOSSES[self.loss](logits, targets, self.temperature)
-
-    def total(self, sums: LossSums) -> Tensor:
-        """Weigh the sums of soft and hard losses by alpha, and add the hidden ones."""
-        alpha = self.alpha.flatten() if isinstance(self.alpha, Tensor) else self.alpha
-        return alpha * sums.soft + (1 - alpha) * sums.hard + sums.hidden
-
-    def gradients_off(self) -> Any:
-        """Return the cheapest context in which `at_logits` works: without autograd where it can."""
-        by_formula = self.loss == "kl" and not self.hints
-        return torch.inference_mode() if by_formula else torch.no_grad()
-
-    def weigh(self, targets: Targets) -> "Targets | WeighedTargets":
-        """Multiply temperature and weights into the targets once, where the loss allows it."""
-        if self.loss != "kl" or isinstance(self.temperature, Tensor) or self.hints:
-            return targets
-        soft_weight, hard_weight = targets.soft_weight[:, None], targets.hard_weight[:, None]
-        target = losses.temper(targets.proba, self.temperature)
-        entropy = torch.special.entr(target).sum(-1, keepdim=True)
-        one_hot = nn.functional.one_hot(targets.label.clamp(min=0), target.shape[1])
-        columns = [target * soft_weight, one_hot * hard_weight, soft_weight, hard_weight]
-        return WeighedTargets(
-            torch.cat([*columns, -(self.temperature**2) * soft_weight * entropy], dim=1)
-        )
-
-    def at_logits(
-        self, logits: Tensor, targets: Targets | WeighedTargets
-    ) -> tuple[LossSums, Tensor]:
-        """Return the sums of soft and hard losses, and the gradient of their weighed batch mean."""
-        if isinstance(targets, WeighedTargets):
-            return self._weighed_kl_at_logits(logits, targets.columns)
-        if self.loss == "kl":
-            return self._kl_at_logits(logits, targets)
-        with torch.enable_grad():
-            leaf = logits.detach().requires_grad_()
-            sums = self._at_outputs(leaf, targets)
-            (gradient,) = torch.autograd.grad(self.total(sums).sum() / logits.shape[-2], leaf)
-        return LossSums(sums.soft.detach(), sums.hard.detach()), gradient
-
-    def _weighed_kl_at_logits(self, logits: Tensor, columns: Tensor) -> tuple[LossSums, Tensor]:
-        """Return alpha·T·(softmax(z/T) - q)·w_soft + (1 - alpha)·(softmax(z) - y)·w_hard."""
-        T, alpha, n, k = self.temperature, self.alpha, logits.shape[0], logits.shape[1]
-        target, label = columns[:, :k], columns[:, k : 2 * k]
-        log_proba = logits.log_softmax(1)
-        log_soft = log_proba if T == 1 else (logits / T).log_softmax(1)
-        hard = -(log_proba * label).sum()
-        soft = columns[:, -1].sum() - T**2 * (log_soft * target).sum()
-        gradient = log_soft.exp()
-        gradient.mul_(columns[:, 2 * k : 2 * k + 1]).sub_(target).mul_(alpha * T / n)
-        if alpha < 1:
-            rest = log_proba.exp_().mul_(columns[:, 2 * k + 1 : 2 * k + 2]).sub_(label)
-            gradient.add_(rest.mul_((1 - alpha) / n))
-        return LossSums(soft, hard), gradient
-
-    def _kl_at_logits(self, logits: Tensor, targets: Targets) -> tuple[LossSums, Tensor]:
-        """Give a stack of students what `_weighed_kl_at_logits` gives one."""
-        T, alpha, n = self.temperature, self.alpha, logits.shape[-2]
-        log_proba = logits.log_softmax(-1)
-        label = _columns_of_labels(targets.label, logits)
-        hard = -(log_proba.gather(-1, label).squeeze(-1) * targets.hard_weight).sum(-1)
-        hard_gradient = log_proba.exp_()
-        hard_gradient.scatter_add_(-1, label, torch.full_like(label, -1.0, dtype=logits.dtype))
-        hard_gradient *= ((1 - alpha) / n) * targets.hard_weight.unsqueeze(-1)
-
-        target = losses.temper(targets.proba, T)
-        log_soft = (logits / T).log_softmax(-1)
-        rows = -(torch.special.entr(target).sum(-1) + (target * log_soft).sum(-1))
-        square = T.flatten() ** 2 if isinstance(T, Tensor) else T**2
-        soft = square * (rows * targets.soft_weight).sum(-1)
-        gradient = log_soft.exp_().sub_(target)
-        gradient *= (alpha * T / n) * targets.soft_weight.unsqueeze(-1)
-        gradient += hard_gradient
-        return LossSums(soft, hard), gradient
+        return float(total.detach()), dict(zip(leaves, gradients, strict=False))
 
 
-def _columns_of_labels(label: Tensor, logits: Tensor) -> Tensor:
-    """Return an index that picks one logit a row; rows without a label, of weight 0, pick any."""
-    return label.clamp(min=0).unsqueeze(-1).expand(*logits.shape[:-1], 1)
+def _kl(
+    z: Array, proba: Array, log_total: Array, target: Array, w_soft: Array, numbers: _Numbers
+) -> tuple[Any, Array]:
+    """Return the tempered cross-entropies, and alpha·T·(softmax(z/T) - q)·w / n; z is used up."""
+    if numbers.tempers:
+        z /= numbers.T
+        proba, log_total = _softmax(z)
+    if len(numbers.temperatures) > 1:
+        target = _temper(target, numbers) * w_soft
+    soft = _over_rows(log_total, w_soft) - _over_rows(z, target)
+    gradient = proba * w_soft
+    gradient -= target
+    gradient *= numbers.into_soft / z.shape[2]
+    return soft, gradient
 
 
-def _kl(logits: Tensor, targets: Targets, temperature: float | Tensor) -> Tensor:
-    return losses.kl_divergence(logits, targets.proba, temperature=temperature)
+def _mse(z: Array, target: Array, w_soft: Array, numbers: _Numbers) -> tuple[Any, Array]:
+    """Return the squared errors of centred logits, and their gradient; z is used up."""
+    k, n = z.shape[0], z.shape[2]
+    z -= np.add.reduce(z, axis=0) / k
+    z -= target
+    weighed = z * w_soft
+    soft = _over_rows(z, weighed) / k
+    weighed *= numbers.alpha * (2 / (k * n))
+    return soft, weighed
 
 
-def _mse(logits: Tensor, targets: Targets, temperature: float | Tensor) -> Tensor:
-    return losses.logit_mse(logits, targets.proba)
+def _temper(log_proba: Array, numbers: _Numbers) -> Array:
+    """Return targets, classes first, at the temperature of each student."""
+    scaled = log_proba / numbers.temperatures
+    scaled -= np.maximum.reduce(scaled, axis=0)
+    return _softmax(scaled)[0][:, numbers.which]
 
 
-def _dkd(logits: Tensor, targets: Targets, temperature: float | Tensor) -> Tensor:
-    return losses.decoupled_kl(logits, targets.proba, targets.label, temperature=temperature)
+def _negative_entropy(scaled: Array) -> Array:
+    """Return the sum of q log q of each row, q the softmax of the row."""
+    log_q = scaled - scaled.max(axis=1, keepdims=True)
+    log_q -= np.log(np.exp(log_q).sum(axis=1, keepdims=True))
+    return (np.exp(log_q) * log_q).sum(axis=1)
 
 
-SOFT_LOSSES: dict[str, Callable[[Tensor, Targets, float | Tensor], Tensor]] = {
-    "kl": _kl,
-    "mse": _mse,
-    "dkd": _dkd,
-}
+def _softmax(z: Array) -> tuple[Array, Array]:
+    """Return softmax over the first axis of z <= 0, and the logarithm of its denominator."""
+    proba = np.exp(z)
+    total = np.add.reduce(proba, axis=0)
+    proba /= total
+    return proba, np.log(total)
+
+
+def _over_rows(a: Array, b: Array) -> Any:
+    """Return the sum of products over rows, and classes if there are any, for each student."""
+    if a.shape[-2] == 1:
+        return np.vdot(a, b)
+    products = (a * b).sum(axis=-1)
+    return products if products.ndim == 1 else products.sum(axis=0)

@@ -1,6 +1,6 @@
 """Self-distillation: the student of the epoch before has a part in the soft targets."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -38,19 +38,10 @@ class ProgressiveBatches:
         Of the earlier student in the last epoch, in (0, 1).
     n_epochs : int
         The epochs that are planned, wherever training stops.
-    weigh : callable or None
-        What is made of each part's targets once they are mixed.
     """
 
-    def __init__(
-        self,
-        batches: Any,
-        module: nn.Module,
-        weight: float,
-        n_epochs: int,
-        weigh: Callable[[Targets], Any] | None = None,
-    ) -> None:
-        self.batches, self.module, self.weigh = batches, module, weigh
+    def __init__(self, batches: Any, module: nn.Module, weight: float, n_epochs: int) -> None:
+        self.batches, self.module = batches, module
         self.weight, self.n_epochs = weight, n_epochs
         self.epoch = 0
 
@@ -70,7 +61,7 @@ class ProgressiveBatches:
                 with weights:
                     targets = self._mixed(targets, self._answer(part.X))
                 weights = self._loaded(before)
-            yield part.with_targets(targets if self.weigh is None else self.weigh(targets))
+            yield part.with_targets(targets)
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the batches of an epoch."""
@@ -80,7 +71,8 @@ class ProgressiveBatches:
     def _mixed(self, targets: Targets, answer: Tensor) -> Targets:
         """Return the targets with the earlier student's probabilities mixed in."""
         share = self.weight * self.epoch / self.n_epochs
-        return targets._replace(proba=torch.lerp(targets.proba, answer, share))
+        mixed = torch.lerp(torch.from_numpy(targets.proba), answer.cpu(), share)
+        return targets._replace(proba=mixed.numpy())
 
     @contextmanager
     def _loaded(self, weights: dict[str, Tensor]) -> Iterator[None]:

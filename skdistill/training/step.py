@@ -1,4 +1,4 @@
-"""A training step on the CPU: NumPy's products on the memory of torch's parameters."""
+"""A step of training on the CPU: NumPy's products on the memory of torch's parameters."""
 
 from typing import NamedTuple
 
@@ -6,11 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skdistill.training.adam import FlatAdam
-from skdistill.training.array_adam import ArrayAdam
-from skdistill.training.array_loss import ArrayLoss
+from skdistill.training.adam import Adam
 from skdistill.training.network import ACTIVATIONS, PiecewiseLinear, StudentMLP
-from skdistill.training.objective import DistillationCriterion, LossSums, Targets
+from skdistill.training.objective import LossSums, Objective, Targets, WeighedRows
 
 __all__ = ["CpuStep"]
 
@@ -33,6 +31,7 @@ class _Hidden:
         self.sums, self.gradient = np.empty(shape, dtype), np.empty(shape, dtype)
         self._tensors = torch.from_numpy(self.gradient), torch.from_numpy(self.sums)
         self._function, self._backward, _ = ACTIVATIONS[activation]
+        self._dropped = np.empty(shape, dtype)
 
     def activate(self) -> Array:
         """Return the outputs of the layer from its sums."""
@@ -40,8 +39,8 @@ class _Hidden:
         return self._outputs.numpy()
 
     def drop(self, outputs: Array, mask: Array) -> Array:
-        """Return the outputs after dropout; the gradient still needs those before."""
-        return outputs * mask
+        """Return the outputs after dropout; hints and the gradient still need those before."""
+        return np.multiply(outputs, mask, out=self._dropped)
 
     def backward(self) -> Array:
         """Return the gradient of the sums from that of the outputs."""
@@ -61,10 +60,6 @@ class _Relu(_Hidden):
         """Overwrite the sums: the outputs tell all that the gradient needs."""
         return np.maximum(self.sums, self._zero, out=self.sums)
 
-    def drop(self, outputs: Array, mask: Array) -> Array:
-        """Overwrite the outputs."""
-        return np.multiply(outputs, mask, out=outputs)
-
     def backward(self) -> Array:
         """Overwrite the gradient of the outputs."""
         positive = np.greater(self.sums, self._zero, out=self._positive)
@@ -74,44 +69,19 @@ class _Relu(_Hidden):
 class CpuStep:
     """Forward, gradient and update of the built-in network for the rows of a batch.
 
-    It does what ``StudentMLP.backward_by_hand`` and ``FlatAdam.update`` do, up to rounding. Torch
-    spends microseconds on every small operation and copies the weights of a stack before it
+    Torch spends microseconds on every small operation and copies the weights of a stack before it
     multiplies them; NumPy does neither. A student of a stack gets the very operations that a
     student alone gets, so that both end at the same numbers in every dtype. The parameters stay
     torch's: only their memory is shared.
-
-    Parameters
-    ----------
-    module : StudentMLP
-        One student or a stack, on the CPU.
-    criterion : DistillationCriterion
-        Whose loss is "kl".
-    optimizer : FlatAdam
-        Its settings are used, such as the learning rate of the moment, and its moments go on.
     """
 
-    def __init__(
-        self,
-        module: StudentMLP,
-        criterion: DistillationCriterion,
-        optimizer: FlatAdam,
-    ) -> None:
-        self.module, self._criterion, self._optimizer = module, criterion, optimizer
+    def __init__(self, module: StudentMLP, objective: Objective, optimizer: Adam) -> None:
+        self.module, self._objective, self._optimizer = module, objective, optimizer
+        views = zip(module.pairs(module.theta.data), module.make_gradient(), strict=True)
         self._layers = [
-            _Layer(*(_stacked(tensor) for pair in pairs for tensor in pair))
-            for pairs in zip(*module.prepare(), strict=True)
+            _Layer(*(_stacked(tensor) for pair in pairs for tensor in pair)) for pairs in views
         ]
-        theta, (mean, square, _) = module.theta, optimizer.moments()[0]
-        assert theta.grad is not None
-        self._adam = ArrayAdam(
-            theta.detach().numpy(),
-            theta.grad.numpy(),
-            optimizer.param_groups[0],
-            (optimizer.beta1, optimizer.beta2),
-            optimizer.epsilon,
-            (mean.numpy(), square.numpy()),
-            optimizer.count,
-        )
+        self._hints = len(objective.hints) > 0
         self._loaded: Tensor | None = None
         self._targets: Targets | None = None
 
@@ -127,26 +97,30 @@ class CpuStep:
             self._hidden: dict[int, list[_Hidden]] = {}
         if targets is not self._targets:
             self._targets = targets
-            self._loss = ArrayLoss(self._criterion, targets)
+            self._rows = self._objective.prepare(targets)
+            self._start_sums()
+
+    def _start_sums(self) -> None:
+        """Begin to sum the losses anew."""
+        self._soft, self._hard = np.zeros((2, len(self._layers[0].weight)))
+        self._hidden_sum = 0.0
 
     def __call__(self, rows: Array | None) -> None:
         """Make one step on some rows, or on all."""
         if rows is None:
             if self._whole is None:
                 self._whole = self._embed(self._X)
-            self._backward(self._whole, self._loss.columns)
+            self._backward(self._whole, self._rows, rows)
         else:
-            h = self._embed(self._X.take(rows, axis=0))
-            self._backward(h, self._loss.columns.take(rows, axis=0))
-        self._adam.update()
-        self._optimizer.count = self._adam.count
+            self._backward(self._embed(self._X.take(rows, axis=0)), self._rows.take(rows), rows)
+        self._optimizer.update()
 
     def sums(self) -> LossSums:
         """Return the sums of the losses over one pass of these rows, and begin to sum anew."""
-        soft, hard = self._loss.sums()
-        if self.module.theta.ndim == 1:
-            soft, hard = soft[0], hard[0]
-        return LossSums(torch.as_tensor(soft), torch.as_tensor(hard))
+        sums = self._objective.finish((self._soft, self._hard), self._rows.offset)
+        sums = sums._replace(hidden=self._hidden_sum)
+        self._start_sums()
+        return sums
 
     def _embed(self, X: Array) -> Array:
         """Return what the first layer sees of the rows."""
@@ -154,25 +128,29 @@ class CpuStep:
         # The call of a module that does nothing takes longer than a layer.
         return embed(torch.from_numpy(X)).numpy() if isinstance(embed, PiecewiseLinear) else X
 
-    def _backward(self, h: Array, columns: Array) -> None:
+    def _backward(self, h: Array, carried: WeighedRows, rows: Array | None) -> None:
         """Run a batch forward and write the gradient of its mean."""
         hidden = self._hidden.get(len(h))
         if hidden is None:
             hidden = self._hidden[len(h)] = self._make_hidden(len(h))
         *layers, last = self._layers
         dropping = self.module.training and self.module.dropout > 0
-        inputs, masks = [h], []
+        inputs, outputs, masks = [h], [], []
         for layer, made in zip(layers, hidden, strict=True):
             np.matmul(inputs[-1], layer.weight, out=made.sums)
             made.sums += layer.bias
             h = made.activate()
+            outputs.append(h)
             if dropping:
                 masks.append(self.module.dropout_mask(torch.from_numpy(h)).numpy())
                 h = made.drop(h, masks[-1])
             inputs.append(h)
         logits = np.matmul(h, last.weight)
         logits += last.bias
-        gradient = self._loss.into_gradient(logits, columns)
+        (soft, hard), gradient = self._objective.at_logits(logits, carried)
+        self._soft += soft
+        self._hard += hard
+        hints = self._at_hidden(outputs, rows) if self._hints else {}
         for i in range(len(layers), -1, -1):
             layer = self._layers[i]
             np.matmul(inputs[i].swapaxes(-1, -2), gradient, out=layer.into_weight)
@@ -182,7 +160,22 @@ class CpuStep:
                 np.matmul(gradient, layer.weight.swapaxes(-1, -2), out=made.gradient)
                 if dropping:
                     made.gradient *= masks[i - 1]
+                if i - 1 in hints:
+                    made.gradient += hints[i - 1]
                 gradient = made.backward()
+
+    def _at_hidden(self, outputs: list[Array], rows: Array | None) -> dict[int, Array]:
+        """Return the gradients of the hints at the hidden layers, and add to their sum."""
+        assert self._targets is not None
+        columns = self._targets.hidden
+        with torch.inference_mode(False):
+            if rows is not None:
+                columns = tuple(layer.take(torch.from_numpy(rows)) for layer in columns)
+            # With hints a stack holds one student.
+            layers = {i: torch.from_numpy(h[0]) for i, h in enumerate(outputs)}
+            total, gradients = self._objective.at_hidden(layers, columns)
+        self._hidden_sum += total
+        return {i: gradient.numpy() for i, gradient in gradients.items()}
 
     def _make_hidden(self, n: int) -> list[_Hidden]:
         """Make what the hidden layers write for batches of n rows."""

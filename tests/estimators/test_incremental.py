@@ -16,9 +16,6 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from skdistill import StudentClassifier, TorchStudent
-from skdistill.estimators.incremental import trainable_module
-from skdistill.tables.rows import encode_among
-from skdistill.teachers.calibration import temper
 
 X, Y = make_data(600)
 TEACHER = fitted_teacher(X, Y)
@@ -103,7 +100,8 @@ def test_fold_teachers_of_the_first_batch_label_later_ones():
     assert len(folds) == 4
     mean = sum(t.predict_proba(BATCHES[2][0]) for t in folds) / 4
     assert student.calibration_temperature_ != 1.0
-    mean = temper(mean, student.calibration_temperature_)
+    mean = mean ** (1 / student.calibration_temperature_)
+    mean /= mean.sum(axis=1, keepdims=True)
     by_hand = copy.deepcopy(student).partial_fit(*BATCHES[2], teacher_proba=mean)
     assert_same_student(student.partial_fit(*BATCHES[2]), by_hand)
 
@@ -181,8 +179,9 @@ def test_pickles_that_keep_teachers_go_on_by_themselves():
     student.partial_fit(X, Y, classes=["no", "yes"])
     loaded = pickle.loads(pickle.dumps(student))
     assert loaded.partial_fit(X, Y).score(X, Y) > 0.5
-    lean = student.set_params(keep_teachers=False)
-    assert not {"_ensemble", "teachers_", "net_"} & set(lean.__getstate__())
+    lean = pickle.loads(pickle.dumps(student.set_params(keep_teachers=False)))
+    assert not hasattr(lean, "teachers_")
+    assert not hasattr(lean, "net_")
 
 
 def test_training_goes_on_from_the_calibrated_student():
@@ -297,28 +296,13 @@ def test_early_stopping_has_no_epochs_to_compare():
         quick([TEACHER], early_stopping=True).partial_fit(X, Y)
 
 
-def test_the_global_random_state_is_left_alone():
-    torch.manual_seed(1)
-    before = torch.get_rng_state()
-    quick([TEACHER], dropout=0.2).partial_fit(X, Y).partial_fit(X, Y)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu", "silu"])
 @pytest.mark.parametrize("sizes", [(), (4,), (6, 5)])
 def test_a_frozen_network_thaws_with_its_weights(activation, sizes):
     student = quick([TEACHER], activation=activation, hidden_layer_sizes=sizes, max_epochs=3)
-    frozen = student.fit(X, Y).student_
-    module = trainable_module(frozen, 0.0, 0)
-    Z = torch.as_tensor(frozen.preprocessor_.transform(X))
-    proba = module.double().eval()(Z).softmax(-1).detach().numpy()
-    np.testing.assert_allclose(proba, frozen.predict_proba(X), atol=1e-6)
-
-
-def test_labels_are_encoded_by_their_place():
-    classes = np.array(["a", "b", "c"])
-    assert encode_among(np.array(["c", "a"]), classes).tolist() == [2, 0]
-    assert encode_among(np.array([3.0, 1.0]), np.array([1, 3])).tolist() == [1, 0]
+    loaded = pickle.loads(pickle.dumps(student.fit(X, Y)))
+    loaded.set_params(learning_rate_init=1e-12).partial_fit(X, Y, teacher_proba=PROBA)
+    np.testing.assert_allclose(loaded.predict_proba(X), student.predict_proba(X), atol=1e-6)
 
 
 def test_a_pipeline_may_end_in_a_stream():

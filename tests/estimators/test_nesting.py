@@ -185,11 +185,7 @@ def test_a_frame_passes_through_all_levels():
 
 
 def test_a_search_over_the_temperatures_of_every_level():
-    grid = {
-        "temperature": [1.0, 4.0],
-        "assistant__temperature": [1.0, 4.0],
-        "assistant__inner__linear__C": [1e-6, 1.0],
-    }
+    grid = {"assistant__temperature": [1.0, 4.0], "assistant__inner__linear__C": [1e-6, 1.0]}
     student = tower()
     search = GridSearchCV(student, grid, cv=2, error_score="raise").fit(X, Y)
     scores = search.cv_results_["mean_test_score"]

@@ -390,4 +390,4 @@ def test_array_api_dispatch_changes_no_answer_for_numpy_rows(fresh_process, monk
         with config_context(array_api_dispatch=True):
             np.testing.assert_array_equal(student.fit(X, y).predict_proba(X), before)
     """
-    fresh_process(code, str(Path(__file__).parent))
+    fresh_process(code, str(Path(__file__).parents[1]))

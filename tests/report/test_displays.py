@@ -28,20 +28,12 @@ from skdistill import (
     metrics,
 )
 from skdistill.report import plotting
-from skdistill.report.cost import measure_speed
 
 
 @pytest.fixture(autouse=True)
 def close_figures():
     yield
     plt.close("all")
-
-
-@pytest.fixture(autouse=True)
-def measure_briefly(monkeypatch):
-    monkeypatch.setattr(
-        "skdistill.report.report.measure_speed", partial(measure_speed, seconds=0.002)
-    )
 
 
 @dataclass
@@ -64,11 +56,7 @@ def world():
     student = quick([fitted_teacher(X, y)], early_stopping=True).fit(X, y)
     inner = quick([LogisticRegression()], cv=2, max_epochs=5)
     search = DistilledClassifierCV(inner, temperatures=[1, 2, 4], alphas=[0, 1], cv=2).fit(X, y)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "skdistill.report.report.measure_speed", partial(measure_speed, seconds=0.002)
-        )
-        report = distillation_report(student, X, y, X_train=X, y_train=y, random_state=0)
+    report = distillation_report(student, X, y, X_train=X, y_train=y, random_state=0)
     return World(X, y, student, search, report)
 
 

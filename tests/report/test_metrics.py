@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import accuracy_score, brier_score_loss, log_loss
 
 from skdistill import metrics
+from skdistill.report.metrics import mean_and_error
 
 
 def make_rows(n=200, k=3, seed=0):
@@ -126,6 +127,14 @@ def test_copies_of_rows_add_no_evidence_when_they_are_grouped():
         np.tile(a, 3), np.tile(b, 3), groups=np.tile(np.arange(50), 3)
     )
     assert thrice == pytest.approx(alone)
+
+
+def test_weights_of_a_mean_scale_its_error_alike():
+    values, weight = np.random.default_rng(0).normal(size=50), np.repeat([1.0, 2.0], 25)
+    mean, error = mean_and_error(values, weight)
+    assert mean == pytest.approx(np.average(values, weights=weight))
+    assert mean_and_error(values, np.ones(50)) == pytest.approx(mean_and_error(values))
+    assert mean_and_error(values, 10 * weight) == pytest.approx((mean, error))
 
 
 def test_paired_difference_needs_two_independent_rows():

@@ -26,7 +26,7 @@ from torch import nn
 
 from skdistill import DistilledClassifier, SmallestStudent, smallest_student
 from skdistill.metrics import log_loss_by_row, paired_difference
-from skdistill.report import smallest as _smallest
+from skdistill.report.size_table import SizeRow
 
 X, Y = make_data()
 SIZES = [(16,), (4,), ()]
@@ -86,16 +86,6 @@ def test_differences_are_paired_row_by_row():
     assert row_of(found, best).difference == row_of(found, best).standard_error == 0
 
 
-def test_a_weight_of_two_is_a_row_held_out_twice():
-    values, weight = np.random.default_rng(0).normal(size=50), np.repeat([1.0, 2.0], 25)
-    mean, error = _smallest._weighted_difference(values, weight)
-    assert mean == pytest.approx(np.average(values, weights=weight))
-    once = _smallest._weighted_difference(values, np.ones(50))
-    assert once == pytest.approx(paired_difference(values, np.zeros(50)))
-    scaled = _smallest._weighted_difference(values, 10 * weight)
-    assert scaled == pytest.approx((mean, error))
-
-
 def test_rows_without_weight_count_for_nothing():
     weight = np.ones(90)
     weight[::3] = 0
@@ -141,7 +131,7 @@ def test_the_student_is_the_one_that_fit_gives():
 
 def table(*rows):
     """Return a table of (n_parameters, difference, standard error)."""
-    return tuple(_smallest.SizeRow((n,), n, 0.5 + d, d, e) for n, d, e in rows)
+    return tuple(SizeRow((n,), n, 0.5 + d, d, e) for n, d, e in rows)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +146,7 @@ def test_the_least_size_within_the_tolerance_is_chosen(tolerance, chosen):
 
 
 def test_of_two_equally_large_ones_the_better_is_chosen():
-    rows = (*table((9, 0.0, 0.0), (3, 0.01, 0.0)), _smallest.SizeRow((1, 1), 3, 0.505, 0.005, 0.0))
+    rows = (*table((9, 0.0, 0.0), (3, 0.01, 0.0)), SizeRow((1, 1), 3, 0.505, 0.005, 0.0))
     assert SmallestStudent(None, None, rows, 0).within(0.02) == (1, 1)
 
 
@@ -219,6 +209,7 @@ def test_a_memory_of_ones_own_is_used(tmp_path):
     assert list(tmp_path.rglob("output.pkl"))
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives():
     assert search(n_jobs=2).rows == search().rows
 

@@ -6,12 +6,11 @@ from scipy import special
 
 from skdistill.student import forward as _forward
 from skdistill.student.forward import Forward, Layer, _largest, log_softmax, softmax
-from skdistill.tables.bins import PiecewiseLinearEncoding
+from skdistill.tables.bins import Lines, PiecewiseLinearEncoding
 
 
 def encode_layer(encoding):
-    lines = ("column_", "slope_", "offset_", "lower_", "upper_")
-    return Layer("encode", tuple(getattr(encoding, name) for name in lines))
+    return Layer("encode", encoding.lines)
 
 
 def network(n_in, rng, hidden=(8,)):
@@ -24,8 +23,8 @@ def network(n_in, rng, hidden=(8,)):
 
 
 def kinds(forward):
-    names = {step: kind for kind, step in _forward._STEPS.items()}
-    return [names[step] for step, _ in forward.steps]
+    names = {function: kind for kind, function in _forward._LAYERS.items()}
+    return [names[function] for function, _ in forward.layers]
 
 
 @pytest.mark.parametrize("scale", [1e-13, 1e-6, 1.0, 1e6, 1e13])
@@ -78,7 +77,9 @@ def test_networks_of_any_depth_are_folded_and_answer_as_before(encoded, hidden):
         expected = np.maximum(expected, 0) if kind == "relu" else expected @ arrays[0] + arrays[1]
     np.testing.assert_allclose(forward(X), expected, rtol=0, atol=1e-11)
     # No pass is spent on slopes, nor on a bias before a rectifier.
-    assert kinds(forward) == ["ramp"] * encoded + ["matmul", "floor"] * len(hidden) + ["linear"]
+    assert kinds(forward) == ["encode"] * encoded + ["matmul", "floor"] * len(hidden) + ["linear"]
+    if encoded:
+        assert not Lines(*forward.layers[0][1]).slope.size
 
 
 @pytest.mark.parametrize(("size", "single", "double"), [(1, 1, 1), (1e3, 0, 1), (1e5, 0, 0)])
@@ -156,16 +157,16 @@ def line(*numbers):
         (Layer("encode", (np.array([0]), *line(-3, -5, -7, 6))), 3 * 10 + 5),
         (Layer("encode", (np.array([0]), *line(3, 5, -70, 6))), 70),
         (Layer("encode", (np.array([0]), *line(3, 5, 6, 70))), 70),
-        (Layer("ramp", (np.array([0]), *line(-5, -7, 6))), 10 + 5),
-        (Layer("ramp", (np.array([0]), *line(5, -70, 6))), 70),
-        (Layer("ramp", (np.array([0]), *line(5, 6, 70))), 70),
+        (Layer("encode", (np.array([0]), np.zeros(0), *line(-5, -7, 6))), 10 + 5),
+        (Layer("encode", (np.array([0]), np.zeros(0), *line(5, -70, 6))), 70),
+        (Layer("encode", (np.array([0]), np.zeros(0), *line(5, 6, 70))), 70),
         (Layer("tanh"), 10),
     ],
     ids=lambda value: getattr(value, "kind", None),
 )
 def test_the_bound_is_the_largest_number_on_the_way(layer, largest):
     np.testing.assert_allclose(_largest([layer], 10.0), largest, rtol=1e-15)
-    # What a step makes small again has been large, and the next step starts from what it makes.
+    # What a layer makes small again has been large, and the next layer starts from what it makes.
     half = Layer("matmul", (np.full((1, 1), 0.5),))
     np.testing.assert_allclose(_largest([layer, half], 10.0), largest, rtol=1e-15)
 

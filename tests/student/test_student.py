@@ -126,7 +126,7 @@ def test_rows_are_left_as_they_are_whatever_comes_first(kind, dtype):
     student = make_student("plain")
     ones = (np.ones(3), np.zeros(3)) if kind == "affine" else ()
     student.layers_ = [Layer(kind, ones), *student.layers_]
-    student._build_steps()
+    student._build_forwards()
     X = make_table("plain", 300).astype(dtype)
     before = X.copy()
     expected = student.predict_proba(X)
@@ -191,7 +191,7 @@ def test_two_classes_have_the_softmax_however_far_apart(gap, dtype):
     weight = np.zeros_like(student.layers_[-1].arrays[0])
     for bias in ([gap, 0.0], [0.0, gap]):
         student.layers_[-1] = Layer("linear", (weight, np.array(bias, dtype=np.float32)))
-        student._build_steps()
+        student._build_forwards()
         expected = softmax(np.array([bias]))[0]
         X = make_table("numbers", 70).astype(dtype)
         rtol = {np.float32: 1e-5, np.float64: 1e-6}[dtype]
@@ -210,7 +210,7 @@ def test_float32_stands_units_that_large_biases_turn_off(size):
         weight, bias = student.layers_[i].arrays
         off = np.arange(len(bias)) % 2 == 0
         student.layers_[i] = Layer("linear", (weight, np.where(off, -np.float32(size), bias)))
-    student._build_steps()
+    student._build_forwards()
     X = make_table("numbers", 60)
     expected = torch_proba(student, X)
     np.testing.assert_allclose(student.predict_proba(X), expected, rtol=0, atol=1e-12)
@@ -233,7 +233,7 @@ def test_chunks_join_without_a_seam(embedding, monkeypatch):
     X = make_table("numbers", 400, seed=3)
     whole = student.predict_proba(X)
     monkeypatch.setattr(_forward, "_CHUNK_BYTES", 1)
-    student._build_steps()
+    student._build_forwards()
     for n in (127, 128, 129, 255, 256, 257, 400):
         np.testing.assert_allclose(student.predict_proba(X[:n]), whole[:n], rtol=0, atol=1e-12)
 
@@ -274,7 +274,7 @@ def test_log_proba_stays_finite_where_proba_is_zero():
     last = student.layers_[-1]
     far = last.arrays[0], np.array([0.0, -2000.0, 0.0], dtype=np.float32)
     student.layers_[-1] = Layer(last.kind, far)
-    student._build_steps()
+    student._build_forwards()
     X = make_table("numbers", 10)
     assert (student.predict_proba(X)[:, 1] == 0).all()
     assert np.isfinite(student.predict_log_proba(X)).all()
@@ -333,7 +333,7 @@ def test_huge_weights_warn_of_nothing(labels, size, dtype):
         Layer(s.kind, tuple(np.float32(size) * a for a in s.arrays)) if i == 0 else s
         for i, s in enumerate(student.layers_)
     ]
-    student._build_steps()
+    student._build_forwards()
     X = make_table("numbers", 70).astype(dtype)
     for rows in (X, X[:1]):
         np.testing.assert_allclose(student.predict_proba(rows).sum(axis=1), 1, atol=1e-6)
@@ -347,7 +347,7 @@ def test_logits_whose_difference_overflows_give_probabilities(labels):
     weight = np.ones((3, n_classes), dtype=np.float32)
     weight[:, 0] = -1
     student.layers_ = [Layer("linear", (weight, np.zeros(n_classes, dtype=np.float32)))]
-    student._build_steps()
+    student._build_forwards()
     X = np.array([[3e38, 0, 0], [-3e38, 0, 0], [0, 3e38, 0]], dtype=np.float32)
     for rows in (X, X[:1], np.tile(X, (40, 1))):
         proba = student.predict_proba(rows)
@@ -363,7 +363,7 @@ def test_rows_below_the_safe_square_overflow_nowhere(exponent, seed):
             weight = arrays[0] * np.float32(10.0 ** min(exponent, 37))
             student.layers_[i] = Layer(kind, (weight, arrays[1]))
             break
-    student._build_steps()
+    student._build_forwards()
     forward = student._raw[np.dtype(np.float32)]
     # Where the bound is 0, no row is below it.
     assume(forward.safe_square > 0)

@@ -52,7 +52,7 @@ def test_a_stamp_of_fewer_or_more_packages_is_read():
 def test_an_old_pickle_of_a_student_warns_and_answers(monkeypatch):
     student = make_student()
     with monkeypatch.context() as patched:
-        patched.setattr("skdistill.student.classifier.stamp", lambda: dict.fromkeys(PACKAGES, "0"))
+        patched.setattr("skdistill.student.base.stamp", lambda: dict.fromkeys(PACKAGES, "0"))
         written = pickle.dumps(student)
     with pytest.warns(SkdistillVersionWarning, match="This StudentClassifier"):
         loaded = pickle.loads(written)

@@ -25,11 +25,6 @@ def test_without_labels():
     assert rows.classes is None
 
 
-def test_column_vectors_are_labels_with_a_warning():
-    with pytest.warns(Warning, match="column-vector y"):
-        np.testing.assert_array_equal(read_rows(X, Y[:, None]).code, read_rows(X, Y).code)
-
-
 def test_take_keeps_everything_aligned():
     proba = np.full((6, 2), 0.5)
     rows = read_rows(FRAME, Y, np.arange(6.0), FRAME, proba).take(np.array([4, 1]))
@@ -44,69 +39,6 @@ def test_classes_keep_labels_of_weight_zero():
     weight = [1, 1, 1, 1, 1, 0]
     rows = read_rows(X, ["a", "b", "a", "b", "a", "c"], weight)
     np.testing.assert_array_equal(rows.classes, ["a", "b", "c"])
-
-
-@pytest.mark.parametrize(
-    ("y", "words"),
-    [
-        (["a"] * 6, "at least two classes in y; got one class: .*'a'"),
-        (Y[:5], "X has 6, y has 5"),
-        ([0.5, 1.5, 2.5, 1.0, 2.0, 3.0], "Unknown label type"),
-        ([0, 1, np.nan, 0, 1, 0], "Input y contains NaN"),
-        (np.eye(6), "y should be a 1d array"),
-    ],
-)
-def test_labels_that_are_refused(y, words):
-    with pytest.raises(ValueError, match=words):
-        read_rows(X, y)
-
-
-@pytest.mark.parametrize(
-    ("odd", "kinds"), [(None, "NoneType and str"), (pd.NA, "NAType and str"), (5, "int and str")]
-)
-def test_labels_that_cannot_be_put_in_order_are_named(odd, kinds):
-    with pytest.raises(TypeError, match=f"they are {kinds}.*X_unlabeled"):
-        read_rows(X, pd.Series([odd, *Y[1:]], dtype=object))
-
-
-@pytest.mark.parametrize(
-    ("weight", "words"),
-    [
-        ([1, 1, 1, 1, 1], r"sample_weight.shape == \(5,\), expected \(6,\)"),
-        ([1, 1, 1, 1, 1, -1], "Negative values in data passed to `sample_weight`: row 5"),
-        ([1, 1, 1, 1, 1, np.nan], "sample_weight contains NaN"),
-        ([1, 1, 1, 1, 1, np.inf], "sample_weight contains infinity"),
-        ([1, 1, 1, 1, np.inf, -np.inf], "sample_weight contains infinity"),
-        (np.zeros(6), "at least one non-zero number: all are zero"),
-        (np.ones((6, 1)), "sample_weight must be 1D array or scalar, got 2D"),
-        ([1, 0, 1, 0, 1, 0], "got one class among the rows with a positive sample_weight"),
-        ("heavy", "heavy"),
-    ],
-)
-def test_weights_that_are_refused(weight, words):
-    with pytest.raises(ValueError, match=words):
-        read_rows(X, Y, weight)
-
-
-@pytest.mark.parametrize("exponent", [-1060, -400, 400, 1022])
-def test_weights_that_no_sum_can_hold_keep_their_ratios(exponent):
-    weight = np.array([1.0, 0.0, 0.5, 1.5, 1.0, 1.25])
-    read = read_rows(X, Y, np.ldexp(weight, exponent)).weight
-    np.testing.assert_array_equal(read * (1.5 / read.max()), weight)
-    assert 0.5 <= read.max() < 1
-
-
-def test_infinities_that_have_no_sum_are_refused_without_a_warning():
-    for call in (
-        lambda two: read_rows(X, two),
-        lambda two: check_teacher_proba([two[:2]] * 3, 3, np.array([0, 1])),
-    ):
-        with pytest.raises(ValueError, match="contains infinity"):
-            call(np.array([np.inf, -np.inf, 0, 0, 0, 0]))
-
-
-def test_one_weight_is_for_all():
-    np.testing.assert_array_equal(read_rows(X, Y, 2).weight, np.full(6, 2.0))
 
 
 def test_unlabeled_rows_come_in_the_columns_of_x():
@@ -153,6 +85,7 @@ def test_given_probabilities():
         (np.full((6, 2), 0.4), "row 0 is .* sums to 0.8"),
         ([[1.2, -0.2]] * 6, "must hold probabilities: row 0"),
         ([[0.5, np.nan]] * 6, "teacher_proba contains NaN"),
+        ([[np.inf, -np.inf]] * 6, "teacher_proba contains infinity"),
     ],
 )
 def test_given_probabilities_that_are_refused(proba, words):

@@ -16,9 +16,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from skdistill import DistilledClassifier
-from skdistill.distributed import label_parquet
+from skdistill.scale.labelling import label_parquet
 from skdistill.training import stream as _stream
-from skdistill.training.stream import SAMPLE_ROWS, Shards, _Sample
+from skdistill.training.shards import Shards
+from skdistill.training.stream import _Sample
+from skdistill.training.survey import SAMPLE_ROWS
 
 X, Y = make_data(1200)
 PROBA = fitted_teacher(X, Y).predict_proba(X)

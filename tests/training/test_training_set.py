@@ -7,9 +7,10 @@ from quick_students import make_data
 from sklearn.preprocessing import StandardScaler
 
 from skdistill.tables.encoder import TabularEncoder
+from skdistill.tables.folds import hold_out
 from skdistill.tables.rows import read_rows
 from skdistill.teachers.targets import SoftTargets
-from skdistill.training.data import ExtraRows, build_training_set, hold_out
+from skdistill.training.data import ExtraRows, build_training_set
 
 X, Y = make_data(labels=("ant", "bee", "cat"))
 WEIGHT = np.arange(len(X)) % 4 + 0.0

@@ -20,7 +20,7 @@ from skdistill import (
     TorchTeacher,
 )
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 X, Y = make_data()
 BAYES = fitted_teacher(X, Y)
 TREE = DecisionTreeClassifier(max_depth=3).fit(X, Y)

@@ -1,4 +1,4 @@
-"""Laws of the door check and of the student's encoder."""
+"""Laws of the encoder of mixed tables, and of the check of what any preprocessor returns."""
 
 import pickle
 from decimal import Decimal
@@ -17,14 +17,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator
 
-from skdistill.tables.encoder import (
-    TabularEncoder,
-    as_table,
-    check_matrix,
-    n_rows,
-    stack_rows,
-    take_rows,
-)
+from skdistill.tables.encoder import TabularEncoder, check_matrix
 
 
 def mixed_frame(n=60, seed=0):
@@ -44,95 +37,6 @@ def mixed_frame(n=60, seed=0):
             "maybe": pd.array([(True, False, None)[i] for i in rng.integers(0, 3, n)], "boolean"),
         }
     )
-
-
-# as_table -----------------------------------------------------------------------------------------
-
-
-def test_a_frame_and_an_array_pass_unchanged():
-    frame, array = mixed_frame(), np.array([[np.inf, np.nan]], dtype=np.float32)
-    assert as_table(frame) is frame
-    assert as_table(array) is array
-    assert as_table(np.array([[1, "a"]], dtype=object)).dtype == object
-
-
-def test_numbers_beside_strings_in_a_list_stay_numbers():
-    assert as_table([[1, "a"], [2, None]]).tolist() == [[1, "a"], [2, None]]
-    assert as_table([[1, "a"], [2, "b"]]).tolist() == [[1, "a"], [2, "b"]]
-    assert as_table([[1, 2.5]]).dtype == np.float64
-
-
-def test_another_frame_library_is_converted_to_pandas():
-    class Frame:
-        columns = ("a",)
-
-        def to_pandas(self):
-            return pd.DataFrame({"a": [1.0]})
-
-    assert isinstance(as_table(Frame()), pd.DataFrame)
-
-
-@pytest.mark.parametrize(
-    ("X", "error", "words"),
-    [
-        (sparse.csr_array(np.eye(2)), TypeError, r"Sparse.*dense.*X\.toarray\(\)"),
-        (np.eye(2) * 1j, ValueError, "Complex data not supported"),
-        (pd.DataFrame({"z": [1j]}), ValueError, "Complex data not supported"),
-        (np.ones(3), ValueError, "Reshape your data"),
-        (np.ones((1, 1, 1)), ValueError, "dim 3"),
-        (pd.DataFrame(np.eye(3), columns=list("cac")), ValueError, r"unique.*\['c'\]"),
-        (np.ones((0, 3)), ValueError, r"0 sample\(s\)"),
-        (pd.DataFrame({"a": []}), ValueError, r"0 sample\(s\).*minimum of 1 is required"),
-        (np.ones((3, 0)), ValueError, r"0 feature\(s\) \(shape=\(3, 0\)\) while a minimum of 1"),
-        (
-            pd.DataFrame(index=range(3)),
-            ValueError,
-            r"0 feature\(s\) \(shape=\(3, 0\)\) while a minimum of 1 is required",
-        ),
-    ],
-)
-def test_what_is_no_table_is_refused(X, error, words):
-    with pytest.raises(error, match=words):
-        as_table(X)
-
-
-def test_errors_call_the_table_by_its_name():
-    with pytest.raises(TypeError, match=r"X_unlabeled\.toarray"):
-        as_table(sparse.csr_array(np.eye(2)), name="X_unlabeled")
-
-
-# rows ---------------------------------------------------------------------------------------------
-
-
-def test_taking_and_stacking_rows_is_a_round_trip():
-    for X in (mixed_frame(), np.arange(120.0).reshape(60, 2)):
-        halves = [take_rows(X, np.arange(0, 20)), take_rows(X, np.arange(20, 60))]
-        stacked = stack_rows(halves)
-        assert n_rows(stacked) == 60
-        if isinstance(X, pd.DataFrame):
-            pd.testing.assert_frame_equal(stacked, X)
-        else:
-            assert_array_equal(stacked, X)
-
-
-def test_stacked_categories_are_the_union():
-    parts = [pd.DataFrame({"c": pd.Categorical(list(names))}) for names in ("ab", "bc")]
-    stacked = stack_rows(parts)
-    assert stacked["c"].tolist() == list("abbc")
-    assert list(stacked["c"].cat.categories) == list("abc")
-
-
-def test_stacking_keeps_numbers_beside_strings():
-    stacked = stack_rows([np.array([[1.5]]), np.array([["a"]])])
-    assert stacked.tolist() == [[1.5], ["a"]]
-
-
-def test_tables_that_do_not_match_are_not_stacked():
-    frame = pd.DataFrame({"a": [1.0]})
-    with pytest.raises(TypeError, match="one container"):
-        stack_rows([frame, np.ones((1, 1))])
-    with pytest.raises(ValueError, match="same columns"):
-        stack_rows([frame, pd.DataFrame({"b": [1.0]})])
 
 
 # check_matrix -------------------------------------------------------------------------------------
@@ -229,21 +133,6 @@ def test_a_missing_value_in_a_row_of_weight_zero_is_not_seen():
     assert not TabularEncoder().fit(X, sample_weight=[1, 1, 0]).allow_missing_
 
 
-@pytest.mark.parametrize(
-    ("weight", "words"),
-    [
-        ([1.0, -1.0], "not be negative, got -1"),
-        ([0.0, 0.0], "zero for every row"),
-        ([[1.0], [1.0]], "1D"),
-        ([1.0], "inconsistent"),
-        ([1.0, np.nan], "sample_weight contains NaN"),
-    ],
-)
-def test_bad_weights_are_refused(weight, words):
-    with pytest.raises(ValueError, match=words):
-        TabularEncoder().fit(np.eye(2), sample_weight=weight)
-
-
 def test_each_column_of_a_mixed_frame_is_encoded_by_its_kind():
     X = mixed_frame()
     encoder = TabularEncoder().fit(X)
@@ -255,7 +144,6 @@ def test_each_column_of_a_mixed_frame_is_encoded_by_its_kind():
     assert list(Z) == names
     assert encoder.n_features_out_ == len(names)
     assert not encoder.is_affine_
-    assert_array_equal(encoder.numeric_out_, [0, 1, 2])
     assert_array_equal(encoder.has_missing_, [True, False, False])
     assert_allclose(Z["height"], ((X.height - X.height.mean()) / X.height.std(ddof=0)).fillna(0))
     assert_array_equal(Z["height_missing"], X.height.isna())
@@ -481,22 +369,3 @@ def test_arrays_are_encoded_without_pandas(fresh_process):
         """,
         forbid=("pandas", "torch"),
     )
-
-
-class OfAnotherLibrary:
-    """A frame whose library needs a package that is not there."""
-
-    def to_pandas(self):
-        raise ModuleNotFoundError("No module named 'pyarrow'")
-
-
-def test_a_frame_that_cannot_become_one_of_pandas():
-    words = "X is a .* frame, and turning it .* pip install pandas pyarrow .No module"
-    with pytest.raises(ImportError, match=words):
-        as_table(OfAnotherLibrary())
-
-
-def test_a_lazy_frame():
-    polars = pytest.importorskip("polars")
-    with pytest.raises(TypeError, match=r"holds no rows yet. Pass X\.collect\(\)"):
-        as_table(polars.DataFrame({"a": [1.0]}).lazy())

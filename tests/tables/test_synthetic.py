@@ -6,8 +6,8 @@ import pytest
 from scipy.sparse import csr_array
 from sklearn.utils import check_random_state
 
-from skdistill import augment
 from skdistill.augment import AUGMENTERS, munge
+from skdistill.tables.synthetic import _draw_base
 
 
 def correlated(n_rows, n_columns, seed=0):
@@ -187,7 +187,7 @@ def test_equal_weights_are_no_weights(weight):
 @pytest.mark.parametrize("n_rows", [0, 1, 6, 7, 8, 24, 70])
 def test_without_weights_rows_are_used_equally_often(n_rows):
     rng = np.random.default_rng(0)
-    counts = np.bincount(augment._draw_base(np.ones(7), n_rows, rng), minlength=7)
+    counts = np.bincount(_draw_base(np.ones(7), n_rows, rng), minlength=7)
     assert counts.sum() == n_rows
     assert counts.max() - counts.min() <= 1
 
@@ -197,7 +197,7 @@ def test_rows_left_over_are_drawn_in_proportion():
     weight = np.array([0.1, 0.2, 0.3, 0.4, 1.5])
     counts = np.zeros(5)
     for _ in range(4000):
-        np.add.at(counts, augment._draw_base(weight, 3, rng), 1)
+        np.add.at(counts, _draw_base(weight, 3, rng), 1)
     np.testing.assert_allclose(counts / 4000, 3 * weight / weight.sum(), atol=0.03)
 
 
@@ -297,37 +297,6 @@ def test_few_repeated_numbers_are_codes():
     assert set(munge(X, 500, random_state=0).ravel()) <= {0.0, 0.5, 7.25}
 
 
-@pytest.mark.parametrize("n_columns", [3, 12])
-def test_neighbours_are_the_nearest(n_columns):
-    points = correlated(250, n_columns).astype(np.float32)
-    distances = np.linalg.norm(points[:, None] - points[None], axis=2)
-    np.fill_diagonal(distances, np.inf)
-    rng = np.random.default_rng(0)
-    found = augment._neighbours(points, np.arange(250), rng)
-    np.testing.assert_array_equal(found, distances.argmin(axis=1))
-
-
-def test_leaves_part_the_points_and_keep_near_ones_together():
-    points = correlated(3000, 12).astype(np.float32)
-    leaves = list(augment._leaves(points, 400, np.random.default_rng(0)))
-    assert max(map(len, leaves)) <= 400
-    np.testing.assert_array_equal(np.sort(np.concatenate(leaves)), np.arange(3000))
-    nearest = augment._nearest_by_products(points, np.arange(3000))
-    leaf = np.empty(3000, dtype=int)
-    for number, rows in enumerate(leaves):
-        leaf[rows] = number
-    assert (leaf == leaf[nearest]).mean() > 0.5
-
-
-@pytest.mark.parametrize("n_levels", [2, 3, 32, 200])
-def test_different_categories_lie_about_one_unit_apart(n_levels):
-    points = augment._encode_codes(np.arange(n_levels), np.random.default_rng(0))
-    distances = np.linalg.norm(points[:, None] - points[None], axis=2)
-    off_diagonal = distances[~np.eye(n_levels, dtype=bool)]
-    assert off_diagonal.mean() == pytest.approx(1.0, abs=0.02)
-    assert off_diagonal.min() > 0.1
-
-
 def test_the_table_names_functions_of_one_signature():
     X = correlated(20, 2)
     for function in AUGMENTERS.values():
@@ -345,10 +314,6 @@ def test_the_table_names_functions_of_one_signature():
         ({"swap_probability": "half"}, TypeError, "swap_probability must be a number, got 'half'"),
         ({"local_variance": 0}, ValueError, "local_variance must be above 0"),
         ({"local_variance": np.inf}, ValueError, "local_variance must be above 0 and finite"),
-        ({"sample_weight": [1, 2]}, ValueError, r"sample_weight must have shape \(3,\), got"),
-        ({"sample_weight": [1, -2, 0]}, ValueError, "finite and at least 0"),
-        ({"sample_weight": [1, np.nan, 0]}, ValueError, "finite and at least 0"),
-        ({"sample_weight": [0, 0, 0]}, ValueError, "0 in every row"),
         ({"categorical": [3]}, ValueError, "names column 3, X has 3 columns"),
         ({"categorical": ["a"]}, ValueError, "'a', which X does not have; X is an array"),
         ({"categorical": [0.5]}, TypeError, "positions, names or only booleans, got 0.5"),

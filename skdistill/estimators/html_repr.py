@@ -1,21 +1,10 @@
-"""How notebooks draw our estimators: a link to the documentation, and members side by side."""
+"""How notebooks draw an estimator's members: side by side."""
 
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-__all__ = ["DocLink", "side_by_side"]
-
-
-class DocLink:
-    """Link the HTML representation to our documentation."""
-
-    # scikit-learn's developer guide tells other packages to set these two, underscores
-    # notwithstanding.
-    _doc_link_module = "skdistill"
-    _doc_link_template = (
-        "https://skdistill.readthedocs.io/en/latest/generated/skdistill.{estimator_name}.html"
-    )
+__all__ = ["side_by_side"]
 
 
 def side_by_side(members: Callable[[], Sequence[tuple[str, Any]]]) -> Any:
