@@ -63,10 +63,10 @@ def fit_teachers(rows, seed):
 # in place of 16, so that 30 epochs are as many steps as 45.
 
 N_DRAWS = 5
-faculties = ["the old domain", "both domains"]
+knowledge = ["the old domain", "both domains"]
 extras = ["none", "old domain", "new domain"]
-loss = np.empty((len(faculties), len(extras), N_DRAWS))
-teacher_loss = np.empty((len(faculties), N_DRAWS))
+loss = np.empty((len(knowledge), len(extras), N_DRAWS))
+teacher_loss = np.empty((len(knowledge), N_DRAWS))
 for seed in range(N_DRAWS):
     labelled, spare, known, unlabelled, test = draw(seed)
     learned_from = [labelled, np.concatenate([labelled, known])]
@@ -93,7 +93,7 @@ for seed in range(N_DRAWS):
 
 figure, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
 colours, markers = ["#999999", "#E69F00", "#0072B2"], ["o", "s", "D"]
-for i in range(len(faculties)):
+for i in range(len(knowledge)):
     for j, extra in enumerate(extras):
         height = i + 0.22 * (j - 1)
         ax.plot(loss[i, j], np.full(N_DRAWS, height), markers[j], color=colours[j], alpha=0.35)
@@ -102,7 +102,7 @@ for i in range(len(faculties)):
         ax.plot(mean, height, markers[j], color=colours[j], mec="black", ms=10, label=label)
     label = "the teachers themselves" if i == 0 else None
     ax.vlines(teacher_loss[i].mean(), i - 0.4, i + 0.4, color="black", ls="--", label=label)
-ax.set_yticks(range(len(faculties)), [f"teachers that know\n{name}" for name in faculties])
+ax.set_yticks(range(len(knowledge)), [f"teachers that know\n{name}" for name in knowledge])
 ax.invert_yaxis()
 ax.set(xlabel="log-loss in the new domain (less is better)", title="What the student learned from")
 ax.grid(axis="x", alpha=0.3)
@@ -112,7 +112,7 @@ plt.show()
 # %%
 # What counts is the difference within a draw. With its 95 % interval over the five:
 
-for i, name in enumerate(faculties):
+for i, name in enumerate(knowledge):
     for j, k in [(1, 0), (2, 0), (2, 1)]:
         change = loss[i, j] - loss[i, k]
         half = t.ppf(0.975, N_DRAWS - 1) * change.std(ddof=1) / np.sqrt(N_DRAWS)

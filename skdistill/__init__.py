@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from skdistill import augment, losses, metrics, teachers
     from skdistill import distributed as distributed
     from skdistill import onnx as onnx
-    from skdistill.estimators.classifier import DistilledClassifier
-    from skdistill.estimators.tuning import DistilledClassifierCV
+    from skdistill.estimators import DistilledClassifier, DistilledClassifierCV
     from skdistill.files import BadArtefactError, UnsupportedFormatError
     from skdistill.report import (
         AgreementDisplay,
@@ -62,8 +61,7 @@ __all__ = [
 _HOME = {
     name: home
     for home, names in {
-        "estimators.classifier": ("DistilledClassifier",),
-        "estimators.tuning": ("DistilledClassifierCV",),
+        "estimators": ("DistilledClassifier", "DistilledClassifierCV"),
         "files": ("BadArtefactError", "UnsupportedFormatError"),
         "report": (
             "AgreementDisplay",

@@ -15,15 +15,11 @@ os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A busy machine is no failure, and a test that passes today passes tomorrow.
-hypothesis.settings.register_profile("skdistill", deadline=None, derandomize=True, max_examples=25)
-hypothesis.settings.register_profile("many", deadline=None, derandomize=True, max_examples=400)
-# Other examples each time, and many: a search for what nobody thought of.
-hypothesis.settings.register_profile(
-    "thorough",
-    deadline=None,
-    max_examples=2_000,
-    suppress_health_check=list(hypothesis.HealthCheck),
-)
+hypothesis.settings.register_profile("skdistill", deadline=None, derandomize=True)
+_MANY = {"deadline": None, "max_examples": 1_000, "suppress_health_check": hypothesis.HealthCheck}
+hypothesis.settings.register_profile("thorough", derandomize=True, **_MANY)
+# Other examples each time: a search for what nobody thought of.
+hypothesis.settings.register_profile("search", **_MANY)
 hypothesis.settings.load_profile("skdistill")
 
 _FORBID = """

@@ -40,6 +40,8 @@ REFUSALS = [
     r"teacher \d \(GaussianNB\) returned nan in row",
     # A network of scikit-learn that saw one class in a fold answers in two columns.
     r"teacher \d \(Pipeline\) returned an array of shape \(\d+, 2\), expected \(\d+, 1\)",
+    # Columns of 1e30 that nobody scales.
+    r"training loss became (nan|inf) in epoch \d+ .* check the columns of X for extreme values",
 ]
 # What it may warn of.
 WARNINGS = [
@@ -90,7 +92,7 @@ def fit(classifier, problem):
         warnings.simplefilter("always")
         try:
             classifier.fit(problem.X, problem.y, problem.sample_weight)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, FloatingPointError) as error:
             refusal = str(error)
     assert content(problem.X, problem.y, problem.sample_weight) == given_before
     for warning in said:
@@ -166,6 +168,7 @@ def assert_copies_agree(classifier, X, proba):
             assert_array_equal(StudentClassifier.load(path).predict_proba(X), proba)
 
 
+@pytest.mark.properties
 @COSTLY
 @given(problem=problems())
 def test_whatever_is_fitted_predicts_copies_and_repeats(problem):
@@ -213,6 +216,7 @@ STUDENTS = {
 }
 
 
+@pytest.mark.properties
 @given(
     X=st.sampled_from(["f2", "f4", "i8", "u8", "?"]).flatmap(lambda d: arrays(d, finite=True)),
     **STUDENTS,
@@ -223,6 +227,7 @@ def test_a_deployed_student_answers_every_finite_row(X, **student):
     assert np.isfinite(student.predict_log_proba(X)).all()
 
 
+@pytest.mark.properties
 @given(X=arrays("f8", finite=True).map(lambda X: np.clip(X, -1e300, 1e300)), **STUDENTS)
 def test_a_deployed_student_answers_every_row_it_can_standardise(X, **student):
     student = make_student(**student)
@@ -230,6 +235,7 @@ def test_a_deployed_student_answers_every_row_it_can_standardise(X, **student):
     assert np.isfinite(student.predict_log_proba(X)).all()
 
 
+@pytest.mark.properties
 @given(X=st.sampled_from(["f2", "f4", "f8"]).flatmap(lambda d: arrays(d, finite=False)), **STUDENTS)
 def test_a_deployed_student_refuses_what_is_no_number(X, **student):
     X[0, 0] = np.nan if np.isfinite(X).all() else X[0, 0]

@@ -1,34 +1,43 @@
-"""DistilledClassifier: the path from X, y to a student."""
+"""DistilledClassifier: what users construct. Its `fit` is the table of contents of the package."""
 
-import copy
-import warnings
 from collections.abc import Callable
-from typing import Any, Self
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.utils import Tags, get_tags
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
+from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 
-from skdistill.estimators.html_repr import side_by_side
-from skdistill.estimators.incremental import IncrementalTraining
-from skdistill.estimators.pickling import LeftBehind, deep_copy, shallow_copy
-from skdistill.estimators.steps import TRAINING_ONLY
-from skdistill.student.base import DocLink
-from skdistill.student.versions import check_stamp, stamp
-from skdistill.tables.encoder import TabularEncoder
-from skdistill.teachers.adapters import TeachersLeftBehind
-from skdistill.teachers.naming import is_frozen, is_self, name_teachers, split_steps
-from skdistill.teachers.progress import CALLBACKS, CallbackSupportMixin, stage
+from skdistill.estimators.base import BaseDistilled, all_or_nothing, unchanged_if_failed
+from skdistill.estimators.distil import columns_of, read_distillation
+from skdistill.estimators.incremental import (
+    read_first_batch,
+    read_next_batch,
+    train_next_batch,
+    train_stream,
+)
+from skdistill.estimators.settings import Settings
+
+if TYPE_CHECKING:
+    from skdistill.estimators.distil import Distillation
+    from skdistill.teachers.pooling import SoftTargets
+    from skdistill.training.trainer import Trained
 
 __all__ = ["DistilledClassifier"]
 
 
-class DistilledClassifier(
-    DocLink, CallbackSupportMixin, MetaEstimatorMixin, ClassifierMixin, IncrementalTraining
-):
+def _one_pass_suffices(estimator: "DistilledClassifier") -> bool:
+    """Tell whether a batch can teach the student in one pass, or raise saying why not."""
+    if estimator.self_distillation != 0:
+        raise AttributeError(
+            "partial_fit is not available with "
+            f"self_distillation={estimator.self_distillation!r}: it sees a batch once, and there "
+            "is no epoch before. Pass self_distillation=0."
+        )
+    return True
+
+
+class DistilledClassifier(ClassifierMixin, BaseDistilled):
     """Distil heavy classifiers into a small, fast one.
 
     The teachers answer every row with probabilities (soft targets); a small neural network, the
@@ -40,9 +49,9 @@ class DistilledClassifier(
     teachers. A pickle of the fitted classifier holds the student and leaves the teachers and
     everything else that only shapes training behind; ``keep_teachers=True`` keeps them.
 
-    The rows fork at the door: teachers get X exactly as it is passed to `fit` (a DataFrame stays a
-    DataFrame), the student gets what `preprocessor` makes of it. So a scaler belongs into the
-    teachers' own Pipelines, never in front of this class.
+    Teachers get X exactly as it is passed to `fit` (a DataFrame stays a DataFrame), the student
+    gets what `preprocessor` makes of it. So a scaler belongs into the teachers' own Pipelines,
+    never in front of this class.
 
     Parameters
     ----------
@@ -192,8 +201,9 @@ class DistilledClassifier(
         With 1, one live line on standard error says what `fit` is doing: teachers that are asked
         or fitted, synthetic rows, epochs with their loss.
     keep_teachers : bool, default=False
-        Whether a pickle of the fitted classifier keeps the teachers and the other parameters that
-        only shape training, so that it can be fitted again after loading.
+        Whether a pickle of the fitted classifier keeps fitted teachers and the other parameters
+        that only shape training, so that it can be fitted again after loading. Unfitted teachers,
+        as with ``cv=5``, are parameters like any other and stay in any case.
 
     Attributes
     ----------
@@ -228,9 +238,10 @@ class DistilledClassifier(
 
     Notes
     -----
-    Clones share the teachers, which `fit` never changes, so that grid searches, Pipelines and
-    cross-validation work with fitted teachers. The values of a parameter grid are cloned by
-    scikit-learn itself: a grid over ``teachers`` needs ``FrozenEstimator(teacher)``.
+    With ``cv="prefit"`` clones share the teachers, which `fit` never changes, so that grid
+    searches, Pipelines and cross-validation work with fitted teachers; otherwise teachers are
+    cloned like any parameter. The values of a parameter grid are cloned by scikit-learn itself: a
+    grid over fitted ``teachers`` needs ``FrozenEstimator(teacher)``.
 
     References
     ----------
@@ -383,24 +394,171 @@ class DistilledClassifier(
             anything else makes the student doubtful; the message says what to do.
         """
         with self._attempt(X, y):
-            rows, rng = self._read(X, y, sample_weight, X_unlabeled, teacher_proba)
-            named = self._name_teachers(rows)
-            training, soft_targets = self._make_training_set(rows, named, rng, self._alpha(rows))
-            seeds = rng.randint(np.iinfo(np.int32).max, size=2)
-            with stage("training the student"):
-                trained = self._trainer(self._alpha(rows)).fit(training, int(seeds[0]))
-            control = self._train_control(
-                training, soft_targets if self._alpha(rows) > 0 else None, int(seeds[1])
+            run = read_distillation(self, X, y, sample_weight, X_unlabeled, teacher_proba)
+            training = run.prepare()
+            trained = run.train(training)
+            self._keep(trained, run.targets)
+            self._keep_teachers(run)
+        return self
+
+    def fit_stream(
+        self, targets: Any, *, max_epochs: int | None = None, label: str | None = None
+    ) -> Self:
+        """Distil from shards that are read one after another: memory for a few of them.
+
+        One pass before training looks at every shard: it counts rows, samples those from which
+        scales, categories and bins are learned, and finds damage before hours are spent. Then
+        every epoch reads the shards in seeded order; the rows of four shards are shuffled
+        together. With ``calibration=None`` and one shard of at most 50,000 rows the student is the
+        one that ``fit(X, y, teacher_proba=proba)`` gives without synthetic rows.
+
+        Parameters
+        ----------
+        targets : LabelledParquet or sequence of shards
+            What :func:`skdistill.distributed.label_parquet` returns, or a sequence (with ``len``
+            and item access) of tuples ``(X, teacher_proba)`` or ``(X, teacher_proba, y)``, of
+            shapes (n, n_features), (n, n_classes) and (n,). A label may be None or NaN: the row
+            then carries the soft term only. The columns of ``teacher_proba`` follow the classes
+            that the files name, or else the teachers' classes, or else the sorted labels.
+        max_epochs : int, default=None
+            Passes over the shards; None: the constructor's.
+        label : str, default=None
+            The column of the files that holds true labels. None: the student learns from the soft
+            targets alone, and `alpha` is taken as 1.
+
+        Returns
+        -------
+        self : DistilledClassifier
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or a shard is not usable; the message names it.
+        FloatingPointError
+            If the training loss stops being finite.
+
+        Notes
+        -----
+        Synthetic rows are made only if `augment` asks for them, "munge" or a callable, with
+        prefit teachers: each epoch makes new ones shard by shard and asks the teachers about them.
+        With ``early_stopping=True`` one shard, drawn by `random_state`, is held out; the epochs
+        are compared on its labels.
+
+        Teachers that average many opinions are often less sure than right. Where there are at
+        least 500 labels, a tenth of their rows, 5,000 at most, is kept from training (with early
+        stopping the shard that is held out serves), and the logits of the student are divided by
+        the temperature, at most 1, of the lowest log-loss on them. ``calibration=None`` trains on
+        every row and leaves the logits alone.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from skdistill import DistilledClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> teacher = LogisticRegression(max_iter=1000).fit(X, y)
+        >>> shards = [(X[i::3], teacher.predict_proba(X[i::3]), y[i::3]) for i in range(3)]
+        >>> student = DistilledClassifier([teacher], random_state=0).fit_stream(shards)
+        >>> student.score(X, y) > 0.9
+        True
+        """
+        if max_epochs is not None and (not isinstance(max_epochs, Integral) or max_epochs < 1):
+            raise ValueError(f"max_epochs must be None or an integer >= 1; got {max_epochs!r}.")
+        with self._attempt():
+            self._keep(train_stream(self, targets, label, max_epochs))
+            self._keep_teachers()
+        return self
+
+    @available_if(_one_pass_suffices)
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        classes: Any = None,
+        teacher_proba: Any = None,
+        sample_weight: Any = None,
+    ) -> Self:
+        """Train on one more batch of rows, in one pass and at a constant learning rate.
+
+        The first call decides what stays: the classes, the preprocessing and bins, the shape and
+        precision of the network and, where `fit` would fit teachers, these: they are cross-fitted
+        on the first batch, and the mean of the fold teachers labels later ones. So make the first
+        batch a large one. After `fit` or `fit_stream` training goes on from the student's weights.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Raw rows.
+        y : array-like of shape (n_samples,), default=None
+            Labels; a batch may lack some classes. None: the batch carries the soft term only.
+        classes : array-like of shape (n_classes,), default=None
+            All labels. Needed in the first call, unless prefit teachers know them.
+        teacher_proba : array-like of shape (n_samples, n_classes), default=None
+            Soft targets obtained elsewhere, in the order of the sorted classes. Needed after
+            unpickling, where the teachers were left behind.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights, >= 0.
+
+        Returns
+        -------
+        self : DistilledClassifier
+            The classifier.
+
+        Raises
+        ------
+        ValueError
+            If the classes are missing or others than before, X has other columns, no teacher can
+            label the batch, or ``early_stopping=True``, which needs epochs to compare.
+        FloatingPointError
+            If the training loss stops being finite; the student stays as it was.
+
+        Notes
+        -----
+        Synthetic rows are made for each batch only if `augment` asks for them, "munge" or a
+        callable. A rule of `teacher_weights` compares the teachers on the first batch; later ones
+        are labelled with the ``teacher_weights_`` found there. `calibration` sets the targets of
+        teachers that the first batch fits; the student is calibrated by `fit` and `fit_stream`.
+        With ``self_distillation > 0`` there is no partial_fit: a batch is seen once, in no second
+        epoch.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from skdistill import DistilledClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> teacher = LogisticRegression(max_iter=1000).fit(X, y)
+        >>> student = DistilledClassifier([teacher], random_state=0)
+        >>> for _ in range(100):
+        ...     for i in range(3):
+        ...         student = student.partial_fit(X[i::3], y[i::3])
+        >>> student.score(X, y) > 0.9
+        True
+        """
+        if self.early_stopping:
+            raise ValueError(
+                "partial_fit does not support early_stopping=True: it sees a batch at a time and "
+                "has no epochs to compare. Pass early_stopping=False."
             )
-            shortfall = None if control is None else control.shortfall()
-            if shortfall is not None:
-                warnings.warn(
-                    f"The teachers are worse than a plain student. {shortfall} Lower alpha, or "
-                    "compare with alpha=0, early_stopping=True.",
-                    UserWarning,
-                    stacklevel=2,
-                )
-            self._finish(trained, soft_targets, control)
+        if not self.__sklearn_is_fitted__():
+            with all_or_nothing(self):
+                run = read_first_batch(self, X, y, classes, teacher_proba, sample_weight)
+                training = run.prepare()
+                trained = run.trainer.fit(training, run.seeds.network, one_pass=True)
+                self._keep(trained, run.targets)
+                self._keep_teachers(run)
+            return self
+        run = read_next_batch(self, X, y, classes, teacher_proba, sample_weight)
+        trained = train_next_batch(self, run)
+        with unchanged_if_failed(self) as before:
+            self._keep(trained, run.targets)
+            self.history_ = {
+                name: np.append(before["history_"].get(name, []), losses)
+                for name, losses in trained.history.items()
+            }
+            self.n_iter_ += before["n_iter_"]
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -446,204 +604,26 @@ class DistilledClassifier(
         """
         return self._fitted_student().predict_log_proba(X)
 
-    def _fitted_student(self) -> Any:
-        """Return the student; scikit-learn's check costs more than a prediction."""
-        if "student_" not in self.__dict__:
-            check_is_fitted(self)
-        return self.student_
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Get the parameters.
-
-        Parameters
-        ----------
-        deep : bool, default=True
-            Whether to include the parameters of named teachers that `fit` clones.
-
-        Returns
-        -------
-        params : dict
-            Names and values.
-        """
-        params = super().get_params(deep=False)
-        if not deep:
-            return params
-        if hasattr(self.preprocessor, "get_params") and not isinstance(self.preprocessor, type):
-            inner = self.preprocessor.get_params(deep=True)
-            params |= {f"preprocessor__{key}": value for key, value in inner.items()}
-        for name, teacher in self._cloned_teachers().items():
-            params[name] = teacher
-            inner = teacher.get_params(deep=True)
-            params |= {f"{name}__{key}": value for key, value in inner.items()}
-        return params
-
-    def _cloned_teachers(self) -> dict[str, Any]:
-        """Return the named teachers whose parameters matter: those that `fit` clones."""
-        if self._is_prefit() or not isinstance(self.teachers, list | tuple):
-            return {}
-        entries = [t for t in self.teachers if isinstance(t, tuple) and len(t) == 2]
-        return {
-            name: teacher
-            for name, teacher in entries
-            if isinstance(name, str) and hasattr(teacher, "get_params") and not is_frozen(teacher)
-        }
-
-    def set_params(self, **params: Any) -> Self:
-        """Set parameters; ``name__parameter`` sets one of a named teacher.
-
-        Teachers are shared between clones, so a teacher is never changed: its entry is replaced by
-        a changed clone.
-
-        Parameters
-        ----------
-        **params : dict
-            Names and values.
-
-        Returns
-        -------
-        self : DistilledClassifier
-            The classifier itself.
-        """
-        own = {k: v for k, v in params.items() if k.partition("__")[0] in self._get_param_names()}
-        super().set_params(**own)
-        named = self._cloned_teachers()
-        nested: dict[str, dict[str, Any]] = {}
-        for key, value in params.items():
-            name, delimiter, parameter = key.partition("__")
-            if key in own:
-                continue
-            if name not in named:
-                raise ValueError(self._unknown_parameter(key, sorted(named)))
-            if delimiter:
-                nested.setdefault(name, {})[parameter] = value
-            else:
-                named[name] = value
-        changed = {name: clone(named[name]).set_params(**inner) for name, inner in nested.items()}
-        replaced = {**{k: v for k, v in named.items() if k in params}, **changed}
-        if replaced:
-            self.teachers = [
-                (entry[0], replaced[entry[0]])
-                if isinstance(entry, tuple) and entry[0] in replaced
-                else entry
-                for entry in self.teachers
-            ]
-        return self
-
-    def _unknown_parameter(self, key: str, named: list[str]) -> str:
-        """Say which parameters there are; those of teachers exist only when `fit` clones them."""
-        hint = (
-            "Parameters of teachers can be set when they are named, as ('forest', forest), and "
-            "fitted inside fit: with cv=5, not cv='prefit'."
-        )
-        return (
-            f"Invalid parameter {key!r} for estimator {type(self).__name__}. Valid parameters are: "
-            f"{sorted(self._get_param_names()) + named!r}. {hint}"
+    def _settings(self, *, teachers_needed: bool = True) -> Settings:
+        """Return the checked parameters, sorted by who uses them."""
+        return Settings.read(
+            type(self).__name__, self.get_params(deep=False), teachers_needed=teachers_needed
         )
 
-    def get_metadata_routing(self) -> MetadataRouter:
-        """Get the metadata routing: our own requests, and those of the teachers that `fit` fits.
+    def _keep(self, trained: "Trained", targets: "SoftTargets | None" = None) -> None:
+        """Freeze the trained network into `student_` and record what training left."""
+        temperature = 1.0 if targets is None else targets.temperature
+        student = trained.freeze(*columns_of(self))
+        self.history_ = trained.history
+        self.n_iter_ = trained.n_iter
+        self.calibration_temperature_ = temperature * trained.temperature
+        self.net_ = trained.net
+        self.student_ = student
+        self.classes_ = student.classes_
 
-        Returns
-        -------
-        routing : MetadataRouter
-            Routing information.
-        """
-        router = MetadataRouter(owner=self).add_self_request(self)
-        if isinstance(self.teachers, list | tuple) and not self._is_prefit():
-            mapping = MethodMapping().add(caller="fit", callee="fit")
-            for named in name_teachers(self.teachers):
-                if hasattr(named.estimator, "get_metadata_routing"):
-                    router.add(**{named.name: named.estimator}, method_mapping=mapping)
-        return router
-
-    def __sklearn_clone__(self) -> Self:
-        """Clone every parameter but share the teachers, which `fit` never changes."""
-        shell = copy.copy(self)
-        shell.teachers = None
-        new = BaseEstimator.__sklearn_clone__(shell)
-        new.teachers = self.teachers
-        return new
-
-    def __sklearn_tags__(self) -> Tags:
-        """Tell which inputs are taken: those that the preprocessing and every teacher take."""
-        tags = super().__sklearn_tags__()
-        parts = [_input_tags(part) for part in self._readers_of_x()]
-        tags.input_tags.allow_nan = all(p.allow_nan for p in parts)
-        tags.input_tags.string = all(p.string for p in parts)
-        tags.input_tags.categorical = all(p.categorical for p in parts)
-        return tags
-
-    def _readers_of_x(self) -> list[Any]:
-        """Return what reads raw X: the preprocessing and the teachers."""
-        readers: list[Any] = [
-            TabularEncoder() if self.preprocessor == "auto" else self.preprocessor
-        ]
-        if isinstance(self.teachers, list | tuple):
-            readers += [t[1] if isinstance(t, tuple) and len(t) == 2 else t for t in self.teachers]
-        return readers
-
-    # The hook by which an estimator says how it is drawn, and the only one.
-    @available_if(lambda self: bool(self.teachers) and isinstance(self.teachers, list | tuple))
-    def _sk_visual_block_(self) -> Any:
-        """Draw the teachers side by side."""
-        return side_by_side(lambda: [(n.name, n.estimator) for n in name_teachers(self.teachers)])
-
-    def __copy__(self) -> Self:
-        """Copy shallowly, teachers included; only pickles leave them behind."""
-        return shallow_copy(self)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Copy deeply, teachers included; only pickles leave them behind."""
-        return deep_copy(self, memo)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what a pickle holds.
-
-        * unfitted, or ``keep_teachers=True``: every parameter, so that workers can fit. A fitted
-          student among the teachers would leave its own teachers behind; where `fit` will clone
-          it anyway, its clone goes along;
-        * fitted: the student and the parameters that are plain values. Teachers and everything
-          else that only shapes training is replaced by a placeholder.
-
-        The trained net is never pickled. Versions are stamped.
-        """
-        state = {k: v for k, v in self.__dict__.items() if k != "net_"}
-        state["_versions"] = stamp()
-        will_clone = "student_" not in state and not self._is_prefit()
-        if will_clone and isinstance(self.teachers, list | tuple):
-            state["teachers"] = [_ready_to_fit(entry) for entry in self.teachers]
-        if "student_" not in state or self.keep_teachers:
-            return state
-        state.pop("teachers_", None)
-        state.pop("_ensemble", None)
-        state.pop(CALLBACKS, None)
-        if state["teachers"] is not None and not is_self(state["teachers"]):
-            state["teachers"] = TeachersLeftBehind.from_teachers(state["teachers"])
-        for name in TRAINING_ONLY:
-            if not isinstance(state[name], str | int | None):
-                state[name] = LeftBehind(name, type(state[name]).__name__)
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore the state and compare versions."""
-        state = dict(state)
-        check_stamp(state, type(self).__name__)
-        self.__dict__.update(state)
-
-
-def _ready_to_fit(entry: Any) -> Any:
-    """Return a clone of a student among the teachers, and any other entry as it is."""
-    name, teacher = entry if isinstance(entry, tuple) and len(entry) == 2 else (None, entry)
-    kinds = type(split_steps(teacher)[1]).__mro__
-    ours = any(kind.__module__.startswith("skdistill.") for kind in kinds)
-    if is_frozen(teacher) or not ours:
-        return entry
-    return clone(teacher) if name is None else (name, clone(teacher))
-
-
-def _input_tags(part: Any) -> Any:
-    """Return the input tags of a teacher or transformer; without tags it takes numbers only."""
-    try:
-        return get_tags(part).input_tags
-    except (AttributeError, TypeError):
-        return get_tags(BaseEstimator()).input_tags
+    def _keep_teachers(self, run: "Distillation | None" = None) -> None:
+        """Record the teachers that answered, and what labels batches that follow."""
+        targets = None if run is None else run.targets
+        self.teacher_weights_ = None if targets is None else targets.weights
+        self.teachers_ = [] if targets is None else targets.fitted
+        self._source = None if run is None else run.source

@@ -142,11 +142,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def check_parameters(estimator: Any, skip: Collection[str] = ()) -> None:
+def check_parameters(owner: str, params: dict[str, Any], skip: Collection[str] = ()) -> None:
     """Raise a ValueError that names the first parameter with a value that is not allowed."""
-    for name, value in estimator.get_params(deep=False).items():
+    for name, value in params.items():
         if name in RULES and name not in skip and not RULES[name][0](value):
             raise ValueError(
-                f"The {name!r} parameter of {type(estimator).__name__} must be {RULES[name][1]}; "
-                f"got {value!r}."
+                f"The {name!r} parameter of {owner} must be {RULES[name][1]}; got {value!r}."
             )

@@ -1,12 +1,30 @@
-"""Lean pickles: placeholders for what they leave behind, and copies that are not lean."""
+"""What a pickle holds: placeholders for what it leaves behind, and copies that leave nothing."""
 
 import copy
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-__all__ = ["LeftBehind", "deep_copy", "shallow_copy"]
+from sklearn.base import clone
+
+from skdistill.teachers.left_behind import TeachersLeftBehind
+from skdistill.teachers.naming import is_frozen, is_prefit, split_steps
+from skdistill.teachers.progress import CALLBACKS
+
+__all__ = [
+    "TRAINING_ONLY",
+    "LeftBehind",
+    "cloned_templates",
+    "deep_copy",
+    "lean_parameters",
+    "lean_state",
+    "ready_to_fit",
+    "shallow_copy",
+]
 
 T = TypeVar("T")
+
+# What a lean pickle leaves behind besides fitted teachers; each of these only shapes training.
+TRAINING_ONLY = ("hints", "loss", "student_module", "callbacks", "augment", "cv", "memory")
 
 
 def shallow_copy(estimator: T) -> T:
@@ -31,6 +49,13 @@ class LeftBehind:
     parameter: str
     type_name: str
 
+    @classmethod
+    def unless_plain(cls, parameter: str, value: Any) -> Any:
+        """Return a plain value itself, and a placeholder for anything else."""
+        if isinstance(value, str | int | None | LeftBehind):
+            return value
+        return cls(parameter, type(value).__name__)
+
     def refusal(self) -> str:
         """Say why fit cannot run, and what to do."""
         return (
@@ -42,3 +67,61 @@ class LeftBehind:
     def __repr__(self) -> str:
         """Name what was left behind."""
         return f"<{self.parameter} left behind by pickling: {self.type_name}>"
+
+
+def lean_state(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of a fitted estimator without what only training needs."""
+    fitted_by_training = ("teachers_", "_source", CALLBACKS)
+    kept = {k: v for k, v in state.items() if k not in fitted_by_training}
+    return kept | lean_parameters(state)
+
+
+def lean_parameters(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters that only shape training, as a lean pickle holds them."""
+    lean = {name: LeftBehind.unless_plain(name, params[name]) for name in TRAINING_ONLY}
+    return {**lean, "teachers": _lean_teachers(params["teachers"], params["cv"])}
+
+
+def _lean_teachers(teachers: Any, cv: Any) -> Any:
+    """Return words and unfitted templates as they are, and a placeholder for fitted teachers."""
+    if teachers is None or isinstance(teachers, str):
+        return teachers
+    if is_prefit(cv) or not isinstance(teachers, list | tuple) or any(map(_as_it_is, teachers)):
+        return TeachersLeftBehind.from_teachers(teachers)
+    return cloned_templates(teachers)
+
+
+def _split(entry: Any) -> tuple[Any, Any]:
+    """Return the name, or None, and the teacher of an entry of `teachers`."""
+    return entry if isinstance(entry, tuple) and len(entry) == 2 else (None, entry)
+
+
+def _as_it_is(entry: Any) -> bool:
+    """Tell whether an entry is used as it is in every `cv` mode."""
+    return is_frozen(_split(entry)[1])
+
+
+def _cloned(entry: Any) -> Any:
+    """Return an entry with a clone of its teacher."""
+    name, teacher = _split(entry)
+    return clone(teacher, safe=False) if name is None else (name, clone(teacher, safe=False))
+
+
+def cloned_templates(teachers: Any) -> Any:
+    """Return teachers that `fit` will clone as clones, and those that it uses as they are."""
+    if not isinstance(teachers, list | tuple):
+        return teachers
+    return type(teachers)([entry if _as_it_is(entry) else _cloned(entry) for entry in teachers])
+
+
+def ready_to_fit(teachers: Any) -> Any:
+    """Return the teachers, students of ours that `fit` will clone as clones, which keep theirs."""
+    if not isinstance(teachers, list | tuple):
+        return teachers
+    return [_cloned(t) if _is_ours(t) and not _as_it_is(t) else t for t in teachers]
+
+
+def _is_ours(entry: Any) -> bool:
+    """Tell whether an entry ends in an estimator of this package."""
+    kinds = type(split_steps(_split(entry)[1])[1]).__mro__
+    return any(kind.__module__.startswith("skdistill.") for kind in kinds)

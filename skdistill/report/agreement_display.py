@@ -12,7 +12,7 @@ from skdistill.report.checks import check_n_bins, check_proba_pair, label_codes
 from skdistill.report.compared import Classifier, find_student
 from skdistill.report.ensemble import find_teachers
 from skdistill.report.plotting import BLUE, GREEN, GREY, Display, as_frame, check_matplotlib
-from skdistill.tables.frames import as_table
+from skdistill.tables import as_table
 
 __all__ = ["AgreementDisplay"]
 
@@ -136,7 +136,7 @@ class AgreementDisplay(Display):
         X = found.prepare(as_table(X))
         *_, ensemble = find_teachers(found, X, teachers).ask(X)
         return cls.from_predictions(
-            ensemble.proba, found.ask(X).proba, y, labels=found.classes, n_bins=n_bins, ax=ax
+            ensemble.proba, found.ask(X).proba, y, labels=found.model.classes_, n_bins=n_bins, ax=ax
         )
 
     @classmethod

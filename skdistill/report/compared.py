@@ -14,8 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skdistill.estimators.classifier import DistilledClassifier
-from skdistill.student.classifier import StudentClassifier
-from skdistill.student.torch_student import TorchStudent
+from skdistill.student import StudentClassifier, TorchStudent
 from skdistill.teachers.asking import as_teacher
 from skdistill.teachers.naming import Named
 
@@ -75,11 +74,6 @@ class FoundStudent:
     estimator: DistilledClassifier | None
     before: list[Any]
 
-    @property
-    def classes(self) -> np.ndarray:
-        """The labels of the columns of probabilities."""
-        return self.model.classes_
-
     def prepare(self, X: Any) -> Any:
         """Return the rows as they reach the student, and reached its teachers in `fit`."""
         for transformer in self.before:
@@ -136,7 +130,7 @@ def plain_student(
 ) -> ComparedModel | None:
     """Return the baseline, or a plain student trained on `train`, asked about raw rows."""
     if baseline is not None:
-        return _baseline(baseline, found.classes, X)
+        return _baseline(baseline, found.model.classes_, X)
     if train is None:
         return None
     model = _train_plain(found, *train, teachers, random_state)
@@ -180,7 +174,7 @@ def _train_plain(
     if plain.random_state is None:
         plain.set_params(random_state=random_state)
     plain.fit(found.prepare(X), y)
-    expected = found.classes.tolist()
+    expected = found.model.classes_.tolist()
     if plain.classes_.tolist() != expected:
         raise ValueError(
             f"y_train holds the labels {plain.classes_.tolist()}, the student knows {expected}. "

@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 
 from skdistill.files import pack
-from skdistill.student.classifier import StudentClassifier
-from skdistill.student.state import plain_student
-from skdistill.student.versions import stamp
-from skdistill.tables.frames import n_rows, take_rows
+from skdistill.student import StudentClassifier, plain_student, stamp
+from skdistill.tables import n_rows, take_rows
 from skdistill.teachers.adapters import TorchTeacher
 from skdistill.teachers.naming import split_steps
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from skdistill.estimators.classifier import DistilledClassifier
 from skdistill.report.compared import ComparedModel, FoundStudent
-from skdistill.teachers.adapters import TeachersLeftBehind
-from skdistill.teachers.asking import Teacher, as_teacher, learns_codes
-from skdistill.teachers.calibration import temper
+from skdistill.teachers.asking import Teacher, as_teacher
+from skdistill.teachers.ensemble import Ensemble, resolve_averaging
+from skdistill.teachers.fitting import learns_codes
+from skdistill.teachers.left_behind import TeachersLeftBehind
 from skdistill.teachers.naming import Named, check_fitted, is_frozen, is_self, name_teachers
-from skdistill.teachers.pooling import check_teacher_weights, to_proba
-from skdistill.teachers.targets import Ensemble, resolve_averaging
+from skdistill.teachers.pooling import check_teacher_weights, temper, to_proba
 
 __all__ = ["TeacherEnsemble", "find_teachers"]
 
@@ -95,7 +95,7 @@ def find_teachers(
     found: FoundStudent, X: Any, teachers: Sequence[Any] | None = None
 ) -> TeacherEnsemble:
     """Gather the teachers that were passed, or those the student kept; prepared X checks them."""
-    student, classes = found.estimator, found.classes
+    student, classes = found.estimator, found.model.classes_
     if teachers is not None:
         named = name_teachers(teachers)
         for teacher in named:

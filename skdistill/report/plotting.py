@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from importlib import import_module
 from typing import Any, Self
 
 __all__ = [
@@ -23,26 +24,31 @@ BLACK, BLUE, GREEN, ORANGE = "#000000", "#0072B2", "#009E73", "#E69F00"
 GREY = "#BBBBBB"
 
 
-def check_matplotlib(caller: str) -> None:
-    """Raise, before anything is computed, if matplotlib is not installed."""
+def _load(module: str, caller: str) -> Any:
+    """Import a module of the extra, or say where it comes from."""
     try:
-        import matplotlib.pyplot
+        return import_module(module)
     except ImportError as error:
         raise ImportError(
-            f"{caller} needs matplotlib, which comes with skdistill[plot]: "
+            f"{caller} needs {module.partition('.')[0]}, which comes with skdistill[plot]: "
             "pip install 'skdistill[plot]'"
         ) from error
-    assert matplotlib.pyplot
+
+
+def check_matplotlib(caller: str) -> None:
+    """Raise, before anything is computed, if matplotlib is not installed."""
+    _load("matplotlib.pyplot", caller)
 
 
 def find_axes(caller: str, ax: Any) -> Any:
     """Return the axes that were passed, or those of a new figure."""
-    check_matplotlib(caller)
-    if ax is None:
-        import matplotlib.pyplot as plt
+    pyplot = _load("matplotlib.pyplot", caller)
+    return pyplot.subplots(layout="constrained")[1] if ax is None else ax
 
-        _, ax = plt.subplots(layout="constrained")
-    return ax
+
+def as_frame(columns: dict[str, Any]) -> Any:
+    """Return columns as a pandas.DataFrame."""
+    return _load("pandas", "frame()").DataFrame(columns)
 
 
 class Display(ABC):
@@ -76,14 +82,3 @@ class Display(ABC):
     @abstractmethod
     def _draw(self) -> None:
         """Draw on `ax_`."""
-
-
-def as_frame(columns: dict[str, Any]) -> Any:
-    """Return columns as a pandas.DataFrame."""
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise ImportError(
-            "frame() needs pandas, which comes with skdistill[plot]: pip install 'skdistill[plot]'"
-        ) from error
-    return pd.DataFrame(columns)

@@ -25,7 +25,7 @@ from skdistill.report.metrics import (
 from skdistill.report.notes import notes_on, notes_on_times
 from skdistill.report.verdict import Comparison, compare
 from skdistill.report.view import DistillationReport, ReportRow
-from skdistill.tables.frames import as_table, n_rows
+from skdistill.tables import as_table, n_rows
 
 __all__ = ["distillation_report"]
 
@@ -150,7 +150,7 @@ def distillation_report(
     1.0
     """
     found = find_student(student)
-    classes = found.classes
+    classes = found.model.classes_
     train = _check_arguments(X_train, y_train, baseline, n_bootstrap)
     X = as_table(X)
     y = _check_labels(y, n_rows(X), classes)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from joblib import delayed
-from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 
 from skdistill.estimators.classifier import DistilledClassifier
 from skdistill.estimators.parameters import RULES
-from skdistill.estimators.search import cut_arguments, fit_arguments, seeded, warn_about_prefit
+from skdistill.estimators.search import fit_arguments, read_fold, seeded, warn_about_prefit
 from skdistill.report.metrics import log_loss_by_row
 from skdistill.report.size_table import (
     Size,
@@ -23,8 +21,8 @@ from skdistill.report.size_table import (
     choose_size,
     compare_sizes,
 )
-from skdistill.tables.frames import as_table, take_rows
-from skdistill.tables.rows import read_rows
+from skdistill.tables.frames import take_rows
+from skdistill.tables.rows import Rows, read_rows
 from skdistill.teachers.progress import live_line, run_counted
 
 __all__ = ["smallest_student"]
@@ -116,8 +114,7 @@ def smallest_student(
     -----
     The best log-loss is the least of several, so it is a little too low, and what is chosen for
     being within a tolerance of it a little too large. A network of half the size needs a
-    temperature and an alpha of its own at times: search them afterwards. With ``cv="oob"`` in the
-    estimator the teachers are fitted for each size.
+    temperature and an alpha of its own at times: search them afterwards.
 
     Examples
     --------
@@ -142,26 +139,20 @@ def smallest_student(
             "smallest_student requires y to be passed, but the target y is None: sizes are "
             "compared on labels."
         )
-    X = as_table(X)
     rows = read_rows(X, y, sample_weight)
-    assert rows.code is not None
-    assert rows.classes is not None
-    labels = rows.classes[rows.code]
     weight = None if sample_weight is None else rows.weight
     given = _fit_arguments(estimator, sample_weight=weight, **params)
     if estimator.alpha > 0:
-        warn_about_prefit(estimator, stacklevel=3)
+        warn_about_prefit(estimator)
     estimator = seeded(estimator, random_state)
-    splits = list(check_cv(cv, labels, classifier=True).split(X, labels, groups))
-    runs = [
-        delayed(_run_fold)(estimator, X, labels, rows.classes, given, split, tried)
-        for split in splits
-    ]
+    folded = check_cv(cv, rows.labels, classifier=True)
+    splits = list(folded.split(rows.X, rows.labels, groups))
+    runs = [delayed(_run_fold)(estimator, rows, given, split, tried) for split in splits]
     with live_line("smallest_student", verbose):
         folds = run_counted("fold", runs, n_jobs)
     table = compare_sizes(tried, splits, folds, rows.weight)
     chosen = choose_size(table, allowed).hidden_layer_sizes
-    student = estimator.set_params(hidden_layer_sizes=chosen).fit(X, labels, **given)
+    student = estimator.set_params(hidden_layer_sizes=chosen).fit(rows.X, rows.labels, **given)
     return SmallestStudent(student, chosen, table, tolerance)
 
 
@@ -234,52 +225,29 @@ def _check_sizes(sizes: Any) -> list[Size]:
     return list(dict.fromkeys(s if isinstance(s, str) else tuple(map(int, s)) for s in listed))
 
 
-class _Remembered:
-    """A memory for one fold: what the first size had done is done for all, as nothing differs."""
-
-    def __init__(self) -> None:
-        self._answers: dict[str, Any] = {}
-
-    def cache(self, function: Callable[..., Any], ignore: Any = None) -> Callable[..., Any]:
-        """Return the function, run once."""
-
-        def remembered(*args: Any, **kwargs: Any) -> Any:
-            if function.__name__ not in self._answers:
-                self._answers[function.__name__] = function(*args, **kwargs)
-            return self._answers[function.__name__]
-
-        return remembered
-
-
 def _run_fold(
     estimator: DistilledClassifier,
-    X: Any,
-    y: np.ndarray,
-    classes: np.ndarray,
+    rows: Rows,
     params: dict[str, Any],
     split: tuple[np.ndarray, np.ndarray],
     sizes: Sequence[Size],
 ) -> list[tuple[np.ndarray, int]]:
     """Return for each size the log-loss of every row held out, and the number of parameters."""
+    assert rows.classes is not None
     train, test = split
-    X_train, X_test = take_rows(X, train), take_rows(X, test)
-    arguments = cut_arguments(params, train)
-    memory = estimator.memory if estimator.memory is not None else _Remembered()
+    X_test, y_test = take_rows(rows.X, test), rows.labels[test]
+    # What teachers answer, and how columns are prepared, does not depend on the size.
+    run = read_fold(estimator, rows, params, train)
+    training = run.prepare()
     found = []
     for size in sizes:
-        student = clone(estimator).set_params(hidden_layer_sizes=size, verbose=0)
-        student.memory = memory
-        try:
-            with warnings.catch_warnings():
-                # Of the chosen size the last fit says it; of the others the table says enough.
-                warnings.filterwarnings("ignore", "The teachers are worse than a plain student")
-                student.fit(X_train, y[train], **arguments)
-        except FloatingPointError:
+        student = run.of_size(size).student(training)
+        if student is None:
             found.append((np.full(len(test), np.nan), 0))
             continue
         # A fold may lack a class that is held out.
-        proba = np.zeros((len(test), len(classes)))
-        proba[:, np.searchsorted(classes, student.classes_)] = student.predict_proba(X_test)
-        losses = log_loss_by_row(y[test], proba, labels=classes)
-        found.append((losses, student.student_.n_parameters_))
+        proba = np.zeros((len(test), len(rows.classes)))
+        proba[:, np.searchsorted(rows.classes, student.classes_)] = student.predict_proba(X_test)
+        losses = log_loss_by_row(y_test, proba, labels=rows.classes)
+        found.append((losses, student.n_parameters_))
     return found

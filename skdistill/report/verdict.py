@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -131,23 +130,22 @@ def compare(
     rng: np.random.RandomState,
 ) -> Comparison:
     """Compare one value a row of each model, where more is better, on the same rows."""
+    models = [student, ensemble] if plain is None else [student, ensemble, plain]
+    means = _resampled_means(np.column_stack(models), n_bootstrap, rng)
+
+    def difference(a: int, b: int) -> Difference:
+        value, error = paired_difference(models[a], models[b])
+        low, high = np.percentile(means[:, a] - means[:, b], _LEVELS)
+        return Difference(value, error, float(low), float(high))
+
     if plain is None:
-        means = _resampled_means(np.column_stack([student, ensemble]), n_bootstrap, rng)
-        return Comparison(_difference(student, ensemble, means[:, 0] - means[:, 1]))
-    means = _resampled_means(np.column_stack([student, ensemble, plain]), n_bootstrap, rng)
-    gaps = means[:, 1] - means[:, 2]
-    gap = _difference(ensemble, plain, gaps)
-    found: dict[str, Any] = {}
+        return Comparison(difference(0, 1))
+    gap = difference(1, 2)
+    share: tuple[float, ...] = ()
     if gap.is_clear and gap.value > 0:
-        found["share"] = gap_recovered(student, plain, ensemble)
-        low, high = _share_interval(means[:, 0] - means[:, 2], gaps)
-        found |= {"share_low": low, "share_high": high}
-    return Comparison(
-        _difference(student, ensemble, means[:, 0] - means[:, 1]),
-        _difference(student, plain, means[:, 0] - means[:, 2]),
-        gap,
-        **found,
-    )
+        interval = _share_interval(means[:, 0] - means[:, 2], means[:, 1] - means[:, 2])
+        share = (gap_recovered(student, plain, ensemble), *interval)
+    return Comparison(difference(0, 1), difference(0, 2), gap, *share)
 
 
 def _share_interval(gains: np.ndarray, gaps: np.ndarray) -> tuple[float, float]:
@@ -157,13 +155,6 @@ def _share_interval(gains: np.ndarray, gaps: np.ndarray) -> tuple[float, float]:
     shares = np.divide(gains, gaps, out=np.where(gains > 0, np.inf, -np.inf), where=gaps > 0)
     low = np.percentile(shares, _LEVELS[0], method="higher")
     return float(low), float(np.percentile(shares, _LEVELS[1], method="lower"))
-
-
-def _difference(a: np.ndarray, b: np.ndarray, resampled: np.ndarray) -> Difference:
-    """Return the mean of a - b with its standard error and its interval."""
-    value, error = paired_difference(a, b)
-    low, high = np.percentile(resampled, _LEVELS)
-    return Difference(value, error, float(low), float(high))
 
 
 def _resampled_means(rows: np.ndarray, n_bootstrap: int, rng: np.random.RandomState) -> np.ndarray:

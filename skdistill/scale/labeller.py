@@ -14,10 +14,10 @@ from skdistill.scale.bundle_files import read_manifest, read_teacher
 from skdistill.tables.frames import is_frame
 from skdistill.teachers.alignment import check_proba
 from skdistill.teachers.asking import Teacher, as_teacher
+from skdistill.teachers.ensemble import resolve_averaging
 from skdistill.teachers.naming import Named, name_teachers
 from skdistill.teachers.pooling import to_proba
 from skdistill.teachers.shared_setting import SharedSetting
-from skdistill.teachers.targets import resolve_averaging
 
 
 def log_proba_columns(classes: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""What `fit` is given beside X, checked in one place: sample weights and labels."""
+"""What `fit` is given beside X, checked in one place: sample weights, labels and probabilities."""
 
 from numbers import Real
 from typing import Any
@@ -7,11 +7,22 @@ import numpy as np
 from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-__all__ = ["check_labels", "check_sample_weight", "encode_among", "encode_labels"]
+__all__ = [
+    "SUM_TOLERANCE",
+    "check_labels",
+    "check_sample_weight",
+    "encode_among",
+    "encode_labels",
+    "find_improper",
+    "normalise",
+]
 
 # Weights are kept as they are while the largest lies within these: sums of many, and their products
 # with squared values, then stay finite and normal numbers.
 _USUAL_WEIGHTS = (1e-100, 1e100)
+# Rounding of probabilities, in float32 or in a file, is forgiven up to these.
+_BELOW_ZERO = 1e-6
+SUM_TOLERANCE = 1e-3
 
 
 def check_sample_weight(sample_weight: Any, n: int) -> np.ndarray:
@@ -90,3 +101,22 @@ def encode_among(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
             f"y holds labels that are not in classes {classes.tolist()}: {unknown[:10]}."
         )
     return np.array([position[label] for label in y.tolist()], dtype=np.int64)
+
+
+def find_improper(proba: np.ndarray) -> tuple[int, int | None] | None:
+    """Return the place of the first value outside [0, 1], or else the first row whose sum is off.
+
+    A row whose sum is off comes with the column None; None alone: all rows are probabilities.
+    """
+    outside = ~((proba >= -_BELOW_ZERO) & (proba <= 1 + SUM_TOLERANCE))
+    if outside.any():
+        row, column = np.argwhere(outside)[0]
+        return int(row), int(column)
+    off = np.abs(proba.sum(axis=1) - 1) > SUM_TOLERANCE
+    return (int(off.argmax()), None) if off.any() else None
+
+
+def normalise(proba: np.ndarray) -> np.ndarray:
+    """Return proper probabilities whose rows sum to 1 exactly."""
+    proba = np.clip(proba, 0.0, 1.0)
+    return proba / proba.sum(axis=1, keepdims=True)

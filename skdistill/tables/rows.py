@@ -1,14 +1,21 @@
 """What `fit` was given: rows, labels, weights and extra rows, checked and encoded."""
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_array
 
-from skdistill.tables.checks import check_labels, check_sample_weight, encode_among, encode_labels
+from skdistill.tables.checks import (
+    check_labels,
+    check_sample_weight,
+    encode_among,
+    encode_labels,
+    find_improper,
+    normalise,
+)
 from skdistill.tables.frames import as_table, columns_of, is_frame, n_rows, names_of, take_rows
+from skdistill.tables.warn import warn_user
 
 __all__ = ["Rows", "check_teacher_proba", "read_rows"]
 
@@ -39,6 +46,13 @@ class Rows:
     weight: np.ndarray
     X_unlabeled: Any = None
     teacher_proba: Any = None
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The labels themselves, where there are any."""
+        assert self.code is not None
+        assert self.classes is not None
+        return self.classes[self.code]
 
     def take(self, rows: np.ndarray) -> "Rows":
         """Return some of the rows; the extra rows stay."""
@@ -114,12 +128,10 @@ def _warn_if_disjoint(X: Any, extra: Any) -> None:
         if len(a) and len(b) and (b.min() > a.max() or b.max() < a.min()):
             disjoint.append(str(name))
     if disjoint:
-        warnings.warn(
+        warn_user(
             f"The values of X_unlabeled lie wholly outside their range in X in column(s) "
             f"{', '.join(disjoint[:10])}. If X is scaled by a step of a Pipeline, X_unlabeled is "
-            "not, unless it stands in Pipeline(transform_input=['X_unlabeled']).",
-            UserWarning,
-            stacklevel=6,
+            "not, unless it stands in Pipeline(transform_input=['X_unlabeled'])."
         )
 
 
@@ -132,13 +144,11 @@ def check_teacher_proba(teacher_proba: Any, n: int, classes: np.ndarray | None) 
             f"teacher_proba must have shape {(n, len(classes))}: one row for each row of X and one "
             f"column for each of classes_ {classes.tolist()}; got {proba.shape}."
         )
-    sums = proba.sum(axis=1)
-    bad = (proba < -1e-6).any(axis=1) | (np.abs(sums - 1) > 1e-3)
-    if bad.any():
-        row = int(bad.argmax())
+    improper = find_improper(proba)
+    if improper is not None:
+        row = proba[improper[0]]
         raise ValueError(
-            f"teacher_proba must hold probabilities: row {row} is {proba[row].tolist()}, which "
-            f"sums to {sums[row]:g}."
+            f"teacher_proba must hold probabilities: row {improper[0]} is {row.tolist()}, which "
+            f"sums to {row.sum():g}."
         )
-    proba = np.clip(proba, 0, None)
-    return proba / proba.sum(axis=1, keepdims=True)
+    return normalise(proba)

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import sys
-import threading
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import numpy as np
-from scipy.sparse import issparse
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from skdistill.student.base import DocLink
-from skdistill.tables.frames import is_frame, n_rows
+from skdistill.tables.checks import SUM_TOLERANCE
+from skdistill.tables.frames import n_rows
+from skdistill.tables.warn import warn_user
 from skdistill.teachers.alignment import (
-    SUM_TOLERANCE,
     check_finite,
     check_proba,
     check_shape,
     columns_by_label,
 )
+from skdistill.teachers.libraries import is_torch_module, left_as_found, numeric_array
 
-__all__ = ["CallableTeacher", "TeachersLeftBehind", "TorchTeacher"]
+__all__ = ["CallableTeacher", "TorchTeacher"]
 
 _FEWEST_ROWS_TO_JUDGE = 20
-
-# Modules may share layers, and torch has one global generator: one lock guards them all.
-_torch_lock = threading.RLock()
 
 
 class TorchTeacher(DocLink, ClassifierMixin, BaseEstimator):
@@ -216,13 +209,13 @@ class TorchTeacher(DocLink, ClassifierMixin, BaseEstimator):
             self._warn_if_proba(outputs)
         return outputs
 
-    def _both_columns(self, values: np.ndarray, n_rows: int) -> np.ndarray:
+    def _both_columns(self, values: np.ndarray, n: int) -> np.ndarray:
         """Turn the single output of a binary module into two columns."""
-        if values.ndim == 0 and n_rows == 1:  # a module that squeezes, asked for one row
+        if values.ndim == 0 and n == 1:  # a module that squeezes, asked for one row
             values = values.reshape(1)
-        if values.shape not in ((n_rows,), (n_rows, 1)):
-            return check_shape(values, n_rows, None, "TorchTeacher")
-        second = values.reshape(n_rows)
+        if values.shape not in ((n,), (n, 1)):
+            return check_shape(values, n, None, "TorchTeacher")
+        second = values.reshape(n)
         first = np.zeros_like(second) if self.output == "logits" else 1 - second
         return np.column_stack([first, second])
 
@@ -234,12 +227,10 @@ class TorchTeacher(DocLink, ClassifierMixin, BaseEstimator):
         sums_to_one = (np.abs(logits.sum(axis=1) - 1) < SUM_TOLERANCE).all()
         if sums_to_one or (binary and len(logits) >= _FEWEST_ROWS_TO_JUDGE):
             self._has_warned = True
-            warnings.warn(
+            warn_user(
                 f"The module {type(self.module).__name__} is declared to return logits, but its "
                 'outputs look like probabilities. If they are, use TorchTeacher(module, output="'
-                'proba"): a second softmax would flatten them.',
-                UserWarning,
-                stacklevel=2,
+                'proba"): a second softmax would flatten them.'
             )
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -351,158 +342,6 @@ class CallableTeacher(DocLink, ClassifierMixin, BaseEstimator):
     def __sklearn_clone__(self) -> Self:
         """Return the object itself: a clone shares the function."""
         return self
-
-
-@dataclass(frozen=True, repr=False)
-class TeachersLeftBehind:
-    """What stands in `teachers` after unpickling: the names of what was not pickled.
-
-    Parameters
-    ----------
-    descriptions : tuple of str
-        One for each teacher, such as "forest: RandomForestClassifier".
-
-    Examples
-    --------
-    >>> from skdistill.teachers import TeachersLeftBehind
-    >>> TeachersLeftBehind(("forest: RandomForestClassifier",))
-    <teachers left behind by pickling: forest: RandomForestClassifier>
-    """
-
-    descriptions: tuple[str, ...]
-
-    @classmethod
-    def from_teachers(cls, teachers: Any) -> Self:
-        """Describe a list of teachers, whatever it holds.
-
-        Parameters
-        ----------
-        teachers : object
-            The value of the parameter `teachers`.
-
-        Returns
-        -------
-        placeholder : TeachersLeftBehind
-            The descriptions of its entries.
-        """
-        if isinstance(teachers, TeachersLeftBehind):
-            return cls(teachers.descriptions)
-        entries = teachers if isinstance(teachers, (list, tuple)) else [teachers]
-        return cls(tuple(_describe(entry) for entry in entries))
-
-    def refusal(self) -> str:
-        """Say why there is nothing to fit from, and what to do.
-
-        Returns
-        -------
-        message : str
-            The words of the error that `fit` raises.
-        """
-        return (
-            "The teachers of this estimator were left behind when it was pickled "
-            f"({', '.join(self.descriptions)}): a pickle holds the student, which predicts "
-            "without them. To fit again, give it teachers with set_params(teachers=[...]), or "
-            "pickle it with keep_teachers=True. If a parallel tool pickled a fitted estimator on "
-            "its way to a worker, hand that tool clone(estimator): a clone is not fitted and "
-            "keeps its teachers."
-        )
-
-    def __repr__(self) -> str:
-        """Name what was left behind."""
-        return f"<teachers left behind by pickling: {', '.join(self.descriptions)}>"
-
-
-def _describe(entry: Any) -> str:
-    """Write one entry of `teachers` as "name: type"."""
-    if isinstance(entry, tuple) and len(entry) == 2:
-        return f"{entry[0]}: {type(entry[1]).__name__}"
-    return type(entry).__name__
-
-
-def is_torch_module(teacher: Any) -> bool:
-    """Say whether this is a torch module, without importing torch.
-
-    Parameters
-    ----------
-    teacher : object
-        Anything.
-
-    Returns
-    -------
-    is_module : bool
-        False in a process that has not imported torch.
-    """
-    torch_nn = getattr(sys.modules.get("torch"), "nn", None)
-    return torch_nn is not None and isinstance(teacher, torch_nn.Module)
-
-
-def numeric_array(X: Any, dtype: str) -> np.ndarray:
-    """Turn X into numbers for a torch module, or say what must come before it.
-
-    Parameters
-    ----------
-    X : array-like, sparse matrix or DataFrame of shape (n, n_features)
-        Rows.
-    dtype : {"float32", "float64"}
-        What the module computes in.
-
-    Returns
-    -------
-    table : ndarray of shape (n, n_features)
-        A writeable array of that dtype.
-
-    Raises
-    ------
-    TypeError
-        If a column is not numeric.
-    ValueError
-        If X is not a table.
-    """
-    if issparse(X):
-        return X.toarray().astype(dtype)
-    if is_frame(X):
-        strange = [name for name, kind in X.dtypes.items() if kind.kind not in "biuf"]
-        if strange:
-            raise TypeError(f"The columns {strange} of X are not numeric. {_WAY_TO_NUMBERS}")
-        return np.array(X.to_numpy(dtype=dtype, na_value=np.nan))
-    array = np.asarray(X)
-    if array.ndim < 2:
-        raise ValueError(f"X must have rows and columns, got an array of shape {array.shape}.")
-    if array.dtype.kind == "O" and any(isinstance(cell, str | bytes) for cell in array.flat):
-        raise TypeError(f"X holds strings. {_WAY_TO_NUMBERS}")
-    if array.dtype.kind not in "biufO":
-        raise TypeError(f"X of dtype {array.dtype} is not numeric. {_WAY_TO_NUMBERS}")
-    try:
-        return np.array(array, dtype=dtype)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"X is not numeric ({error}). {_WAY_TO_NUMBERS}") from error
-
-
-_WAY_TO_NUMBERS = (
-    "Put the preprocessing before the module: make_pipeline(fitted_preprocessor, "
-    "TorchTeacher(module))."
-)
-
-
-@contextmanager
-def left_as_found(modules: Sequence[Any]) -> Iterator[None]:
-    """Restore the `training` flags of torch modules and torch's global random state.
-
-    Parameters
-    ----------
-    modules : sequence of torch.nn.Module
-        Whatever the block may switch to evaluation mode. Blocks of other threads wait.
-    """
-    import torch
-
-    with _torch_lock, torch.random.fork_rng(devices=[]):
-        parts = [part for module in modules for part in module.modules()]
-        flags = [part.training for part in parts]
-        try:
-            yield
-        finally:
-            for part, flag in zip(parts, flags, strict=True):
-                part.training = flag
 
 
 def _first_output(output: Any) -> Any:

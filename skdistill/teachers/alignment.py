@@ -6,8 +6,18 @@ from typing import Any
 
 import numpy as np
 
-TOLERANCE = 1e-6
-SUM_TOLERANCE = 1e-3
+from skdistill.tables.checks import find_improper, normalise
+
+__all__ = [
+    "align_columns",
+    "check_finite",
+    "check_proba",
+    "check_shape",
+    "columns_by_label",
+    "take_columns",
+]
+
+# The column of a class that a teacher lacks.
 _MISSING = -1
 _MAX_LABELS_SHOWN = 20
 
@@ -15,32 +25,11 @@ _MAX_LABELS_SHOWN = 20
 def align_columns(
     teacher_classes: Any, classes: Any, label: str, *, allow_missing: bool = False
 ) -> np.ndarray:
-    """Find each class among the columns of a teacher.
+    """Return a teacher's column for each class, or raise where its labels do not match.
 
-    By value when the teacher knows every class. Otherwise by position when the classes are the
-    integers 0..k-1 and the teacher has k classes: meta-estimators hand out y encoded that way, in
-    sorted order of the labels.
-
-    Parameters
-    ----------
-    teacher_classes : array-like of shape (n_teacher_classes,)
-        The labels of the teacher's columns, in their order.
-    classes : array-like of shape (n_classes,)
-        The labels wanted, in the order wanted.
-    label : str
-        How errors name the teacher.
-    allow_missing : bool, default=False
-        Whether the teacher may lack some of the classes (and none is then taken by position).
-
-    Returns
-    -------
-    columns : ndarray of shape (n_classes,), int64
-        The teacher's column for each class, -1 for a class it lacks.
-
-    Raises
-    ------
-    ValueError
-        If the labels of teacher and classes cannot be matched.
+    By value when the teacher knows every class, or may lack some, whose column is then -1.
+    Otherwise by position when the classes are the integers 0..k-1 and the teacher has k classes:
+    meta-estimators hand out y encoded that way, in sorted order of the labels.
     """
     own, wanted = _labels(teacher_classes, label), np.asarray(classes)
     # A dict compares in Python's way (1 == 1.0 == True, never "1"), which NumPy does not.
@@ -120,63 +109,26 @@ def check_finite(outputs: np.ndarray, label: str, first_row: int = 0) -> np.ndar
 def check_proba(
     outputs: np.ndarray, label: str, first_row: int = 0, advice: str = ""
 ) -> np.ndarray:
-    """Return probabilities whose rows sum to exactly 1, or raise where they are none.
-
-    Parameters
-    ----------
-    outputs : ndarray of shape (n, k)
-        What is said to be probabilities: within 1e-6 of [0, 1], rows within 1e-3 of 1.
-    label : str
-        How errors name the teacher.
-    first_row : int, default=0
-        The number of the first row, for errors.
-    advice : str, default=""
-        What errors add.
-
-    Returns
-    -------
-    proba : ndarray of shape (n, k)
-        The same, clipped to [0, 1] and divided by the sums of the rows.
-
-    Raises
-    ------
-    ValueError
-        If a value is not finite or not in [0, 1], or a row does not sum to 1.
-    """
-    check_finite(outputs, label, first_row)
-    outside = (outputs < -TOLERANCE) | (outputs > 1 + TOLERANCE)
-    if outside.any():
-        row, column = np.argwhere(outside)[0]
+    """Return probabilities whose rows sum to exactly 1, or raise where they are none."""
+    improper = find_improper(check_finite(outputs, label, first_row))
+    if improper is None:
+        return normalise(outputs)
+    row, column = improper
+    if column is None:
         raise ValueError(
-            f"{label} returned {outputs[row, column]:.6g} in row {first_row + row}, column "
-            f"{column}; a probability lies in [0, 1].{advice}"
+            f"{label} returned probabilities that sum to {outputs[row].sum():.6g} in row "
+            f"{first_row + row}; each row must sum to 1.{advice}"
         )
-    sums = outputs.sum(axis=1)
-    off = np.abs(sums - 1) > SUM_TOLERANCE
-    if off.any():
-        row = int(np.argmax(off))
-        raise ValueError(
-            f"{label} returned probabilities that sum to {sums[row]:.6g} in row {first_row + row}; "
-            f"each row must sum to 1.{advice}"
-        )
-    proba = np.clip(outputs, 0.0, 1.0)
-    return proba / proba.sum(axis=1, keepdims=True)
+    raise ValueError(
+        f"{label} returned {outputs[row, column]:.6g} in row {first_row + row}, column "
+        f"{column}; a probability lies in [0, 1].{advice}"
+    )
 
 
 def take_columns(proba: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Keep the columns asked for and renormalise.
+    """Keep the columns asked for, 0 for a class of column -1, and renormalise.
 
-    Parameters
-    ----------
-    proba : ndarray of shape (n, n_teacher_classes)
-        Probabilities of the teacher's own classes.
-    columns : ndarray of shape (n_classes,), int64
-        As `align_columns` returns them; a class with -1 gets probability 0.
-
-    Returns
-    -------
-    proba : ndarray of shape (n, n_classes)
-        Rows sum to 1; a row with no mass left is uniform, one of NaN stays NaN.
+    A row with no mass left is uniform, one of NaN stays NaN.
     """
     kept = np.where(columns == _MISSING, 0.0, proba[:, columns])
     mass = kept.sum(axis=1, keepdims=True)

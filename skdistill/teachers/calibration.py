@@ -6,6 +6,8 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import log_softmax, logsumexp, softmax
 
+from skdistill.teachers.pooling import temper
+
 __all__ = [
     "BOUNDS",
     "fit_temperature",
@@ -31,24 +33,10 @@ def fit_temperature(
     .. math:: \min_T - \sum_i w_i \sum_j y_{ij} \log \mathrm{softmax}(\log p_i / T)_j
 
     (temperature scaling; Guo, Pleiss, Sun & Weinberger, "On Calibration of Modern Neural
-    Networks", ICML 2017). Convex in :math:`1/T`, so there is one answer.
-
-    Parameters
-    ----------
-    log_proba : float array of shape (n, k)
-        Logits or log-probabilities, finite.
-    code : int array of shape (n,)
-        Labels as columns, from rows that the model did not learn.
-    sample_weight : float array of shape (n,), default=None
-        Weights of the rows.
-    pseudo_count : float, default=0.0
-        Labels of each class that are added, spread over the rows: by Laplace's rule, with 1, few
-        rows without an error do not prove a model that makes none.
-
-    Returns
-    -------
-    temperature : float
-        Above 1 where the probabilities are too sharp; within `BOUNDS`.
+    Networks", ICML 2017). Convex in :math:`1/T`, so there is one answer: above 1 where the
+    probabilities are too sharp, within `BOUNDS`. A `pseudo_count` of labels of each class is
+    added, spread over the rows: by Laplace's rule, with 1, few rows without an error do not prove
+    a model that makes none.
     """
     n, k = log_proba.shape
     weight = np.ones(n) if sample_weight is None else sample_weight
@@ -74,20 +62,6 @@ def sharpening_temperature(
     A label that got probability 0 costs the Brier score at most 2, whatever the temperature; the
     log-loss would be ruled by the constant that stands for 0. Votes of few members scatter, which
     makes them look too sharp, but a student averages over its neighbours: so nothing is softened.
-
-    Parameters
-    ----------
-    proba : float array of shape (n, k)
-        Rows sum to 1; zeros are allowed.
-    code : int array of shape (n,)
-        Labels as columns, from rows that the model did not learn.
-    sample_weight : float array of shape (n,), default=None
-        Weights of the rows.
-
-    Returns
-    -------
-    temperature : float
-        From ``BOUNDS[0]`` to 1.
     """
     n, k = proba.shape
     weight = np.ones(n) if sample_weight is None else sample_weight
@@ -100,13 +74,6 @@ def sharpening_temperature(
         return float(weight @ ((tempered - label) * tempered * spread).sum(axis=1))
 
     return 1 / _root(slope, 1.0, 1 / BOUNDS[0])
-
-
-def temper(proba: np.ndarray, temperature: float) -> np.ndarray:
-    """Return probabilities at a temperature, zeros included: p^(1/T), normalised."""
-    scaled = proba ** (1 / temperature)
-    scaled /= scaled.sum(axis=1, keepdims=True)
-    return scaled
 
 
 def mean_confidence(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,10 @@ from skdistill.student.classifier import StudentClassifier
 from skdistill.student.forward import Forward
 from skdistill.tables.encoder import check_matrix
 from skdistill.tables.frames import n_rows, take_rows
-from skdistill.teachers.adapters import TorchTeacher, is_torch_module, left_as_found
-from skdistill.teachers.asking import Teacher, comes_from
+from skdistill.teachers.adapters import TorchTeacher
+from skdistill.teachers.asking import Teacher
 from skdistill.teachers.hints import ActiveHint, Hint
+from skdistill.teachers.libraries import comes_from, is_torch_module, left_as_found
 from skdistill.teachers.naming import is_frozen, split_steps
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "answers_of_folds",
     "check_layer",
     "hidden_answers",
+    "reads_units",
     "shows_units",
     "stack_answers",
 ]
@@ -205,14 +207,14 @@ def _leaf_reader(last: Any) -> Callable[[Any], Any] | None:
 
 
 def _ask_module(teacher: Teacher, module: Any, name: str, X: Any) -> np.ndarray:
-    """Run the teacher with an ear at one of its submodules."""
-    # The module may be shared by clones in other threads, whose rows are not to be heard.
+    """Run the teacher with a forward hook on one of its submodules."""
+    # The module may be shared by clones in other threads, whose rows are not to be recorded.
     with left_as_found([module]), _recorded(module, name) as record:
         teacher.ask(X)
-    n, n_heard = n_rows(X), sum(map(len, record))
-    if n_heard != n:
+    n, n_recorded = n_rows(X), sum(map(len, record))
+    if n_recorded != n:
         raise ValueError(
-            f"{teacher.label}: layer {name!r} gave {n_heard} rows for {n}. A hint needs a layer "
+            f"{teacher.label}: layer {name!r} gave {n_recorded} rows for {n}. A hint needs a layer "
             "that is called once in a forward pass and keeps the rows apart."
         )
     return np.concatenate(record)
@@ -260,9 +262,15 @@ def _ask_student(student: StudentClassifier, layer: int, X: Any) -> np.ndarray:
     Z = check_matrix(X if before is None else before.transform(X), before)
     if student.encoding_ is not None:
         Z = student.encoding_.encode(Z)
-    ends = [i for i, step in enumerate(student.layers_) if step.kind == "linear"]
-    steps = student.layers_[: ends[layer % (len(ends) - 1) + 1]]
-    return Forward([], steps, np.dtype(np.float64))(np.array(Z, dtype=np.float64))
+    linear = [i for i, part in enumerate(student.layers_) if part.kind == "linear"]
+    layers = student.layers_[: linear[layer % (len(linear) - 1) + 1]]
+    return Forward([], layers, np.dtype(np.float64))(np.array(Z, dtype=np.float64))
+
+
+def reads_units(teacher: Teacher, asked: ActiveHint, X: Any) -> bool:
+    """Tell whether an attention map of this layer is one of units, with no places."""
+    whole = asked._replace(hint=replace(asked.hint, kind="relation"))
+    return hidden_answers(teacher, whole, take_rows(X, np.array([0]))).ndim == 2
 
 
 def answers_of_folds(

@@ -132,10 +132,10 @@ class ActiveHint(NamedTuple):
     where: str
 
 
-def active_hints(hints: Sequence[Hint] | None, names: Sequence[str]) -> list[ActiveHint]:
+def active_hints(hints: Sequence[Hint], names: Sequence[str]) -> list[ActiveHint]:
     """Return the hints that have a weight; `names` are those of the teachers."""
     active = []
-    for i, hint in enumerate(hints or ()):
+    for i, hint in enumerate(hints):
         if hint.weight == 0:
             continue
         place = hint.teacher

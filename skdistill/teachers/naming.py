@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -18,14 +18,20 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdistill.student.classifier import StudentClassifier
 from skdistill.student.torch_student import TorchStudent
-from skdistill.teachers.adapters import TeachersLeftBehind, TorchTeacher, is_torch_module
+from skdistill.tables.warn import warn_user
+from skdistill.teachers.adapters import TorchTeacher
+from skdistill.teachers.left_behind import TeachersLeftBehind
+from skdistill.teachers.libraries import comes_from, is_torch_module
 
 __all__ = [
     "Named",
     "check_fitted",
     "is_frozen",
+    "is_prefit",
     "is_self",
+    "is_smooth",
     "known_classes",
+    "labels_known_to",
     "name_teachers",
     "split_steps",
 ]
@@ -34,7 +40,6 @@ WAY_TO_FIT = (
     "Fit it first, pass cv=5 to have it fitted inside fit, or, when the teachers come from a "
     "param_grid, whose values scikit-learn clones, wrap it in FrozenEstimator."
 )
-
 
 _SMOOTH = (
     "skorch.",
@@ -51,7 +56,7 @@ _SMOOTH = (
 class Named:
     """One entry of `teachers`.
 
-    Parameters
+    Attributes
     ----------
     name : str
         The name it was given, or one made from its type.
@@ -67,31 +72,9 @@ class Named:
 
 
 def name_teachers(teachers: Any, *, reserved: Collection[str] = ()) -> list[Named]:
-    """Check the parameter `teachers` and name its entries.
+    """Check the parameter `teachers` and name its entries, by none of the names that are reserved.
 
-    Parameters
-    ----------
-    teachers : list or tuple of teachers or of (name, teacher)
-        The value of the parameter. Whether they are fitted is not looked at.
-    reserved : collection of str, default=()
-        Names that no teacher may have: the constructor's parameters.
-
-    Returns
-    -------
-    named : list of Named
-        One for each entry, in order, names unique.
-
-    Raises
-    ------
-    TypeError
-        If `teachers` is no list, or an entry is no classifier with `predict_proba`.
-    ValueError
-        If the list is empty, a name is taken, or the teachers were left behind by pickling.
-
-    Warns
-    -----
-    UserWarning
-        If the same object stands in the list twice.
+    Whether the teachers are fitted is not looked at.
     """
     entries = [_split_entry(number, entry) for number, entry in enumerate(_listed(teachers))]
     names = _unique_names(entries, reserved)
@@ -231,29 +214,14 @@ def _warn_duplicates(teachers: Sequence[Any], named: Sequence[Named]) -> None:
         inner = teacher.estimator if isinstance(teacher, FrozenEstimator) else teacher
         before = first.setdefault(id(inner), entry)
         if before is not entry:
-            warnings.warn(
+            warn_user(
                 f"{before.label} and {entry.label} are the same object, which doubles its vote; "
-                "use teacher_weights for that.",
-                UserWarning,
-                stacklevel=5,
+                "use teacher_weights for that."
             )
 
 
 def split_steps(estimator: Any) -> tuple[list[Any], Any]:
-    """Look through Pipelines and FrozenEstimators.
-
-    Parameters
-    ----------
-    estimator : object
-        A teacher.
-
-    Returns
-    -------
-    before : list of transformers
-        What X passes through, in order.
-    last : object
-        The classifier at the end.
-    """
+    """Return the transformers and the classifier inside Pipelines and FrozenEstimators."""
     before = []
     while isinstance(estimator, (Pipeline, FrozenEstimator)):
         if isinstance(estimator, FrozenEstimator):
@@ -266,34 +234,20 @@ def split_steps(estimator: Any) -> tuple[list[Any], Any]:
 
 
 def is_self(teachers: Any) -> bool:
-    """Say whether the student is to be its own teacher.
-
-    Parameters
-    ----------
-    teachers : object
-        The value of the parameter.
-
-    Returns
-    -------
-    is_self : bool
-        True for the word "self".
-    """
+    """Tell whether the student is to be its own teacher."""
     return isinstance(teachers, str) and teachers == "self"
 
 
+def is_prefit(cv: Any) -> bool:
+    """Tell whether the parameter `cv` says that the teachers are fitted already."""
+    return isinstance(cv, str) and cv == "prefit"
+
+
 def is_frozen(teacher: Any) -> bool:
-    """Say whether a teacher is used as it is in every `cv` mode, because clones share it.
+    """Tell whether a teacher is used as it is in every `cv` mode, because clones share it.
 
-    Parameters
-    ----------
-    teacher : object
-        A teacher.
-
-    Returns
-    -------
-    frozen : bool
-        True for FrozenEstimator, TorchTeacher, CallableTeacher, a bare torch module, any other
-        estimator whose clone is itself, and a Pipeline that ends in one.
+    True for FrozenEstimator, TorchTeacher, CallableTeacher, a bare torch module, any other
+    estimator whose clone is itself, and a Pipeline that ends in one.
     """
     while isinstance(teacher, Pipeline):
         teacher = teacher.steps[-1][1]
@@ -306,25 +260,16 @@ def is_frozen(teacher: Any) -> bool:
 def is_smooth(teacher: Any) -> bool:
     """Tell whether a teacher's answers change smoothly with its inputs, judged by its family.
 
-    Parameters
-    ----------
-    teacher : object
-        A teacher; of a Pipeline the last step counts.
-
-    Returns
-    -------
-    smooth : bool
-        True for torch modules, skorch nets and scikit-learn's networks, linear and kernel models,
-        discriminant analysis, Gaussian processes and naive Bayes; of students for those that see
-        numbers as they are.
+    Torch modules, skorch nets and scikit-learn's networks, linear and kernel models, discriminant
+    analysis, Gaussian processes and naive Bayes do; so do students that see numbers as they are.
     """
     last = split_steps(teacher)[1]
     last = getattr(last, "student_", last)
-    families = [kind.__module__ for kind in type(last).__mro__]
     if isinstance(last, StudentClassifier):
         return last.encoding_ is None
-    if "skdistill.estimators.classifier" in families:
+    if comes_from(last, "skdistill") and hasattr(last, "numerical_embedding"):
         return _will_be_smooth(last)
+    families = [kind.__module__ for kind in type(last).__mro__]
     of_torch = isinstance(last, TorchTeacher | TorchStudent) or is_torch_module(last)
     return of_torch or any(f.startswith(_SMOOTH) for f in families)
 
@@ -340,18 +285,7 @@ def _will_be_smooth(unfitted: Any) -> bool:
 
 
 def check_fitted(named: Named) -> None:
-    """Raise if a teacher is not fitted.
-
-    Parameters
-    ----------
-    named : Named
-        The teacher.
-
-    Raises
-    ------
-    NotFittedError
-        Names the teacher and the way out.
-    """
+    """Raise a NotFittedError that names the teacher and the way out, if it is not fitted."""
     estimator = named.estimator
     try:
         check_is_fitted(estimator)
@@ -374,16 +308,12 @@ def _says_it_is_fitted(estimator: Any, *, unless_known: bool) -> bool:
 
 
 def known_classes(estimator: Any) -> Any:
-    """Return the labels of a fitted teacher's columns.
-
-    Parameters
-    ----------
-    estimator : object
-        A teacher.
-
-    Returns
-    -------
-    classes : array-like of shape (n_classes,) or None
-        None where the teacher does not tell, as a bare torch module.
-    """
+    """Return the labels of a teacher's columns; None where it does not tell, as a bare module."""
     return getattr(estimator, "classes_", None)
+
+
+def labels_known_to(named: Sequence[Named]) -> np.ndarray | None:
+    """Return the sorted labels of the first teacher that knows its labels; None if none does."""
+    known = (known_classes(teacher.estimator) for teacher in named)
+    classes = next((labels for labels in known if labels is not None), None)
+    return None if classes is None else np.unique(np.asarray(classes))

@@ -1,7 +1,7 @@
 """Many answers to one: how teachers are weighed, and the space in which they are averaged."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,12 @@ from scipy.special import log_softmax, softmax
 __all__ = [
     "PROBA_FLOOR",
     "RULES",
-    "Pooled",
+    "SoftTargets",
     "check_teacher_weights",
     "confidence_weights",
     "mean_answer",
     "pool",
+    "temper",
     "to_proba",
     "validation_weights",
     "weights_without_labels",
@@ -28,22 +29,32 @@ PROBA_FLOOR = 1e-7
 
 
 @dataclass
-class Pooled:
-    """What the teachers say together about the rows of `fit`.
+class SoftTargets:
+    """Soft targets of some rows, and how they came about.
 
     Attributes
     ----------
     proba : float array of shape (n, k)
-        The pooled probabilities; uniform where nobody answered.
+        The teachers' probabilities; uniform where nobody answered.
     known : bool array of shape (n,)
-        Rows about which a teacher of positive weight said something.
-    weights : float array of shape (n_teachers,)
-        The weights for rows without a label; they sum to 1.
+        Rows that have a soft target: about them a teacher of positive weight said something. The
+        others carry the hard term only.
+    weights : float array of shape (n_teachers,) or None
+        The teachers' weights on rows without a label, which sum to 1; None where none was asked.
+    temperature : float
+        By what the targets were calibrated.
+    fitted : list
+        The teachers that answered: each as it is, or the list of its fold clones.
+    fold : int array of shape (n,) or None
+        The fold whose clones did not see the row, -1 where there is none; None without folds.
     """
 
     proba: np.ndarray
     known: np.ndarray
-    weights: np.ndarray
+    weights: np.ndarray | None = None
+    temperature: float = 1.0
+    fitted: list[Any] = field(default_factory=list)
+    fold: np.ndarray | None = None
 
 
 def check_teacher_weights(teacher_weights: Any, n_teachers: int) -> np.ndarray | str:
@@ -91,40 +102,36 @@ def to_proba(values: np.ndarray, space: str) -> np.ndarray:
     return values / values.sum(axis=1, keepdims=True)
 
 
+def temper(proba: np.ndarray, temperature: float) -> np.ndarray:
+    """Return probabilities at a temperature, zeros included: p^(1/T), normalised.
+
+    :func:`skdistill.losses.temper` is the same of tensors; teachers are asked without torch.
+    """
+    scaled = proba ** (1 / temperature)
+    scaled /= scaled.sum(axis=1, keepdims=True)
+    return scaled
+
+
 def pool(
     answers: Sequence[np.ndarray],
     weights: np.ndarray | str,
     averaging: str,
     code: np.ndarray,
     sample_weight: np.ndarray | None = None,
-) -> Pooled:
+) -> SoftTargets:
     """Weigh the answers by numbers or by a rule, and average them.
 
-    Parameters
-    ----------
-    answers : sequence of n_teachers float arrays of shape (n, k)
-        Probabilities or logits; a row of NaN is one that a teacher cannot answer.
-    weights : array of shape (n_teachers,) or str
-        From :func:`check_teacher_weights`.
-    averaging : {"logits", "proba"}
-        The space of the answers.
-    code : int array of shape (n,)
-        Labels as columns.
-    sample_weight : float array of shape (n,), default=None
-        Weights of the rows.
-
-    Returns
-    -------
-    pooled : Pooled
+    Answers are probabilities or logits of shape (n, k), as `averaging` says; a row of NaN is one
+    that a teacher cannot answer.
     """
     if not isinstance(weights, str):
-        return Pooled(*mean_answer(answers, weights, averaging), weights)
+        return SoftTargets(*mean_answer(answers, weights, averaging), weights)
     if weights == "confidence":
         by_row = confidence_weights(answers, averaging, code)
         equal = np.full(len(answers), 1 / len(answers))
-        return Pooled(*mean_answer(answers, by_row, averaging), equal)
+        return SoftTargets(*mean_answer(answers, by_row, averaging), equal)
     learnt = validation_weights(answers, averaging, code, sample_weight)
-    return Pooled(*mean_answer(answers, learnt, averaging), learnt)
+    return SoftTargets(*mean_answer(answers, learnt, averaging), learnt)
 
 
 def mean_answer(
@@ -156,13 +163,9 @@ def confidence_weights(
     .. math:: w_k = \frac{1}{K - 1} \left( 1 - \frac{e^{c_k}}{\sum_j e^{c_j}} \right)
 
     with the log-loss :math:`c_k` of teacher k on the row (Zhang, Chen & Wang, "Confidence-Aware
-    Multi-Teacher Knowledge Distillation", ICASSP 2022).
-
-    Returns
-    -------
-    weights : float array of shape (n_teachers, n)
-        Columns sum to 1, or are 0 where nobody answers. A teacher without an answer has weight 0
-        and the others weigh as if it were not there.
+    Multi-Teacher Knowledge Distillation", ICASSP 2022). The weights (n_teachers, n) sum to 1 in
+    each column, or are 0 where nobody answers; a teacher without an answer has weight 0, and the
+    others weigh as if it were not there.
     """
     losses = np.stack([-_log_proba_of(answer, averaging, code) for answer in answers])
     seen = np.isfinite(losses)
@@ -191,11 +194,6 @@ def validation_weights(
 
     The problem is convex in both spaces. Equal weights and the best single teacher are candidates
     in any case, so the answer is not worse than either on these rows.
-
-    Returns
-    -------
-    weights : float array of shape (n_teachers,)
-        They sum to 1.
     """
     n_teachers = len(answers)
     used = np.logical_and.reduce([np.isfinite(answer).all(axis=1) for answer in answers])

@@ -13,13 +13,13 @@ from skdistill.tables.encoder import TabularEncoder, check_matrix
 from skdistill.tables.frames import n_rows, stack_rows, take_rows
 from skdistill.tables.rows import Rows
 from skdistill.teachers.hints import ActiveHint
+from skdistill.teachers.pooling import SoftTargets
+from skdistill.teachers.transfer import TransferRows
 
 if TYPE_CHECKING:
     from skdistill.teachers.hidden import HiddenAnswers
-    from skdistill.teachers.targets import SoftTargets
 
 __all__ = [
-    "ExtraRows",
     "HeldOut",
     "HiddenLayer",
     "Prepared",
@@ -27,15 +27,6 @@ __all__ = [
     "apply_preprocessor",
     "build_training_set",
 ]
-
-
-@dataclass
-class ExtraRows:
-    """Rows without a label: raw, with the soft targets the teachers gave them."""
-
-    X: Any
-    proba: np.ndarray
-    shapes_inputs: bool
 
 
 @dataclass
@@ -108,8 +99,8 @@ class TrainingSet:
 
 def build_training_set(
     rows: Rows,
-    targets: "SoftTargets | None",
-    extra: Sequence[ExtraRows],
+    targets: SoftTargets | None,
+    extra: Sequence[TransferRows],
     held: np.ndarray,
     *,
     preprocessor: Any,
@@ -179,7 +170,9 @@ def _hidden_layer(
     return HiddenLayer(kept.asked, kept.values, known, None if shared else kept.space)
 
 
-def _prepare(preprocessor: Any, train: Rows, extra: Sequence[ExtraRows]) -> tuple[Any, np.ndarray]:
+def _prepare(
+    preprocessor: Any, train: Rows, extra: Sequence[TransferRows]
+) -> tuple[Any, np.ndarray]:
     """Fit what the student sees of X, and apply it to the rows of `fit` and the extra ones.
 
     Our own encoder also learns its scale and categories from real extra rows, which may come from
@@ -209,7 +202,7 @@ def apply_preprocessor(fitted: Any, table: Any) -> np.ndarray:
 
 
 def _stack_proba(
-    targets: "SoftTargets | None", extra: Sequence[ExtraRows], used: np.ndarray, n_classes: int
+    targets: SoftTargets | None, extra: Sequence[TransferRows], used: np.ndarray, n_classes: int
 ) -> np.ndarray:
     """Return the soft targets of all rows; rows without one get a placeholder of weight zero."""
     if targets is None:
@@ -224,7 +217,7 @@ def _scaled(weight: np.ndarray) -> np.ndarray:
     return weight * (len(weight) / total) if total > 0 else weight
 
 
-def _held_out(rows: Rows, targets: "SoftTargets | None", held: np.ndarray, fitted: Any) -> HeldOut:
+def _held_out(rows: Rows, targets: SoftTargets | None, held: np.ndarray, fitted: Any) -> HeldOut:
     """Prepare the rows on which the epochs are compared."""
     assert rows.code is not None
     assert rows.classes is not None

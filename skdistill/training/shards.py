@@ -11,7 +11,7 @@ import numpy as np
 from skdistill.tables.checks import encode_among
 from skdistill.tables.frames import as_table, is_frame, n_rows, stack_rows, take_rows
 from skdistill.tables.rows import Rows, check_teacher_proba
-from skdistill.teachers.targets import SoftTargets
+from skdistill.teachers.pooling import SoftTargets
 
 __all__ = ["Shard", "Shards", "as_rows", "stacked"]
 
@@ -147,7 +147,7 @@ def as_rows(shard: Shard, classes: np.ndarray) -> tuple[Rows, SoftTargets]:
         code[labelled] = encode_among(shard.label[labelled], classes)
     rows = Rows(shard.X, code, classes, np.ones(n))
     proba = check_teacher_proba(shard.proba, n, classes)
-    return rows, SoftTargets(proba, np.ones(n, dtype=bool), None)
+    return rows, SoftTargets(proba, np.ones(n, dtype=bool))
 
 
 def stacked(shards: list[Shard]) -> Shard:

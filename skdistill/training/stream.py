@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from skdistill.tables.frames import n_rows, take_rows
-from skdistill.teachers.sources import Labeller
-from skdistill.teachers.targets import Ensemble, SoftTargets
+from skdistill.teachers.naming import labels_known_to
+from skdistill.teachers.sources import TargetSource
+from skdistill.teachers.transfer import TransferRows, augmenter_of, count_synthetic
 from skdistill.training.data import (
-    ExtraRows,
     HeldOut,
     Prepared,
     TrainingSet,
@@ -36,15 +36,15 @@ class Synthetic:
     """How synthetic rows of a shard are made and labelled."""
 
     augmenter: Callable[..., Any]
-    ensemble: Ensemble
+    source: TargetSource
     sizes: np.ndarray
 
-    def rows(self, X: Any, number: int, seed: list[int]) -> ExtraRows:
+    def rows(self, X: Any, number: int, seed: list[int]) -> TransferRows:
         """Make the synthetic rows of a shard."""
         rng = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
         weight = np.ones(n_rows(X))
         made = self.augmenter(X, int(self.sizes[number]), sample_weight=weight, random_state=rng)
-        return ExtraRows(made, self.ensemble.predict_proba(made), shapes_inputs=False)
+        return TransferRows(made, self.source.label_further(made), shapes_inputs=False)
 
 
 @dataclass
@@ -181,20 +181,18 @@ class TrainingStream:
 
 def open_stream(
     shards: Shards,
+    source: TargetSource,
     *,
-    classes: np.ndarray | None,
     hold_out: bool,
     keep_back: bool,
     preprocessor: Any,
     n_bins: int | None,
-    labeller: Labeller | None,
     seed: int,
 ) -> TrainingStream:
     """Survey the shards and learn from a sample how their rows are prepared.
 
-    ``classes`` are those that the teachers know, where the shards do not name them; ``labeller``
-    makes synthetic rows, where some are wanted; with ``keep_back`` some labelled rows are not
-    trained on.
+    ``source`` knows the classes, where the shards do not name them, and labels synthetic rows,
+    where some are asked for; with ``keep_back`` some labelled rows are not trained on.
     """
     held = None
     if hold_out:
@@ -204,7 +202,8 @@ def open_stream(
                 "smaller files, or pass early_stopping=False."
             )
         held = int(np.random.default_rng(seed).integers(shards.n_shards))
-    known = classes if shards.classes is None else np.asarray(shards.classes)
+    known = shards.classes
+    known = labels_known_to(source.named) if known is None else np.asarray(known)
     # A transformer of the user's may take infinity.
     finite = preprocessor is None or isinstance(preprocessor, str)
     survey = survey_shards(shards, held, seed, known, finite=finite)
@@ -234,7 +233,7 @@ def open_stream(
         held_out=None if held is None else _held_out(shards.read(held), labels, sample),
         unseen=None if unseen is None else _held_out(unseen, labels, sample),
         kept_back=kept_back,
-        synthetic=None if labeller is None else _synthetic(labeller, labels, survey, numbers),
+        synthetic=_synthetic(source, labels, survey, numbers),
         seed=seed,
     )
     n_labelled = int(survey.n_labelled[numbers].sum())
@@ -257,17 +256,18 @@ def _held_out(shard: Shard | None, classes: np.ndarray, sample: TrainingSet) -> 
 
 
 def _synthetic(
-    labeller: Labeller, classes: np.ndarray, survey: Survey, numbers: np.ndarray
-) -> Synthetic:
-    """Return what makes the synthetic rows; a number of them is shared out by the rows."""
-    targets = SoftTargets(np.empty(0), np.empty(0), labeller.prefit_ensemble(classes))
-    augmenter = labeller.augmenter(targets)
+    source: TargetSource, classes: np.ndarray, survey: Survey, numbers: np.ndarray
+) -> Synthetic | None:
+    """Return what makes synthetic rows, if any are asked for; shards share a number of them."""
+    augmenter = augmenter_of(source)
+    if augmenter is None:
+        return None
+    source.classes = classes
+    n_synthetic = source.spec.n_synthetic
     sizes = np.zeros(len(survey.sizes), dtype=np.int64)
-    if isinstance(labeller.n_synthetic, str):
-        sizes[numbers] = [labeller.count_synthetic(int(n)) for n in survey.sizes[numbers]]
+    if isinstance(n_synthetic, str):
+        sizes[numbers] = [count_synthetic(source.spec, int(n)) for n in survey.sizes[numbers]]
     else:
         ends = np.cumsum(survey.sizes[numbers])
-        sizes[numbers] = np.diff(np.round(labeller.n_synthetic * ends / ends[-1]), prepend=0)
-    assert augmenter is not None
-    assert targets.ensemble is not None
-    return Synthetic(augmenter, targets.ensemble, sizes)
+        sizes[numbers] = np.diff(np.round(n_synthetic * ends / ends[-1]), prepend=0)
+    return Synthetic(augmenter, source, sizes)

@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skdistill.student.classifier import StudentClassifier
 from skdistill.student.forward import Layer
 from skdistill.student.torch_student import TorchStudent
+from skdistill.tables.warn import warn_user
 from skdistill.teachers.progress import stage
 from skdistill.training.control import Control, UnseenLabels, control_rows, read_control
 from skdistill.training.data import TrainingSet
@@ -29,7 +30,6 @@ from skdistill.training.objective import Objective
 from skdistill.training.sizing import count_parameters, dropout_rate, network_widths, resolve
 from skdistill.training.spec import StudentSpec
 from skdistill.training.stream import TrainingStream
-from skdistill.training.warn import warn_user
 
 __all__ = ["StudentTrainer", "Trained"]
 

@@ -4,28 +4,38 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from quick_students import fitted_teacher, make_data, quick
+from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import EarlyStopping, LRScheduler
 
-from skdistill import DistilledClassifier, Hint
-from skdistill.estimators.parameters import RULES, check_parameters
+from skdistill import DistilledClassifier, Hint, augment, losses
+
+X, Y = make_data(labels=("ant", "bee", "cat"))
+TEACHER = fitted_teacher(X, Y)
+
+
+def own_loss(student_logits, target_proba, y, *, temperature):
+    return losses.kl_divergence(student_logits, target_proba, temperature=temperature)
+
 
 GOOD = {
-    "temperature": [0.5, 1, np.float32(3), np.int64(2)],
+    "temperature": [1e-6, 1, np.float32(3), np.int64(2), 1e9],
     "alpha": [0, 1, 0.5, np.float64(0.3)],
     "averaging": ["auto", "logits", "proba"],
-    "loss": ["kl", "mse", "dkd", min],
-    "hints": [None, [], [Hint(layer=0)], (Hint(layer=0, weight=0),)],
+    "loss": ["kl", "mse", "dkd", own_loss],
+    "hints": [None, [], (Hint(layer=0, weight=0),)],
     "self_distillation": [0, 0.0, 0.5, np.float32(0.9)],
     "calibration": ["auto", None],
     "hidden_layer_sizes": ["auto", (), (8,), [4, 4]],
     "activation": ["relu", "tanh", "gelu", "silu"],
     "dropout": ["auto", 0, 0.0, 0.5],
-    "student_module": [None, min],
+    "student_module": [None, torch.nn.Linear],
     "preprocessor": ["auto", None, StandardScaler()],
     "numerical_embedding": ["auto", "piecewise_linear", None],
     "n_bins": [1, np.int64(8)],
-    "augment": ["auto", "munge", None, min],
+    "augment": ["auto", "munge", None, augment.munge],
     "n_synthetic": ["auto", 0, 5],
     "max_epochs": ["auto", 1],
     "batch_size": [1],
@@ -41,7 +51,7 @@ GOOD = {
     "verbose": [0, 2, True],
 }
 BAD = {
-    "temperature": [0, -1, 1e10, math.inf, math.nan, "1", True, None],
+    "temperature": [0, -1, 1e-38, 1e10, math.inf, math.nan, "1", True, None],
     "alpha": [-0.01, 1.01, math.nan, "half", None],
     "averaging": ["mean", None],
     "loss": ["dkd!", None],
@@ -76,24 +86,56 @@ def pairs(table):
     return [(name, value) for name, values in table.items() for value in values]
 
 
-def test_every_rule_is_tried():
-    assert set(GOOD) == set(BAD) == set(RULES) <= set(DistilledClassifier().get_params())
+def test_every_parameter_is_tried():
+    elsewhere = {"teachers", "cv", "teacher_weights", "memory", "n_jobs", "random_state"}
+    assert GOOD.keys() == BAD.keys()
+    assert GOOD.keys() ^ elsewhere == DistilledClassifier().get_params(deep=False).keys()
 
 
 @pytest.mark.parametrize(("name", "value"), pairs(GOOD), ids=str)
+@pytest.mark.filterwarnings("ignore:The student")
 def test_allowed(name, value):
-    check_parameters(DistilledClassifier(**{name: value}))
+    student = quick([TEACHER], **{"max_epochs": 2, "n_synthetic": 5, "n_bins": 4, name: value})
+    assert np.isfinite(student.fit(X, Y).predict_proba(X)).all()
 
 
 @pytest.mark.parametrize(("name", "value"), pairs(BAD), ids=str)
 def test_refused(name, value):
     words = rf"The '{name}' parameter of DistilledClassifier must be .+; got .*"
     with pytest.raises(ValueError, match=words) as refusal:
-        check_parameters(DistilledClassifier(**{name: value}))
+        DistilledClassifier([TEACHER], **{name: value}).fit(X, Y)
     assert str(refusal.value).endswith(f"got {value!r}.")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("cv", 1, "n_splits=1"),
+        ("cv", "prefitted", "Got prefitted"),
+        ("cv", [], r"cv=\[\] yields no splits"),
+        ("teacher_weights", [1, 2], "teacher_weights must be None, .*; got"),
+        ("teacher_weights", [-1], "teacher_weights must be None, .*; got"),
+        ("teacher_weights", [np.nan], "teacher_weights must be None, .*; got"),
+        ("teacher_weights", "best", "teacher_weights must be None, .*; got"),
+        ("teacher_weights", [0], "at least one positive number"),
+    ],
+    ids=str,
+)
+def test_refused_in_other_words(name, value, words):
+    with pytest.raises(ValueError, match=words):
+        quick([TEACHER], **{name: value}).fit(X, Y)
 
 
 def test_callbacks_that_would_fight_the_loop_are_refused():
     for callback in (EarlyStopping(), ("stop", EarlyStopping()), LRScheduler()):
         with pytest.raises(ValueError, match=r"early_stopping=True"):
-            check_parameters(DistilledClassifier(callbacks=[callback]))
+            quick([TEACHER], callbacks=[callback]).fit(X, Y)
+
+
+def test_a_refusal_leaves_nothing_fitted():
+    student = quick([TEACHER], max_epochs=1).fit(X, Y).set_params(alpha=2)
+    with pytest.raises(ValueError, match="'alpha'"):
+        student.fit(X, Y)
+    assert [name for name in vars(student) if name.endswith("_")] == []
+    with pytest.raises(NotFittedError):
+        student.predict(X)

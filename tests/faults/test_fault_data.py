@@ -3,14 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from quick_students import fitted_teacher, make_data, quick
 from scipy.sparse import csr_array
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 
 from skdistill import CallableTeacher
-from tests.faults.bad_teacher import BadTeacher
-from tests.quick_students import fitted_teacher, make_data, quick
 
 X, Y = make_data()
 FRAME = pd.DataFrame(X, columns=["a", "b", "c"])
@@ -332,10 +331,3 @@ def test_a_weight_of_zero_is_an_absent_row():
     weighted = quick([TEACHER]).fit(X, Y, sample_weight=weight)
     absent = quick([TEACHER]).fit(X[10:], Y[10:])
     np.testing.assert_allclose(weighted.predict_proba(X), absent.predict_proba(X), atol=1e-6)
-
-
-def test_a_failed_fit_leaves_nothing_fitted():
-    classifier = quick([TEACHER]).fit(X, Y).set_params(teachers=[BadTeacher("fails")])
-    with pytest.raises(ValueError, match="teacher 0"):
-        classifier.fit(X, Y)
-    assert [name for name in vars(classifier) if name.endswith("_")] == []

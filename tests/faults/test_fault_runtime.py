@@ -6,14 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from quick_students import Fixed, fitted_teacher, make_data, quick
 from sklearn.model_selection import cross_val_score
 from threadpoolctl import threadpool_info
 
-from skdistill import BadArtefactError, CallableTeacher, DistilledClassifierCV, StudentClassifier
+from skdistill import BadArtefactError, CallableTeacher, StudentClassifier
 from skdistill.distributed import LabellingError, TeacherBundle, label_parquet
-from tests.faults.bad_teacher import LABELS
-from tests.quick_students import Counting, Fixed, fitted_teacher, make_data, quick
 
+LABELS = ("no", "yes")
 X, Y = make_data()
 TEACHER = fitted_teacher(X, Y)
 
@@ -41,28 +41,6 @@ def test_threads_that_predict_at_once(student):
         answers = list(pool.map(lambda _: student.predict_proba(X), range(100)))
         assert all(np.array_equal(answer, expected) for answer in answers)
         np.testing.assert_allclose(training.result(), expected, atol=1e-6)
-
-
-def test_a_fork_after_torch_was_used(fresh_process):
-    code = """
-    import os, signal, warnings
-    import numpy as np
-    from sklearn.linear_model import LogisticRegression
-    from skdistill import DistilledClassifier
-
-    X = np.random.default_rng(0).normal(size=(80, 3))
-    y = X[:, 0] > 0
-    model = DistilledClassifier([LogisticRegression().fit(X, y)], max_epochs=5, augment=None)
-    expected = model.fit(X, y).predict_proba(X)
-    # Python says that a fork of a process with threads may hang; that it does not is the law here.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    child = os.fork()
-    if child == 0:
-        signal.alarm(15)
-        os._exit(0 if np.array_equal(model.predict_proba(X), expected) else 1)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-    """
-    assert fresh_process(code).split() == ["0"]
 
 
 def test_a_fit_in_a_fork_after_torch_had_threads(fresh_process):
@@ -99,16 +77,6 @@ def test_thread_settings_are_restored(student):
     with pytest.raises(FloatingPointError):
         quick([TEACHER], learning_rate_init=1e300, hidden_layer_sizes=(8, 8)).fit(X, Y)
     assert threads() == before
-
-
-def test_a_search_asks_the_teachers_once_a_fold():
-    """However many candidates there are: once about each training fold, and once for the refit."""
-    teacher = Counting().fit(X, Y)
-    Counting.rows_asked = 0
-    search = DistilledClassifierCV(quick([teacher]), temperatures=(1, 2, 4), alphas=(0.5, 1), cv=3)
-    with pytest.warns(UserWarning, match="cv=5"):
-        search.fit(X, Y)
-    assert Counting.rows_asked == 3 * 60 + 90
 
 
 def test_what_a_deployed_pickle_weighs():

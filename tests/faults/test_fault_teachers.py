@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from quick_students import Fixed, fitted_teacher, make_data, quick
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.exceptions import NotFittedError
@@ -15,12 +16,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
+from teachers_zoo import Answer, Noisy
 
 from skdistill import CallableTeacher, TeachersLeftBehind, TorchTeacher
-from tests.faults.bad_teacher import LABELS, BadTeacher
-from tests.quick_students import Fixed, fitted_teacher, make_data, quick
-from tests.teachers_zoo import Answer, Noisy
 
+LABELS = ("no", "yes")
 X, Y = make_data()
 TEACHER = fitted_teacher(X, Y)
 
@@ -60,13 +60,12 @@ def test_the_same_teacher_twice():
     assert classifier.score(X, Y) > 0.85
 
 
-@pytest.mark.parametrize("n_jobs", [None, 2])
-def test_clones_keep_fitted_teachers(n_jobs):
+def test_clones_keep_fitted_teachers():
     classifier = quick([TEACHER])
     assert clone(classifier).teachers[0] is TEACHER
     pipeline = make_pipeline(FunctionTransformer(), classifier)
     grid = {"distilledclassifier__alpha": [0.5, 1.0]}
-    search = GridSearchCV(pipeline, grid, cv=2, n_jobs=n_jobs, error_score="raise").fit(X, Y)
+    search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(X, Y)
     assert search.best_score_ > 0.8
 
 
@@ -97,46 +96,93 @@ def test_several_outputs():
 # What it answers
 
 
+def fail(X):
+    raise RuntimeError("the service is down")
+
+
+def interrupt(X):
+    raise KeyboardInterrupt
+
+
+def in_last_row(value):
+    """Return good answers but for one value, in the last row."""
+
+    def answer(X):
+        proba = np.tile([0.25, 0.75], (len(X), 1))
+        proba[-1, 0] = value
+        return proba
+
+    return answer
+
+
+def certain(X):
+    """Return 1 for the class that the first column names."""
+    return np.eye(2)[(np.asarray(X)[:, 0] > 0).astype(int)]
+
+
 @pytest.mark.parametrize(
-    ("mode", "words"),
+    ("answer", "words"),
     [
-        ("nan", "returned nan in row 89, column 0"),
-        ("infinite", "returned inf in row 89, column 0"),
-        ("negative", r"returned -0.2 in row 89, column 0; a probability lies in \[0, 1\]"),
-        ("sum", "returned probabilities that sum to 1.25 in row 89"),
-        ("zeros", "returned probabilities that sum to 0 in row 0"),
-        ("one column", r"returned an array of shape \(90, 1\).*return both columns, \[1 - p, p\]"),
-        ("one dimension", r"returned an array of shape \(90,\).*return both columns"),
-        ("three columns", r"returned an array of shape \(90, 3\), expected \(90, 2\)"),
-        ("a row short", r"returned an array of shape \(89, 2\), expected \(90, 2\)"),
-        ("strings", "failed on rows 0:90: ValueError: could not convert string to float"),
-        ("complex", "failed on rows 0:90: ValueError: it returned complex numbers"),
-        ("nothing", r"returned an array of shape \(\), expected \(90, 2\)"),
-        ("fails", "failed on rows 0:90: RuntimeError: the service is down"),
+        (in_last_row(np.nan), "returned nan in row 89, column 0"),
+        (in_last_row(np.inf), "returned inf in row 89, column 0"),
+        (in_last_row(-0.2), r"returned -0.2 in row 89, column 0; a probability lies in \[0, 1\]"),
+        (in_last_row(0.5), "returned probabilities that sum to 1.25 in row 89"),
+        (lambda X: np.zeros((len(X), 2)), "returned probabilities that sum to 0 in row 0"),
+        (
+            lambda X: np.full((len(X), 1), 0.3),
+            r"returned an array of shape \(90, 1\).*return both columns, \[1 - p, p\]",
+        ),
+        (
+            lambda X: np.full(len(X), 0.3),
+            r"returned an array of shape \(90,\).*return both columns",
+        ),
+        (
+            lambda X: np.full((len(X), 3), 1 / 3),
+            r"returned an array of shape \(90, 3\), expected \(90, 2\)",
+        ),
+        (
+            lambda X: np.full((len(X) - 1, 2), 0.5),
+            r"returned an array of shape \(89, 2\), expected \(90, 2\)",
+        ),
+        (
+            lambda X: np.full((len(X), 2), "x"),
+            "failed on rows 0:90: ValueError: could not convert string to float",
+        ),
+        (
+            lambda X: np.full((len(X), 2), 0.5 + 0j),
+            "failed on rows 0:90: ValueError: it returned complex numbers",
+        ),
+        (lambda X: None, r"returned an array of shape \(\), expected \(90, 2\)"),
+        (fail, "failed on rows 0:90: RuntimeError: the service is down"),
+    ],
+    ids=[
+        *("nan", "infinite", "negative", "sum", "zeros", "one column", "one dimension"),
+        *("three columns", "a row short", "strings", "complex", "nothing", "fails"),
     ],
 )
-def test_answers_that_are_no_probabilities(mode, words):
-    assert_refused([TEACHER, BadTeacher(mode)], ValueError, rf"teacher 1 \(BadTeacher\) {words}")
+def test_answers_that_are_no_probabilities(answer, words):
+    teacher = Fixed(answer, LABELS)
+    assert_refused([TEACHER, teacher], ValueError, rf"teacher 1 \(Fixed\) {words}")
 
 
 def test_a_failure_keeps_its_cause():
     with pytest.raises(ValueError, match="teacher 0") as caught:
-        quick([BadTeacher("fails")]).fit(X, Y)
+        quick([Fixed(fail, LABELS)]).fit(X, Y)
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
 def test_an_interrupt_while_asked():
-    assert_refused([TEACHER, BadTeacher("interrupts")], KeyboardInterrupt, "^$")
+    assert_refused([TEACHER, Fixed(interrupt, LABELS)], KeyboardInterrupt, "^$")
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_exact_zeros(temperature):
     """No epsilon is needed; that no temperature softens them is said."""
     with pytest.warns(UserWarning, match="exactly 0 or 1, which no temperature softens"):
-        classifier = quick([BadTeacher("certain")], temperature=temperature, alpha=1.0).fit(X, Y)
+        classifier = quick([Fixed(certain, LABELS)], temperature=temperature, alpha=1.0).fit(X, Y)
     proba = classifier.predict_proba(X)
     assert np.isfinite(proba).all()
-    agreement = np.mean(classifier.predict(X) == BadTeacher("certain").predict(X))
+    agreement = np.mean(classifier.predict(X) == Fixed(certain, LABELS).predict(X))
     assert agreement > 0.9
 
 
@@ -245,7 +291,7 @@ def test_a_teacher_whose_package_is_missing_at_unpickle(fresh_process, tmp_path)
     model = pickle.loads((folder / "model.pickle").read_bytes())
     print(*model.predict(np.load(folder / "X.npy")))
     """
-    printed = fresh_process(code, tmp_path, forbid=("tests", "torch", "skorch"))
+    printed = fresh_process(code, tmp_path, forbid=("quick_students", "torch", "skorch"))
     assert printed.split() == classifier.predict(X).tolist()
 
 

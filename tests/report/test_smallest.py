@@ -200,8 +200,8 @@ def test_fitted_teachers_are_asked_once_a_fold():
     with pytest.warns(UserWarning, match="did not see X") as caught:
         search(quick([teacher], augment="munge", n_synthetic=400, max_epochs=2))
     assert caught[0].filename == __file__
-    # Beside those few rows by which remembered answers are confirmed.
-    assert 4 * 400 < Counting.rows_asked < 4 * 400 + 90 * 3 + 12 * 2 * 32 + 1
+    # The rows of three folds and of the student on all of them, and the synthetic ones of each.
+    assert Counting.rows_asked == 3 * 60 + 90 + 4 * 400
 
 
 def test_a_memory_of_ones_own_is_used(tmp_path):

@@ -11,8 +11,8 @@ from skdistill.teachers.calibration import (
     matching_temperature,
     mean_confidence,
     sharpening_temperature,
-    temper,
 )
+from skdistill.teachers.pooling import temper
 
 RNG = np.random.default_rng(0)
 Z = 2 * RNG.normal(size=(3000, 4))

@@ -9,8 +9,9 @@ from sklearn.preprocessing import StandardScaler
 from skdistill.tables.encoder import TabularEncoder
 from skdistill.tables.folds import hold_out
 from skdistill.tables.rows import read_rows
-from skdistill.teachers.targets import SoftTargets
-from skdistill.training.data import ExtraRows, build_training_set
+from skdistill.teachers.pooling import SoftTargets
+from skdistill.teachers.transfer import TransferRows
+from skdistill.training.data import build_training_set
 
 X, Y = make_data(labels=("ant", "bee", "cat"))
 WEIGHT = np.arange(len(X)) % 4 + 0.0
@@ -19,7 +20,7 @@ NOBODY = np.zeros(len(X), dtype=bool)
 
 
 def targets(known=True):
-    return SoftTargets(PROBA, np.broadcast_to(known, len(X)), None)
+    return SoftTargets(PROBA, np.broadcast_to(known, len(X)))
 
 
 def build(rows=None, soft=None, extra=(), held=NOBODY, preprocessor="auto", n_bins=4):
@@ -38,7 +39,7 @@ def test_rows_of_weight_zero_are_left_out():
 
 @pytest.mark.parametrize("known", [True, np.arange(len(X)) % 3 > 0], ids=["all", "some"])
 def test_means_over_all_rows_are_weighted_means_over_the_rows_that_carry_a_term(known):
-    extra = [ExtraRows(X[:7], PROBA[:7], shapes_inputs=True)]
+    extra = [TransferRows(X[:7], PROBA[:7], shapes_inputs=True)]
     training = build(soft=targets(known), extra=extra)
     used = WEIGHT > 0
     loss = np.random.default_rng(1).random(len(X) + 7)
@@ -72,7 +73,7 @@ def test_without_labels_no_row_has_a_hard_term():
 
 def test_real_extra_rows_shape_the_inputs_and_synthetic_ones_do_not():
     def encoder(shapes_inputs):
-        extra = [ExtraRows(X + 5, PROBA, shapes_inputs=shapes_inputs)]
+        extra = [TransferRows(X + 5, PROBA, shapes_inputs=shapes_inputs)]
         training = build(read_rows(X, Y), extra=extra)
         return training.preprocessor, training.encoding
 

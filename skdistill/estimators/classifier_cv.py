@@ -1,9 +1,6 @@
 """DistilledClassifierCV: a search over temperature and alpha that asks the teachers once a fold."""
 
-import inspect
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -15,40 +12,31 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
+from skdistill.estimators.base import all_or_nothing
 from skdistill.estimators.classifier import DistilledClassifier
-from skdistill.estimators.pickling import LeftBehind, deep_copy, shallow_copy
-from skdistill.estimators.search import cut_arguments, fit_arguments, seeded, warn_about_prefit
-from skdistill.estimators.steps import TRAINING_ONLY
+from skdistill.estimators.pickling import LeftBehind, deep_copy, lean_parameters, shallow_copy
+from skdistill.estimators.search import (
+    Fold,
+    fit_arguments,
+    run_fold,
+    seeded,
+    warn_about_prefit,
+)
 from skdistill.student.base import DocLink
-from skdistill.student.classifier import StudentClassifier
 from skdistill.student.versions import check_stamp, stamp
-from skdistill.tables.frames import as_table, take_rows
 from skdistill.tables.rows import read_rows
-from skdistill.teachers.adapters import TeachersLeftBehind
-from skdistill.teachers.naming import is_self
 from skdistill.teachers.progress import (
     CALLBACKS,
     CallbackSupportMixin,
     follow,
     hand_over,
     run_counted,
-    track,
 )
 
 __all__ = ["DistilledClassifierCV"]
 
-_FITTED = ("best_estimator_", "best_params_", "best_score_", "best_index_", "cv_results_")
 # Scores closer than this are one score: the first candidate wins.
 _TIE = 1e-9
-
-
-@dataclass
-class _Fold:
-    """What a fold gave: a score for each candidate, and the seconds of one."""
-
-    scores: np.ndarray
-    fit_seconds: float
-    score_seconds: float
 
 
 class DistilledClassifierCV(
@@ -194,18 +182,9 @@ class DistilledClassifierCV(
         ValueError
             If a temperature or alpha is not allowed, y is None, or no candidate could be scored.
         """
-        try:
-            self._forget()
-            with follow(self, X, y):
-                self._search(X, y, sample_weight, groups, params)
-        except BaseException:
-            self._forget()
-            raise
+        with all_or_nothing(self), follow(self, X, y):
+            self._search(X, y, sample_weight, groups, params)
         return self
-
-    def _forget(self) -> None:
-        for name in (*_FITTED, "classes_", "n_features_in_", "feature_names_in_"):
-            self.__dict__.pop(name, None)
 
     def _search(
         self, X: Any, y: Any, sample_weight: Any, groups: Any, params: dict[str, Any]
@@ -217,22 +196,22 @@ class DistilledClassifierCV(
                 f"{type(self).__name__} requires y to be passed, but the target y is None: "
                 "candidates are compared on labels."
             )
-        X = as_table(X)
         rows = read_rows(X, y, sample_weight)
-        assert rows.code is not None
-        assert rows.classes is not None
-        labels = rows.classes[rows.code]
         weight = None if sample_weight is None else rows.weight
         given = fit_arguments("DistilledClassifierCV.fit()", self, sample_weight=weight, **params)
-        warn_about_prefit(self.estimator, stacklevel=4)
+        warn_about_prefit(self.estimator)
         estimator = seeded(self.estimator, self.random_state)
         scorer = self._scorer(estimator)
-        splits = list(check_cv(self.cv, labels, classifier=True).split(X, labels, groups))
+        splits = list(
+            check_cv(self.cv, rows.labels, classifier=True).split(rows.X, rows.labels, groups)
+        )
         with hand_over("setup", estimator):
             # Callbacks that the estimator must not have are refused here and not after the folds.
             pass
         runs = [
-            delayed(_run_fold)(estimator, X, labels, weight, given, split, candidates, scorer)
+            delayed(run_fold)(
+                estimator, rows, given, split, candidates, scorer, weigh=weight is not None
+            )
             for split in splits
         ]
         folds = run_counted("fold", runs, self.n_jobs)
@@ -240,13 +219,13 @@ class DistilledClassifierCV(
         if self.refit:
             best = estimator.set_params(**self.best_params_)
             with hand_over("refit", best):
-                self.best_estimator_ = best.fit(X, labels, **given)
+                self.best_estimator_ = best.fit(rows.X, rows.labels, **given)
             self.classes_ = best.classes_
             self.n_features_in_ = best.n_features_in_
             if hasattr(best, "feature_names_in_"):
                 self.feature_names_in_ = best.feature_names_in_
 
-    def _compare(self, candidates: list[dict[str, float]], folds: Sequence[_Fold]) -> None:
+    def _compare(self, candidates: list[dict[str, float]], folds: Sequence[Fold]) -> None:
         """Write the table of results and name the best candidate."""
         self.cv_results_ = _results(candidates, folds)
         scores = self.cv_results_["mean_test_score"]
@@ -276,7 +255,7 @@ class DistilledClassifierCV(
                 f"got a {type(self.estimator).__name__}. Put DistilledClassifierCV into the "
                 "Pipeline, not the Pipeline into it."
             )
-        self.estimator._check_settings()
+        self.estimator._settings()
         for left in (self.cv, self.scoring):
             if isinstance(left, LeftBehind):
                 raise ValueError(left.refusal())
@@ -380,14 +359,10 @@ class DistilledClassifierCV(
             return state
         state.pop(CALLBACKS, None)
         for name in ("cv", "scoring"):
-            state[name] = _plain(name, state[name])
+            state[name] = LeftBehind.unless_plain(name, state[name])
         estimator = clone(self.estimator)
         estimator.__dict__.pop(CALLBACKS, None)
-        for name, value in estimator.get_params(deep=False).items():
-            if name in TRAINING_ONLY:
-                setattr(estimator, name, _plain(name, value))
-        if estimator.teachers is not None and not is_self(estimator.teachers):
-            estimator.teachers = TeachersLeftBehind.from_teachers(estimator.teachers)
+        estimator.__dict__.update(lean_parameters(estimator.get_params(deep=False)))
         return {**state, "estimator": estimator}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -395,13 +370,6 @@ class DistilledClassifierCV(
         state = dict(state)
         check_stamp(state, type(self).__name__)
         self.__dict__.update(state)
-
-
-def _plain(name: str, value: Any) -> Any:
-    """Return a plain value itself and a placeholder for anything else."""
-    if isinstance(value, str | int | None):
-        return value
-    return LeftBehind(name, type(value).__name__)
 
 
 def _check_grid(name: str, values: Any, allowed: Any, words: str) -> list[float]:
@@ -424,117 +392,7 @@ def _check_grid(name: str, values: Any, allowed: Any, words: str) -> list[float]
     return grid
 
 
-def _run_fold(
-    estimator: DistilledClassifier,
-    X: Any,
-    y: np.ndarray,
-    weight: np.ndarray | None,
-    params: dict[str, Any],
-    split: tuple[np.ndarray, np.ndarray],
-    candidates: list[dict[str, float]],
-    scorer: Any,
-) -> _Fold:
-    """Train the students of all candidates on one fold and score them on the rest."""
-    train, test = split
-    start = time.perf_counter()
-    students = _train_candidates(estimator, X, y, cut_arguments(params, train), train, candidates)
-    fitted = time.perf_counter()
-    held_out, labels = take_rows(X, test), y[test]
-    scored = {}
-    if weight is not None and _takes_weights(scorer):
-        scored = {"sample_weight": weight[test]}
-    scores: dict[int, float] = {}
-    for student in students:
-        # Candidates with alpha=0 share one student.
-        if id(student) not in scores:
-            scores[id(student)] = _score(scorer, student, held_out, labels, scored)
-    done = time.perf_counter()
-    n = len(candidates)
-    values = np.array([scores[id(student)] for student in students])
-    return _Fold(values, (fitted - start) / n, (done - fitted) / n)
-
-
-def _takes_weights(scorer: Any) -> bool:
-    """Tell whether a scorer, or the metric inside it, takes sample weights."""
-    metric = getattr(scorer, "_score_func", scorer)
-    parameters = inspect.signature(metric).parameters
-    return "sample_weight" in parameters or any(
-        p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()
-    )
-
-
-def _score(scorer: Any, student: Any, X: Any, y: np.ndarray, weights: dict[str, Any]) -> float:
-    """Score one student; a student whose training diverged scores NaN."""
-    if student is None:
-        return float("nan")
-    return float(scorer(student, X, y, **weights))
-
-
-def _train_candidates(
-    estimator: DistilledClassifier,
-    X: Any,
-    y: np.ndarray,
-    params: dict[str, Any],
-    train: np.ndarray,
-    candidates: list[dict[str, float]],
-) -> list[Any]:
-    """Return one fitted student a candidate, from stacks where that is possible."""
-    X, y = take_rows(X, train), y[train]
-    if not _stackable(estimator):
-        shown = track("candidate", candidates, len(candidates))
-        return [_fit_alone(estimator, candidate, X, y, params) for candidate in shown]
-    students: list[Any] = [None] * len(candidates)
-    hard = [i for i, c in enumerate(candidates) if c["alpha"] == 0]
-    soft = [i for i, c in enumerate(candidates) if c["alpha"] > 0]
-    if hard:
-        (student,) = _train_stack(estimator, X, y, params, [candidates[hard[0]]])
-        for i in hard:
-            students[i] = student
-    if soft:
-        stacked = _train_stack(estimator, X, y, params, [candidates[i] for i in soft])
-        for i, student in zip(soft, stacked, strict=True):
-            students[i] = student
-    return students
-
-
-def _fit_alone(
-    estimator: DistilledClassifier,
-    candidate: dict[str, float],
-    X: Any,
-    y: np.ndarray,
-    params: dict[str, Any],
-) -> Any:
-    """Fit one candidate by itself and keep its student; None if its training diverged."""
-    try:
-        alone = clone(estimator).set_params(**candidate, verbose=0)
-        return alone.fit(X, y, **params).student_
-    except FloatingPointError:
-        return None
-
-
-def _stackable(estimator: DistilledClassifier) -> bool:
-    """Tell whether candidates can share one stacked network."""
-    return (
-        estimator.student_module is None
-        and isinstance(estimator.loss, str)
-        and not estimator.callbacks
-    )
-
-
-def _train_stack(
-    estimator: DistilledClassifier,
-    X: Any,
-    y: np.ndarray,
-    params: dict[str, Any],
-    candidates: list[dict[str, float]],
-) -> list[StudentClassifier | None]:
-    """Label and prepare the rows once and train a student for each candidate on them."""
-    shared = clone(estimator)
-    training, control, seed = shared._prepare_stack(X, y, params, soft=candidates[0]["alpha"] > 0)
-    return shared._train_stack(training, control, candidates, seed)
-
-
-def _results(candidates: list[dict[str, float]], folds: Sequence[_Fold]) -> dict[str, Any]:
+def _results(candidates: list[dict[str, float]], folds: Sequence[Fold]) -> dict[str, Any]:
     """Return the table of GridSearchCV."""
     scores = np.array([fold.scores for fold in folds])
     results: dict[str, Any] = {}

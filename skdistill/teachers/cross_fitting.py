@@ -1,0 +1,175 @@
+"""Teachers fitted inside `fit`: each row is answered by those that did not see it."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from joblib import delayed
+from sklearn.model_selection import check_cv
+
+from skdistill.tables.frames import n_rows, take_rows
+from skdistill.tables.rows import Rows
+from skdistill.teachers.asking import Teacher, as_teacher
+from skdistill.teachers.ensemble import Ensemble, remembered
+from skdistill.teachers.fitting import TeacherToFit, seeded
+from skdistill.teachers.naming import Named, is_frozen
+from skdistill.teachers.pooling import SoftTargets, pool
+from skdistill.teachers.progress import run_counted, track
+
+__all__ = ["cross_fit", "out_of_bag"]
+
+
+def cross_fit(
+    named: Sequence[Named],
+    rows: Rows,
+    *,
+    cv: Any,
+    averaging: str,
+    weights: np.ndarray | str,
+    weighted: Sequence[bool],
+    rng: np.random.RandomState,
+    n_jobs: int | None = None,
+    memory: Any = None,
+) -> tuple[SoftTargets, list[list[Teacher]]]:
+    """Give each row the mean answer of teachers that never saw it; return them too, by teacher.
+
+    The splits are drawn once and shared by the teachers. Splits that overlap (repeated or random
+    ones) are averaged; a row that is never held out has no soft target. ``weighted`` tells which
+    teachers get the sample weights.
+    """
+    assert rows.code is not None
+    splits = [(np.asarray(a), np.asarray(b)) for a, b in _splits(cv, rows.X, rows.code)]
+    if not splits:
+        raise ValueError(f"cv={cv!r} yields no splits, so no teacher could be fitted.")
+    to_fit = [seeded(n, w, rng) for n, w in zip(named, weighted, strict=True)]
+    own = replace(rows, X_unlabeled=None, teacher_proba=None)
+    answers, members = remembered(memory, _ask_folds, to_fit, own, splits, averaging, n_jobs=n_jobs)
+    targets = pool(answers, weights, averaging, rows.code, rows.weight)
+    targets.fitted = [
+        n.estimator if is_frozen(n.estimator) else [t.estimator for t in folds]
+        for n, folds in zip(named, members, strict=True)
+    ]
+    targets.fold = np.full(n_rows(rows.X), -1)
+    for i, (_, test) in enumerate(splits):
+        targets.fold[test] = i
+    return targets, members
+
+
+def _splits(cv: Any, X: Any, code: np.ndarray) -> Any:
+    """Return the folds; an integer is lowered to the largest class, but never below 2."""
+    if cv is None or isinstance(cv, int | np.integer):
+        # As many folds as asked for while any class can fill them; scikit-learn warns of rare ones.
+        largest = int(np.bincount(code).max())
+        cv = min(5 if cv is None else int(cv), max(2, largest))
+    return check_cv(cv, code, classifier=True).split(X, code)
+
+
+def _ask_folds(
+    to_fit: Sequence[TeacherToFit],
+    rows: Rows,
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+    averaging: str,
+    *,
+    n_jobs: int | None,
+) -> tuple[list[np.ndarray], list[list[Teacher]]]:
+    """Fit each teacher on each fold; return its mean answer to each row held out, NaN elsewhere."""
+    assert rows.classes is not None
+    counts = np.zeros(n_rows(rows.X))
+    for _, test in splits:
+        counts[test] += 1
+    jobs = [
+        (i, split)
+        for i, t in enumerate(to_fit)
+        for split in (splits if not is_frozen(t.named.estimator) else [None])
+    ]
+    questions = [delayed(_fit_and_ask)(to_fit[i], rows, split, averaging) for i, split in jobs]
+    results = run_counted("fitted teacher", questions, n_jobs)
+    answers = [np.zeros((n_rows(rows.X), len(rows.classes))) for _ in to_fit]
+    members: list[list[Teacher]] = [[] for _ in to_fit]
+    for (i, split), (teacher, answer) in zip(jobs, results, strict=True):
+        members[i].append(teacher)
+        if split is None:
+            answers[i] += answer
+        else:
+            test = split[1]
+            np.add.at(answers[i], test, answer / counts[test, None])
+    for answer in answers:
+        answer[counts == 0] = np.nan
+    return answers, members
+
+
+def _fit_and_ask(
+    to_fit: TeacherToFit,
+    rows: Rows,
+    split: tuple[np.ndarray, np.ndarray] | None,
+    averaging: str,
+) -> tuple[Teacher, np.ndarray]:
+    """Fit a teacher on one fold and ask it about the rows held out; frozen ones are just asked."""
+    if split is None:
+        teacher, X = as_teacher(to_fit.named, rows.classes), rows.X
+    else:
+        train, test = split
+        fitted, own = to_fit.fit(rows, train[rows.weight[train] > 0])
+        teacher = as_teacher(fitted, rows.classes, own_classes=own, allow_missing=True)
+        X = take_rows(rows.X, test)
+    return teacher, Ensemble([teacher], np.ones(1), averaging).mean(X)
+
+
+def out_of_bag(
+    named: Sequence[Named],
+    rows: Rows,
+    *,
+    averaging: str,
+    weights: np.ndarray | str,
+    weighted: Sequence[bool],
+    rng: np.random.RandomState,
+) -> tuple[SoftTargets, list[Teacher]]:
+    """Give each row the vote of the members that did not see it, for one fit a teacher.
+
+    Rows that every member saw have no soft target from that teacher; those that no teacher can
+    answer carry the hard term only.
+    """
+    assert rows.code is not None
+    answers, teachers = [], []
+    for n, takes in track("out-of-bag teacher", zip(named, weighted, strict=True), len(named)):
+        if is_frozen(n.estimator):
+            teacher = as_teacher(n, rows.classes)
+            answer = teacher.ask(rows.X, averaging)
+        else:
+            teacher, answer = _fit_out_of_bag(seeded(n, takes, rng), rows, averaging)
+        teachers.append(teacher)
+        answers.append(answer)
+    targets = pool(answers, weights, averaging, rows.code, rows.weight)
+    targets.fitted = [t.estimator for t in teachers]
+    return targets, teachers
+
+
+def _fit_out_of_bag(to_fit: TeacherToFit, rows: Rows, averaging: str) -> tuple[Teacher, np.ndarray]:
+    """Fit a bagged teacher and return it with its out-of-bag answers, NaN where none."""
+    estimator, label = to_fit.named.estimator, to_fit.named.label
+    if "oob_score" not in estimator.get_params(deep=False):
+        raise ValueError(
+            f"{label} has no oob_score, which cv='oob' needs. Pass bagged teachers (such as "
+            "RandomForestClassifier), or cv=5."
+        )
+    estimator.set_params(oob_score=True)
+    used = np.flatnonzero(rows.weight > 0)
+    try:
+        with warnings.catch_warnings():
+            # Rows that are never out of bag are what the answer's NaN stands for.
+            warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
+            fitted, own = to_fit.fit(rows, used)
+    except ValueError as error:
+        raise ValueError(
+            f"{label} could not be fitted with oob_score=True, as cv='oob' asks: {error}"
+        ) from error
+    teacher = as_teacher(fitted, rows.classes, own_classes=own)
+    votes = np.asarray(teacher.estimator.oob_decision_function_, dtype=np.float64)
+    sums = votes.sum(axis=1, keepdims=True)
+    votes = np.divide(votes, sums, out=np.full_like(votes, np.nan), where=sums > 0)
+    answers = np.full((n_rows(rows.X), len(teacher.classes)), np.nan)
+    known = np.isfinite(votes).all(axis=1)
+    answers[used[known]] = teacher.align(votes[known], averaging)
+    return teacher, answers
