@@ -278,8 +278,7 @@ class StudentClassifier(BaseStudent):
         >>> bool((loaded.predict_proba(X) == student.predict_proba(X)).all())
         True
         """
-        from skdistill.files.atomic import write_atomically
-        from skdistill.files.manifest import pack
+        from skdistill.files import pack, write_atomically
 
         write_atomically(path, pack(plain_student(self), stamp()))
 
@@ -308,10 +307,13 @@ class StudentClassifier(BaseStudent):
         UnsupportedFormatError
             If a newer release wrote it; this is a BadArtefactError.
         """
-        from skdistill.files.artefact import read_bytes
-        from skdistill.files.manifest import unpack
+        from skdistill.files import read_bytes, unpack
 
-        plain = unpack(read_bytes(path, expected_sha256))
+        return cls._from_plain(unpack(read_bytes(path, expected_sha256)))
+
+    @classmethod
+    def _from_plain(cls, plain: dict[str, Any]) -> Self:
+        """Build a student from what `plain_student` makes of one."""
         names = plain["feature_names"]
         # Numbers near the ends of their range are no reason to warn: predicting handles them.
         with np.errstate(over="ignore", invalid="ignore"):
