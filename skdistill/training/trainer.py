@@ -77,7 +77,7 @@ class Trained:
         history = {name: np.array(net.history[:, name]) for name in names}
         if student is None:
             return cls(net, data, frozen_layers(net.module_), history, len(net.history))
-        history = {name: losses[:, student] for name, losses in history.items()}
+        history = {name: v.reshape(len(v), -1)[:, student] for name, v in history.items()}
         return cls(net, data, net.module_.layers(student), history, len(net.history))
 
     def calibrated(self, control: Control | UnseenLabels) -> Self:
