@@ -23,9 +23,7 @@ if TYPE_CHECKING:
         distillation_report,
         smallest_student,
     )
-    from skdistill.student import StudentClassifier
-    from skdistill.student.torch_student import TorchStudent
-    from skdistill.student.versions import SkdistillVersionWarning
+    from skdistill.student import SkdistillVersionWarning, StudentClassifier, TorchStudent
     from skdistill.teachers import CallableTeacher, TeachersLeftBehind, TorchTeacher
     from skdistill.teachers.hints import Hint
 
@@ -75,9 +73,7 @@ _HOME = {
             "distillation_report",
             "smallest_student",
         ),
-        "student": ("StudentClassifier",),
-        "student.torch_student": ("TorchStudent",),
-        "student.versions": ("SkdistillVersionWarning",),
+        "student": ("SkdistillVersionWarning", "StudentClassifier", "TorchStudent"),
         "teachers": ("CallableTeacher", "TeachersLeftBehind", "TorchTeacher"),
         "teachers.hints": ("Hint",),
     }.items()

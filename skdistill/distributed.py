@@ -1,4 +1,8 @@
-"""Label tables that outgrow one machine. Needs the extra ``skdistill[dask]``."""
+"""Label tables that outgrow one machine: teachers on a Dask cluster, one Parquet file a task.
+
+Needs the extra ``skdistill[dask]``. Without a cluster the same code runs in this process and
+writes the same bytes.
+"""
 
 from skdistill.scale.bundle import TeacherBundle
 from skdistill.scale.labeller import TeacherLabeller

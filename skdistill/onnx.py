@@ -1,7 +1,7 @@
-"""ONNX: one file from raw rows to labels. Needs the extra ``skdistill[onnx]``.
+"""ONNX: one file from raw rows to labels, for other runtimes and other languages.
 
 Importing this module teaches skl2onnx to convert a StudentClassifier, a DistilledClassifier and
-Pipelines that hold one, if skl2onnx is installed.
+Pipelines that hold one, if skl2onnx is installed. Needs the extra ``skdistill[onnx]``.
 """
 
 from importlib.util import find_spec

@@ -17,7 +17,7 @@ FORMAT = 1
 # Far above any student, far below what could exhaust a machine before it is refused.
 _LONGEST_HEADER = 1 << 23
 _LARGEST_FILE = 1 << 30
-_DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+_DTYPES = ("F32", "F64")
 _KEY = "skdistill"
 
 
@@ -28,8 +28,13 @@ class BadArtefactError(ValueError):
 
     Examples
     --------
-    >>> from skdistill.files.artefact import decode
-    >>> decode(b"no student")
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skdistill import StudentClassifier
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "iris.safetensors"
+    ...     n_bytes = path.write_bytes(b"no student")
+    ...     StudentClassifier.load(path)
     Traceback (most recent call last):
         ...
     skdistill.files.artefact.BadArtefactError: Not a saved student: its header length is wrong.
@@ -43,6 +48,12 @@ class UnsupportedFormatError(BadArtefactError):
 def bad(reason: str) -> NoReturn:
     """Refuse a file."""
     raise BadArtefactError(f"Not a saved student: {reason}.")
+
+
+def require(truth: bool, reason: str) -> None:
+    """Refuse a file where something does not hold."""
+    if not truth:
+        bad(reason)
 
 
 def encode(manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
@@ -73,11 +84,10 @@ def decode(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     except (ValueError, RecursionError) as error:
         bad(f"its header cannot be read ({error})")
     claimed = {key: value for key, value in manifest.items() if key != "sha256"}
-    if manifest.get("sha256") != _digest(claimed, tensors):
-        bad("its digest does not match, so some byte was changed")
+    right = manifest.get("sha256") == _digest(claimed, tensors)
+    require(right, "its digest does not match, so some byte was changed")
     for name, tensor in tensors.items():
-        if not np.isfinite(tensor).all():
-            bad(f"tensor {name} holds NaN or inf")
+        require(bool(np.isfinite(tensor).all()), f"tensor {name} holds NaN or inf")
     return manifest, tensors
 
 
@@ -86,8 +96,7 @@ def read_bytes(path: str | os.PathLike[str], expected_sha256: str | None = None)
     expected = None if expected_sha256 is None else _checked_sha256(expected_sha256)
     with open(path, "rb") as file:
         content = file.read(_LARGEST_FILE + 1)
-    if len(content) > _LARGEST_FILE:
-        bad(f"it is larger than {_LARGEST_FILE} bytes")
+    require(len(content) <= _LARGEST_FILE, f"it is larger than {_LARGEST_FILE} bytes")
     if expected is not None and (found := sha256_of(content)) != expected:
         raise BadArtefactError(
             f"The file's SHA-256 is {found}, expected {expected}: it is not the file you meant."
@@ -128,8 +137,7 @@ def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """Build a JSON object, refusing a repeated key: readers differ in which one they take."""
     built: dict[str, Any] = {}
     for key, value in pairs:
-        if key in built:
-            bad(f"its header repeats the key {key[:80]!r}")
+        require(key not in built, f"its header repeats the key {key[:80]!r}")
         built[key] = value
     return built
 
@@ -147,31 +155,28 @@ def _parse(text: str) -> Any:
 def _header(content: bytes) -> dict[str, Any]:
     """Return the file's header."""
     length = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or not 2 <= length <= min(_LONGEST_HEADER, len(content) - 8):
-        bad("its header length is wrong")
+    longest = min(_LONGEST_HEADER, len(content) - 8)
+    require(2 <= length <= longest, "its header length is wrong")
     header = _parse(content[8 : 8 + length].decode())
-    if not isinstance(header, dict):
-        bad("its header is no JSON object")
+    require(isinstance(header, dict), "its header is no JSON object")
     return header
 
 
 def _manifest(header: dict[str, Any]) -> dict[str, Any]:
     """Take the manifest out of the header and check its format version."""
     metadata = header.pop("__metadata__", None)
-    if not isinstance(metadata, dict) or set(metadata) != {_KEY}:
-        bad("it is no safetensors file of skdistill")
-    if not isinstance(metadata[_KEY], str):
-        bad("its manifest is no text")
+    ours = isinstance(metadata, dict) and set(metadata) == {_KEY}
+    require(ours, "it is no safetensors file of skdistill")
+    require(isinstance(metadata[_KEY], str), "its manifest is no text")
     manifest = _parse(metadata[_KEY])
-    if not isinstance(manifest, dict) or type(manifest.get("format")) is not int:
-        bad("its manifest has no format version")
-    if manifest["format"] > FORMAT:
+    version: Any = manifest.get("format") if isinstance(manifest, dict) else None
+    require(type(version) is int, "its manifest has no format version")
+    if version > FORMAT:
         raise UnsupportedFormatError(
-            f"The file has format {manifest['format']}, and this release of skdistill reads up to "
-            f"{FORMAT}. Upgrade skdistill to load it."
+            f"The file has format {version}, and this release of skdistill reads up to {FORMAT}. "
+            "Upgrade skdistill to load it."
         )
-    if manifest["format"] < 1:
-        bad(f"it has the unknown format {manifest['format']}")
+    require(version >= 1, f"it has the unknown format {version}")
     return manifest
 
 
@@ -182,12 +187,11 @@ def _tensors(header: dict[str, Any], content: bytes) -> dict[str, np.ndarray]:
 
     for name, entry in header.items():
         dtype = entry.get("dtype") if isinstance(entry, dict) else None
-        if not isinstance(dtype, str) or dtype not in _DTYPES:
-            bad(f"tensor {name[:80]!r} has dtype {dtype!r:.80} and not float32 or float64")
+        right = isinstance(dtype, str) and dtype in _DTYPES
+        require(right, f"tensor {name[:80]!r} has dtype {dtype!r:.80} and not float32 or float64")
     try:
         tensors = load(content)
     except SafetensorError as error:
         bad(f"safetensors refuses it ({error})")
-    if set(tensors) != set(header):
-        bad("its tensors are not those of its header")
+    require(set(tensors) == set(header), "its tensors are not those of its header")
     return {name: tensors[name] for name in sorted(tensors)}

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from skdistill.files.artefact import BadArtefactError, bad, decode, encode
+from skdistill.files.artefact import BadArtefactError, bad, decode, encode, require
 
 # The kinds of layers and the names of their arrays, in order.
 LAYER_ARRAYS: dict[str, tuple[str, ...]] = {
@@ -121,21 +121,21 @@ def _written_encoder(encoder: dict[str, Any]) -> dict[str, Any]:
 
 def from_parts(manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> dict[str, Any]:
     """Put plain data together again, refusing whatever is not a student."""
-    _require(set(manifest) == _KEYS, "its manifest has other keys than a student's")
+    require(set(manifest) == _KEYS, "its manifest has other keys than a student's")
     left = dict(tensors)
     classes = _read_labels(manifest["classes"])
     n_features = manifest["n_features"]
-    _require(_is_count(n_features), "n_features is no positive integer")
+    require(_is_count(n_features), "n_features is no positive integer")
     names = manifest["feature_names"]
     if names is not None:
-        _require(_is_list_of(names, str), "feature_names are no strings")
-        _require(len(names) == n_features == len(set(names)), "feature_names are not one a column")
-    _require(_is_texts(manifest["versions"]), "its versions are no strings")
+        require(_is_list_of(names, str), "feature_names are no strings")
+        require(len(names) == n_features == len(set(names)), "feature_names are not one a column")
+    require(_is_texts(manifest["versions"]), "its versions are no strings")
     encoder, width = _read_encoder(manifest["preprocessor"], n_features, left)
     encoding, width = _read_encoding(manifest["encoding"], width, left)
     layers, width = _read_layers(manifest["layers"], width, left)
-    _require(width == len(classes), f"it has {len(classes)} classes and {width} outputs")
-    _require(not left, f"it has unknown tensors {sorted(left)!r:.200}")
+    require(width == len(classes), f"it has {len(classes)} classes and {width} outputs")
+    require(not left, f"it has unknown tensors {sorted(left)!r:.200}")
     return {
         "classes": classes,
         "n_features": n_features,
@@ -144,12 +144,6 @@ def from_parts(manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> dict
         "encoding": encoding,
         "layers": layers,
     }
-
-
-def _require(truth: bool, reason: str) -> None:
-    """Refuse the file where something does not hold."""
-    if not truth:
-        bad(reason)
 
 
 def _is_count(value: Any) -> bool:
@@ -168,9 +162,9 @@ def _take(
     left: dict[str, np.ndarray], name: str, shape: tuple[int, ...], dtype: type
 ) -> np.ndarray:
     """Take a tensor that must be there with this shape and dtype."""
-    _require(name in left, f"tensor {name} is missing")
+    require(name in left, f"tensor {name} is missing")
     tensor = left.pop(name)
-    _require(
+    require(
         tensor.shape == shape and tensor.dtype == dtype,
         f"tensor {name} is {tensor.dtype.name} {tensor.shape}, not {np.dtype(dtype).name} {shape}",
     )
@@ -179,29 +173,29 @@ def _take(
 
 def _text_array(values: list[str], what: str) -> np.ndarray:
     """Make an array of strings, unless it would be far larger than the file."""
-    _require(len(values) * max(map(len, values)) <= _MOST_CHARACTERS, f"{what} are too long")
+    require(len(values) * max(map(len, values)) <= _MOST_CHARACTERS, f"{what} are too long")
     array = np.array(values, dtype=str)
-    _require(array.tolist() == values, f"{what} end in NUL")
+    require(array.tolist() == values, f"{what} end in NUL")
     return array
 
 
 def _read_labels(entry: Any) -> np.ndarray:
     """Read class labels."""
-    _require(isinstance(entry, dict) and set(entry) == {"dtype", "values"}, "it has no classes")
+    require(isinstance(entry, dict) and set(entry) == {"dtype", "values"}, "it has no classes")
     tag, values = entry["dtype"], entry["values"]
-    _require(isinstance(values, list) and len(values) >= 1, "it has no classes")
+    require(isinstance(values, list) and len(values) >= 1, "it has no classes")
     if tag == "str":
-        _require(_is_list_of(values, str), "its classes are no strings")
+        require(_is_list_of(values, str), "its classes are no strings")
         array = _text_array(values, "its classes")
     elif tag == "object":
         kinds = {type(value) for value in values}
-        _require(len(kinds) == 1 and kinds <= {str, int, bool, float}, "its classes are mixed")
+        require(len(kinds) == 1 and kinds <= {str, int, bool, float}, "its classes are mixed")
         array = np.array(values, dtype=object)
     else:
-        _require(isinstance(tag, str) and tag in _LABEL_DTYPES, "its classes have an unknown dtype")
-        _require(_is_list_of(values, _LABEL_DTYPES[tag]), f"its classes are not {tag}")
+        require(isinstance(tag, str) and tag in _LABEL_DTYPES, "its classes have an unknown dtype")
+        require(_is_list_of(values, _LABEL_DTYPES[tag]), f"its classes are not {tag}")
         array = _number_labels(values, tag)
-    _require(len(set(values)) == len(values), "its classes repeat")
+    require(len(set(values)) == len(values), "its classes repeat")
     return array
 
 
@@ -212,7 +206,7 @@ def _number_labels(values: list[Any], tag: str) -> np.ndarray:
             array = np.array(values, dtype=tag)
     except (OverflowError, ValueError):
         bad(f"its classes are not {tag}")
-    _require(array.tolist() == values, f"its classes are not {tag}")
+    require(array.tolist() == values, f"its classes are not {tag}")
     return array
 
 
@@ -223,22 +217,20 @@ def _read_encoder(
     if entry is None:
         return None, n_features
     right = isinstance(entry, dict) and set(entry) == _PREPROCESSOR_KEYS
-    _require(right and entry["kind"] == "tabular", "its preprocessor is unknown")
+    require(right and entry["kind"] == "tabular", "its preprocessor is unknown")
     numeric, columns, missing = entry["numeric"], entry["category_columns"], entry["has_missing"]
-    _require(_is_list_of(numeric, int) and _is_list_of(columns, int), "columns are no integers")
-    _require(numeric == sorted(numeric) and columns == sorted(columns), "columns are not in order")
+    require(_is_list_of(numeric, int) and _is_list_of(columns, int), "columns are no integers")
+    require(numeric == sorted(numeric) and columns == sorted(columns), "columns are not in order")
     # The lengths first: n_features may be any number, and the range of it any size.
-    _require(len(numeric) + len(columns) == n_features, "columns are not those of n_features")
-    _require(sorted(numeric + columns) == list(range(n_features)), "columns are not those expected")
-    _require(
-        _is_list_of(missing, bool) and len(missing) == len(numeric), "has_missing does not fit"
-    )
+    require(len(numeric) + len(columns) == n_features, "columns are not those of n_features")
+    require(sorted(numeric + columns) == list(range(n_features)), "columns are not those expected")
+    require(_is_list_of(missing, bool) and len(missing) == len(numeric), "has_missing does not fit")
     categories = _read_categories(entry["categories"])
-    _require(len(categories) == len(columns), "categories do not fit the columns")
+    require(len(categories) == len(columns), "categories do not fit the columns")
     shape = (len(numeric),)
     mean = _take(left, "preprocessor.mean", shape, np.float64) if numeric else np.empty(0)
     scale = _take(left, "preprocessor.scale", shape, np.float64) if numeric else np.empty(0)
-    _require(bool((scale > 0).all()), "a scale is not positive")
+    require(bool((scale > 0).all()), "a scale is not positive")
     encoder = {
         "numeric": np.array(numeric, dtype=np.intp),
         "category_columns": np.array(columns, dtype=np.intp),
@@ -252,26 +244,26 @@ def _read_encoder(
 
 def _read_categories(entries: Any) -> list[np.ndarray]:
     """Read the categories of each column."""
-    _require(_is_list_of(entries, dict), "its categories are no list")
+    require(_is_list_of(entries, dict), "its categories are no list")
     arrays, characters = [], 0
     for entry in entries:
-        _require(set(entry) == {"dtype", "values"}, "a category column has other keys")
+        require(set(entry) == {"dtype", "values"}, "a category column has other keys")
         values = entry["values"]
-        _require(isinstance(values, list) and len(values) >= 1, "a column has no categories")
+        require(isinstance(values, list) and len(values) >= 1, "a column has no categories")
         if entry["dtype"] == "str":
-            _require(_is_list_of(values, str), "categories are no strings")
+            require(_is_list_of(values, str), "categories are no strings")
             arrays.append(_text_array(values, "its categories"))
             characters += arrays[-1].size * arrays[-1].dtype.itemsize
-            _require(characters <= 4 * _MOST_CHARACTERS, "its categories are too long")
+            require(characters <= 4 * _MOST_CHARACTERS, "its categories are too long")
         else:
-            _require(entry["dtype"] == "float64", "categories have an unknown dtype")
+            require(entry["dtype"] == "float64", "categories have an unknown dtype")
             numbers = values[:-1] if values[-1] is None else values
-            _require(_is_list_of(numbers, float), "categories are no floats")
+            require(_is_list_of(numbers, float), "categories are no floats")
             missing = [math.nan] * (len(values) - len(numbers))
             arrays.append(np.array([*numbers, *missing], dtype=np.float64))
-            _require(not np.isinf(arrays[-1]).any(), "a category is infinite")
+            require(not np.isinf(arrays[-1]).any(), "a category is infinite")
             values = numbers
-        _require(all(map(_before, values[:-1], values[1:])), "categories are not in order")
+        require(all(map(_before, values[:-1], values[1:])), "categories are not in order")
     return arrays
 
 
@@ -285,14 +277,14 @@ def _read_encoding(
     """Read the bins, and how many columns they make."""
     if entry is None:
         return None, width
-    _require(isinstance(entry, dict) and set(entry) == {"n_bins", "sizes"}, "its bins are unknown")
+    require(isinstance(entry, dict) and set(entry) == {"n_bins", "sizes"}, "its bins are unknown")
     n_bins, sizes = entry["n_bins"], entry["sizes"]
-    _require(_is_count(n_bins), "n_bins is no positive integer")
-    _require(_is_list_of(sizes, int) and len(sizes) == width, "bins are not one set a column")
-    _require(all(1 <= size <= n_bins + 1 for size in sizes), "a column has a wrong number of bins")
+    require(_is_count(n_bins), "n_bins is no positive integer")
+    require(_is_list_of(sizes, int) and len(sizes) == width, "bins are not one set a column")
+    require(all(1 <= size <= n_bins + 1 for size in sizes), "a column has a wrong number of bins")
     flat = _take(left, "encoding.edges", (sum(sizes),), np.float64)
     edges = np.split(flat, np.cumsum(sizes)[:-1])
-    _require(all(map(_are_edges, edges)), "the edges of bins do not increase")
+    require(all(map(_are_edges, edges)), "the edges of bins do not increase")
     # A column of two bins or more stands behind them once again as a number.
     n_outputs = sum(size - 1 + (size > 2) for size in sizes)
     return {"n_bins": n_bins, "edges": edges}, n_outputs or 1
@@ -310,15 +302,15 @@ def _read_layers(
     kinds: Any, width: int, left: dict[str, np.ndarray]
 ) -> tuple[list[tuple[str, list[np.ndarray]]], int]:
     """Read the layers, each of which must take what the one before gives."""
-    _require(_is_list_of(kinds, str) and len(kinds) >= 1, "its layers are no list")
-    _require(len(kinds) <= _MOST_LAYERS, f"it has more than {_MOST_LAYERS} layers")
+    require(_is_list_of(kinds, str) and len(kinds) >= 1, "its layers are no list")
+    require(len(kinds) <= _MOST_LAYERS, f"it has more than {_MOST_LAYERS} layers")
     layers = []
     for i, kind in enumerate(kinds):
-        _require(kind in LAYER_ARRAYS, f"layer {i} is of the unknown kind {kind[:80]!r}")
+        require(kind in LAYER_ARRAYS, f"layer {i} is of the unknown kind {kind[:80]!r}")
         shapes: list[tuple[int, ...]] = [(width,), (width,), ()]
         if kind == "linear":
             n_out = left.get(f"layers.{i}.bias", np.empty(0)).size
-            _require(n_out >= 1, f"layer {i} is empty")
+            require(n_out >= 1, f"layer {i} is empty")
             shapes = [(width, n_out), (n_out,)]
             width = n_out
         arrays = [
@@ -326,6 +318,6 @@ def _read_layers(
             for name, shape in zip(LAYER_ARRAYS[kind], shapes, strict=False)
         ]
         if kind == "layer_norm":
-            _require(bool(arrays[2] >= 0), f"layer {i} has a negative epsilon")
+            require(bool(arrays[2] >= 0), f"layer {i} has a negative epsilon")
         layers.append((kind, arrays))
     return layers, width

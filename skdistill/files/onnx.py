@@ -28,10 +28,7 @@ from skdistill.files.onnx_graph import (
     to_int8,
     write_student,
 )
-from skdistill.student.classifier import StudentClassifier
-from skdistill.student.forward import Layer
-from skdistill.student.state import plain_encoder, plain_student, rebuild_encoder
-from skdistill.student.versions import stamp
+from skdistill.student import StudentClassifier, plain_student, stamp
 
 # Probabilities of the model and of the student, on rows like those of fit, differ by rounding
 # only: float32 in the model, float64 in the student.
@@ -98,7 +95,7 @@ def to_onnx(
     >>> [output.name for output in model.graph.output]
     ['label', 'probabilities']
     """
-    plain_student(student)
+    plain = plain_student(student)
     graph, inputs = StandaloneGraph(quantize), _inputs(student)
     blocks = [Block(i.name, i.type.tensor_type.shape.dim[1].dim_value, _is_text(i)) for i in inputs]
     labels = label_array(student.classes_)
@@ -118,7 +115,7 @@ def to_onnx(
     )
     helper.set_model_props(model, _metadata(student, [block.name for block in blocks]))
     checker.check_model(model, full_check=True)
-    _compare_with_onnxruntime(model, _reference(student, quantize))
+    _compare_with_onnxruntime(model, _reference(plain, quantize))
     if path is not None:
         write_atomically(path, model.SerializeToString(deterministic=True))
     return model
@@ -164,22 +161,15 @@ def _metadata(student: StudentClassifier, inputs: list[str]) -> dict[str, str]:
     return {key: json.dumps(value) for key, value in facts.items()}
 
 
-def _reference(student: StudentClassifier, quantize: bool) -> StudentClassifier:
+def _reference(plain: dict[str, Any], quantize: bool) -> StudentClassifier:
     """Return the student that the model holds: weights as rounded, and columns without names."""
-    layers = list(student.layers_)
-    for i, layer in enumerate(layers):
-        if quantize and layer.kind == "linear":
-            integers, scale = to_int8(layer.arrays[0])
-            layers[i] = Layer("linear", (integers * scale, layer.arrays[1]))
-    d = student.n_features_in_
-    return StudentClassifier._freeze(
-        classes=student.classes_,
-        n_features_in=d,
-        feature_names_in=None,
-        preprocessor=rebuild_encoder(plain_encoder(student.preprocessor_), d),
-        encoding=student.encoding_,
-        layers=layers,
-    )
+    layers = []
+    for kind, arrays in plain["layers"]:
+        if quantize and kind == "linear":
+            integers, scale = to_int8(arrays[0])
+            arrays = (integers * scale, arrays[1])
+        layers.append((kind, arrays))
+    return StudentClassifier._from_plain({**plain, "feature_names": None, "layers": layers})
 
 
 def _compare_with_onnxruntime(model: onnx.ModelProto, student: StudentClassifier) -> None:

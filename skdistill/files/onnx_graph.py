@@ -9,10 +9,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from skdistill.student.classifier import StudentClassifier
-from skdistill.student.forward import Layer
-from skdistill.tables.bins import PiecewiseLinearEncoding
-from skdistill.tables.encoder import TabularEncoder
+from skdistill.student import Layer, StudentClassifier
+from skdistill.tables import Lines, TabularEncoder
 
 # Every onnxruntime since 1.12 (2022) runs models of this opset and IR version.
 OPSET, IR_VERSION = 17, 8
@@ -119,7 +117,7 @@ def write_student(
     """Write the nodes from raw columns to the two outputs; the network computes in `dtype`."""
     prepared, checked = _prepare(graph, student.preprocessor_, blocks)
     if student.encoding_ is not None:
-        prepared = _embed(graph, student.encoding_, prepared)
+        prepared = _embed(graph, student.encoding_.lines, prepared)
     h = _cast(graph, prepared, dtype)
     for layer in student.layers_:
         h = _write_layer(graph, layer, h, dtype)
@@ -235,19 +233,18 @@ def _one_hot_value(graph: GraphBuilder, column: str, categories: np.ndarray) -> 
     hot = [missing] if len(known) < len(categories) else []
     if len(known):
         hot = [graph.node("Equal", column, graph.constant(known[None, :])), *hot]
-    double = DOUBLE
     finite = graph.node("Where", missing, graph.constant(np.zeros(1)), column)
-    return _concat(graph, [_cast(graph, h, double) for h in hot]), finite
+    return _concat(graph, [_cast(graph, h, DOUBLE) for h in hot]), finite
 
 
-def _embed(graph: GraphBuilder, encoding: PiecewiseLinearEncoding, prepared: str) -> str:
+def _embed(graph: GraphBuilder, lines: Lines, prepared: str) -> str:
     """Write the piecewise-linear encoding."""
-    column = graph.constant(encoding.column_.astype(np.int64))
+    column = graph.constant(lines.column.astype(np.int64))
     picked = graph.node("Gather", prepared, column, axis=1)
-    sloped = graph.node("Mul", picked, graph.constant(encoding.slope_))
-    shifted = graph.node("Add", sloped, graph.constant(encoding.offset_))
-    raised = graph.node("Max", shifted, graph.constant(encoding.lower_))
-    return graph.node("Min", raised, graph.constant(encoding.upper_))
+    sloped = graph.node("Mul", picked, graph.constant(lines.slope))
+    shifted = graph.node("Add", sloped, graph.constant(lines.offset))
+    raised = graph.node("Max", shifted, graph.constant(lines.lower))
+    return graph.node("Min", raised, graph.constant(lines.upper))
 
 
 def _write_layer(graph: GraphBuilder, layer: Layer, h: str, dtype: np.dtype) -> str:

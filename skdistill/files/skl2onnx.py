@@ -22,8 +22,8 @@ from skdistill.files.onnx_graph import (
     label_array,
     write_student,
 )
-from skdistill.student.classifier import StudentClassifier
-from skdistill.tables.encoder import TabularEncoder
+from skdistill.student import StudentClassifier
+from skdistill.tables import TabularEncoder
 
 
 def register_converters() -> None:

@@ -14,11 +14,13 @@ import numpy as np
 
 from skdistill.files import BadArtefactError, UnsupportedFormatError, sha256_of
 from skdistill.scale.storage import everywhere, is_whole, join, open_place, read_whole, write_whole
-from skdistill.student.versions import stamp
+from skdistill.student import stamp
 from skdistill.teachers.naming import Named
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
+# What the manifest says of a teacher.
+_ENTRY = ("name", "label", "file", "sha256")
 
 
 class Manifest(NamedTuple):
@@ -27,7 +29,7 @@ class Manifest(NamedTuple):
     digest: str
     classes: np.ndarray
     feature_names: list[str]
-    files: tuple[dict[str, Any], ...]
+    files: tuple[dict[str, str], ...]
 
 
 def write_bundle(
@@ -53,7 +55,7 @@ def write_bundle(
         },
         indent=1,
     ).encode()
-    old = _old_files(fs, folder)
+    old = _old_files(path)
     write_whole(fs, join(folder, _MANIFEST), manifest)
     for file in old - {entry["file"] for entry in files}:
         fs.rm_file(join(folder, file))
@@ -74,7 +76,7 @@ def read_manifest(path: Any, expected_sha256: str | None = None) -> Manifest:
     return manifest
 
 
-def read_teacher(path: str, entry: dict[str, Any]) -> Any:
+def read_teacher(path: str, entry: dict[str, str]) -> Any:
     """Unpickle the very bytes whose digest was compared."""
     fs, folder = open_place(path)
     content = read_whole(fs, join(folder, entry["file"]))
@@ -102,7 +104,7 @@ def _parsed(path: Any, content: bytes) -> Manifest:
             digest=sha256_of(content),
             classes=np.array(written["values"], dtype=written["dtype"]),
             feature_names=[str(name) for name in manifest["feature_names"]],
-            files=tuple({**entry, "name": str(entry["name"])} for entry in manifest["teachers"]),
+            files=tuple({key: str(entry[key]) for key in _ENTRY} for entry in manifest["teachers"]),
         )
     except BadArtefactError:
         raise
@@ -123,12 +125,9 @@ def _pickled(named: Named) -> bytes:
     return buffer.getvalue()
 
 
-def _old_files(fs: Any, folder: str) -> set[str]:
+def _old_files(path: Any) -> set[str]:
     """Return the teacher files of the bundle that stands in a folder, if one does."""
-    if not is_whole(fs, join(folder, _MANIFEST)):
-        return set()
     try:
-        manifest = json.loads(read_whole(fs, join(folder, _MANIFEST)))
-        return {entry["file"] for entry in manifest["teachers"]}
-    except (ValueError, KeyError, TypeError):
+        return {entry["file"] for entry in read_manifest(path).files}
+    except (FileNotFoundError, BadArtefactError):
         return set()

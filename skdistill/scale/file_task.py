@@ -80,7 +80,7 @@ class FileTask:
                 writer.write_batch(pa.record_batch(arrays, schema=schema))
         return buffer.getvalue()
 
-    def _batches(self, parquet: Any) -> Iterator[np.ndarray]:
+    def _batches(self, parquet: pq.ParquetFile) -> Iterator[np.ndarray]:
         """Yield the log-probabilities of one batch of rows after another."""
         n_done = 0
         for batch in parquet.iter_batches(self.batch_rows, columns=list(self.columns)):

@@ -39,7 +39,7 @@ def fingerprint(file: Any) -> tuple[int, str]:
     return size, footer
 
 
-def check_has(columns: Any, parquet: Any, way_out: str) -> None:
+def check_has(columns: Any, parquet: pq.ParquetFile, way_out: str) -> None:
     """Raise if a file lacks columns."""
     missing = [name for name in columns if name not in parquet.schema_arrow.names]
     if missing:

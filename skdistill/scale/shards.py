@@ -79,7 +79,12 @@ class LabelledParquet:
         return new
 
     def _set(
-        self, pairs: list[tuple[str, str]], bundle: Any, columns: Any, label: Any, skipped: Any
+        self,
+        pairs: list[tuple[str, str]],
+        bundle: TeacherBundle,
+        columns: Any,
+        label: str | None,
+        skipped: dict[str, str] | None,
     ) -> None:
         self.bundle = bundle
         self.classes = bundle.classes

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import fsspec
+from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from skdistill.files import write_atomically
@@ -15,7 +16,7 @@ from skdistill.files import write_atomically
 _ATTEMPTS = 10
 
 
-def open_place(path: Any) -> tuple[Any, str]:
+def open_place(path: Any) -> tuple[AbstractFileSystem, str]:
     """Return the file system of a path or URL, and the path on it."""
     fs, place = fsspec.core.url_to_fs(str(path))
     return fs, place.rstrip("/")
@@ -32,7 +33,7 @@ def join(folder: str, name: str) -> str:
     return f"{folder}/{name}"
 
 
-def find_files(source: Any, suffix: str) -> tuple[Any, list[str], list[str]]:
+def find_files(source: Any, suffix: str) -> tuple[AbstractFileSystem, list[str], list[str]]:
     """Find the files that a path, folder, glob or list of them names.
 
     A folder stands for all files below it that end in `suffix`; names that begin with a dot or an
@@ -65,7 +66,7 @@ def find_files(source: Any, suffix: str) -> tuple[Any, list[str], list[str]]:
     return fs, paths, [p[len(root) :].lstrip("/") for p in paths]
 
 
-def _files_at(fs: Any, place: str, suffix: str) -> list[str]:
+def _files_at(fs: AbstractFileSystem, place: str, suffix: str) -> list[str]:
     """Return the files that a path or glob names; folders, those of a glob too, with their own."""
     if fs.isdir(place):
         return [p for p in fs.find(place) if p.endswith(suffix) and not _hidden(p, place)]
@@ -101,13 +102,13 @@ def _common_folder(paths: list[str]) -> str:
     return "/".join(shared)
 
 
-def read_whole(fs: Any, path: str) -> bytes:
+def read_whole(fs: AbstractFileSystem, path: str) -> bytes:
     """Read a file."""
     with fs.open(path, "rb") as file:
         return file.read()
 
 
-def write_whole(fs: Any, path: str, content: bytes) -> None:
+def write_whole(fs: AbstractFileSystem, path: str, content: bytes) -> None:
     """Write a file such that a reader that asks `is_whole` never takes a part for the whole.
 
     On a local file system it is written beside and renamed. Elsewhere, where renaming is copying
@@ -136,7 +137,7 @@ def _write_beside(path: str, content: bytes) -> None:
                 raise
 
 
-def is_whole(fs: Any, path: str) -> bool:
+def is_whole(fs: AbstractFileSystem, path: str) -> bool:
     """Tell whether a file was written to its end."""
     if isinstance(fs, LocalFileSystem):
         return fs.exists(path)
@@ -150,7 +151,7 @@ def is_whole(fs: Any, path: str) -> bool:
     return size == fs.size(path)
 
 
-def is_newer(fs: Any, path: str, other_fs: Any, other: str) -> bool:
+def is_newer(fs: AbstractFileSystem, path: str, other_fs: AbstractFileSystem, other: str) -> bool:
     """Tell whether a file was changed after another; False where a store keeps no times."""
     try:
         return bool(fs.modified(path) > other_fs.modified(other))
@@ -158,7 +159,7 @@ def is_newer(fs: Any, path: str, other_fs: Any, other: str) -> bool:
         return False
 
 
-def clear_leftovers(fs: Any, path: str) -> None:
+def clear_leftovers(fs: AbstractFileSystem, path: str) -> None:
     """Remove what writers that were killed left beside a file."""
     if not isinstance(fs, LocalFileSystem):
         return

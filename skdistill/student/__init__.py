@@ -11,12 +11,13 @@ from skdistill.student.classifier import StudentClassifier
 from skdistill.student.forward import Forward, Layer
 from skdistill.student.state import plain_student
 from skdistill.student.torch_student import TorchStudent
-from skdistill.student.versions import check_stamp, stamp
+from skdistill.student.versions import SkdistillVersionWarning, check_stamp, stamp
 
 __all__ = [
     "DocLink",
     "Forward",
     "Layer",
+    "SkdistillVersionWarning",
     "StudentClassifier",
     "TorchStudent",
     "check_stamp",

@@ -16,8 +16,7 @@ from skdistill.student.state import (
     rebuild_encoding,
 )
 from skdistill.student.versions import stamp
-from skdistill.tables.bins import PiecewiseLinearEncoding
-from skdistill.tables.encoder import TabularEncoder
+from skdistill.tables import PiecewiseLinearEncoding, TabularEncoder
 
 if TYPE_CHECKING:
     import onnx
@@ -279,8 +278,7 @@ class StudentClassifier(BaseStudent):
         >>> bool((loaded.predict_proba(X) == student.predict_proba(X)).all())
         True
         """
-        from skdistill.files.atomic import write_atomically
-        from skdistill.files.manifest import pack
+        from skdistill.files import pack, write_atomically
 
         write_atomically(path, pack(plain_student(self), stamp()))
 
@@ -309,10 +307,13 @@ class StudentClassifier(BaseStudent):
         UnsupportedFormatError
             If a newer release wrote it; this is a BadArtefactError.
         """
-        from skdistill.files.artefact import read_bytes
-        from skdistill.files.manifest import unpack
+        from skdistill.files import read_bytes, unpack
 
-        plain = unpack(read_bytes(path, expected_sha256))
+        return cls._from_plain(unpack(read_bytes(path, expected_sha256)))
+
+    @classmethod
+    def _from_plain(cls, plain: dict[str, Any]) -> Self:
+        """Build a student from what `plain_student` makes of one."""
         names = plain["feature_names"]
         # Numbers near the ends of their range are no reason to warn: predicting handles them.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -363,12 +364,11 @@ class StudentClassifier(BaseStudent):
         state["layers_"] = [[layer.kind, *layer.arrays] for layer in self.layers_]
         return state
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        """Take the attributes that a pickle holds, and build what follows from them."""
-        state["preprocessor_"] = rebuild_encoder(
-            state["preprocessor_"], state["n_features_in_"], state.get("feature_names_in_")
-        )
-        state["encoding_"] = rebuild_encoding(state["encoding_"])
-        state["layers_"] = [Layer(kind, tuple(arrays)) for kind, *arrays in state["layers_"]]
-        super()._restore(state)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the student and what follows from its parts."""
+        super().__setstate__(state)
+        names = getattr(self, "feature_names_in_", None)
+        self.preprocessor_ = rebuild_encoder(state["preprocessor_"], self.n_features_in_, names)
+        self.encoding_ = rebuild_encoding(state["encoding_"])
+        self.layers_ = [Layer(kind, tuple(arrays)) for kind, *arrays in state["layers_"]]
         self._build_forwards()
