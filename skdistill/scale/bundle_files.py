@@ -13,7 +13,7 @@ import joblib
 import numpy as np
 
 from skdistill.files import BadArtefactError, UnsupportedFormatError, sha256_of
-from skdistill.scale.storage import everywhere, is_whole, join, open_place, read_whole, write_whole
+from skdistill.scale.storage import absolute, is_whole, join, open_place, read_whole, write_whole
 from skdistill.student import stamp
 from skdistill.teachers.naming import Named
 
@@ -91,7 +91,7 @@ def read_teacher(path: str, entry: dict[str, str]) -> Any:
 
 def _parsed(path: Any, content: bytes) -> Manifest:
     """Read the bytes of a manifest."""
-    place = everywhere(path)
+    place = absolute(path)
     try:
         manifest = json.loads(content)
         version, written = manifest["skdistill_bundle"], manifest["classes"]
