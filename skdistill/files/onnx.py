@@ -1,5 +1,7 @@
 """The public ``to_onnx``: one file from raw rows to labels, for other runtimes and languages."""
 
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Sequence

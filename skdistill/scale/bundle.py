@@ -62,7 +62,7 @@ class TeacherBundle:
     classes: np.ndarray
     feature_names: list[str]
     teacher_names: list[str]
-    _files: tuple[dict[str, str], ...] = field(default=(), repr=False)
+    _files: tuple[dict[str, Any], ...] = field(default=(), repr=False)
 
     @classmethod
     def save(cls, teachers: Any, path: Any, *, classes: Any, feature_names: Any) -> Self:

@@ -29,7 +29,7 @@ class Manifest(NamedTuple):
     digest: str
     classes: np.ndarray
     feature_names: list[str]
-    files: tuple[dict[str, str], ...]
+    files: tuple[dict[str, Any], ...]
 
 
 def write_bundle(
@@ -76,7 +76,7 @@ def read_manifest(path: Any, expected_sha256: str | None = None) -> Manifest:
     return manifest
 
 
-def read_teacher(path: str, entry: dict[str, str]) -> Any:
+def read_teacher(path: str, entry: dict[str, Any]) -> Any:
     """Unpickle the very bytes whose digest was compared."""
     fs, folder = open_place(path)
     content = read_whole(fs, join(folder, entry["file"]))
