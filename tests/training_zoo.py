@@ -1,18 +1,36 @@
-"""Small training sets and networks, and criteria for one student or a stack."""
+"""Small training sets and networks, and objectives for one student or a stack."""
 
 import numpy as np
-import torch
 
 from skdistill.tables.bins import PiecewiseLinearEncoding
 from skdistill.training.data import HeldOut, TrainingSet
 from skdistill.training.network import StudentMLP
-from skdistill.training.objective import DistillationCriterion, Targets
+from skdistill.training.objective import Objective, Targets
+from skdistill.training.spec import StudentSpec
 
 ACTIVATIONS = ("relu", "tanh", "gelu", "silu")
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(50, 4))
 ENCODING = PiecewiseLinearEncoding(3).fit(X)
 PAIRS = [(1.0, 0.3), (3.0, 0.7), (3.0, 1.0), (0.5, 0.0)]
+SPEC = StudentSpec(
+    temperature=3.0,
+    alpha=0.7,
+    loss="kl",
+    self_distillation=0.0,
+    hidden_layer_sizes=(7, 5),
+    activation="relu",
+    dropout=0.0,
+    student_module=None,
+    max_epochs=6,
+    batch_size=16,
+    learning_rate_init=0.02,
+    weight_decay=0.01,
+    n_iter_no_change=3,
+    callbacks=None,
+    dtype="float64",
+    device="cpu",
+)
 
 
 def training_set(n=50, k=3, held=0, seed=0):
@@ -42,10 +60,10 @@ def training_set(n=50, k=3, held=0, seed=0):
     )
 
 
-def targets_of(training, dtype=torch.float64):
+def targets_of(training, dtype=np.float64, hidden=()):
     names = ("proba", "soft_weight", "hard_weight")
-    floats = {name: torch.tensor(getattr(training, name), dtype=dtype) for name in names}
-    return Targets(label=torch.tensor(training.label), **floats)
+    floats = {name: getattr(training, name).astype(dtype) for name in names}
+    return Targets(label=training.label, hidden=tuple(hidden), **floats)
 
 
 def make_mlp(k=3, n_students=None, seed=0, **params):
@@ -54,10 +72,6 @@ def make_mlp(k=3, n_students=None, seed=0, **params):
     ).double()
 
 
-def stacked(values):
-    return torch.tensor(values, dtype=torch.float64).view(-1, 1, 1)
-
-
-def stacked_criterion(loss="kl"):
-    temperature, alpha = zip(*PAIRS, strict=True)
-    return DistillationCriterion(stacked(temperature), stacked(alpha), loss)
+def stacked_objective(loss="kl", hints=()):
+    temperatures, alphas = zip(*PAIRS, strict=True)
+    return Objective(temperatures, alphas, loss, hints)

@@ -626,4 +626,4 @@ class DistilledClassifier(ClassifierMixin, BaseDistilled):
         targets = None if run is None else run.targets
         self.teacher_weights_ = None if targets is None else targets.weights
         self.teachers_ = [] if targets is None else targets.fitted
-        self._source = None if run is None else run.source
+        self._source = None if targets is None or run is None else run.source

@@ -189,6 +189,7 @@ def open_distillation(
         rows.teacher_proba = check_teacher_proba(rows.teacher_proba, len(rows.weight), rows.classes)
     weighted = _weighted(estimator, named, rows)
     source = choose_source(settings.teachers, named, rows, weighted=weighted)
+    settings.check_hints(source.hints)
     return Distillation(settings, rows, source, seeds, columns_of(estimator))
 
 

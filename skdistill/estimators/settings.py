@@ -8,6 +8,7 @@ import numpy as np
 
 from skdistill.estimators.parameters import check_parameters
 from skdistill.estimators.pickling import TRAINING_ONLY, LeftBehind
+from skdistill.teachers.hints import ActiveHint, student_layer
 from skdistill.teachers.left_behind import TeachersLeftBehind
 from skdistill.teachers.naming import Named, is_prefit, is_self, is_smooth
 from skdistill.teachers.sources import TeacherSpec
@@ -92,6 +93,14 @@ class Settings:
                 f"{method} does not support hints: the layers of the teachers are not part of "
                 "what it is given. Pass hints=None, or use fit."
             )
+
+    def check_hints(self, hints: Sequence[ActiveHint]) -> None:
+        """Raise, before a teacher is asked, where a hint names a layer that the network has not."""
+        sizes = self.student.hidden_layer_sizes
+        if self.student.student_module is None:
+            layers = range(2 if isinstance(sizes, str) else len(sizes))
+            for asked in hints:
+                student_layer(asked, layers)
 
     def check_self_taught(self, **given: Any) -> None:
         """Raise where a student without teachers has nobody to learn from, or is given theirs."""

@@ -10,8 +10,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdistill.student.forward import log_softmax, softmax
 from skdistill.student.versions import check_stamp, stamp
-from skdistill.tables.encoder import TabularEncoder, check_matrix
-from skdistill.tables.frames import as_table
+from skdistill.tables import TabularEncoder, as_table, check_matrix
 
 __all__ = ["BaseStudent", "DocLink"]
 
@@ -161,8 +160,4 @@ class BaseStudent(DocLink, ClassifierMixin, BaseEstimator):
         """Compare versions and restore the student."""
         state = dict(state)
         check_stamp(state, type(self).__name__)
-        self._restore(state)
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        """Take the attributes that a pickle holds."""
         self.__dict__.update(state)

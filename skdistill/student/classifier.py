@@ -16,8 +16,7 @@ from skdistill.student.state import (
     rebuild_encoding,
 )
 from skdistill.student.versions import stamp
-from skdistill.tables.bins import PiecewiseLinearEncoding
-from skdistill.tables.encoder import TabularEncoder
+from skdistill.tables import PiecewiseLinearEncoding, TabularEncoder
 
 if TYPE_CHECKING:
     import onnx
@@ -365,12 +364,11 @@ class StudentClassifier(BaseStudent):
         state["layers_"] = [[layer.kind, *layer.arrays] for layer in self.layers_]
         return state
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        """Take the attributes that a pickle holds, and build what follows from them."""
-        state["preprocessor_"] = rebuild_encoder(
-            state["preprocessor_"], state["n_features_in_"], state.get("feature_names_in_")
-        )
-        state["encoding_"] = rebuild_encoding(state["encoding_"])
-        state["layers_"] = [Layer(kind, tuple(arrays)) for kind, *arrays in state["layers_"]]
-        super()._restore(state)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the student and what follows from its parts."""
+        super().__setstate__(state)
+        names = getattr(self, "feature_names_in_", None)
+        self.preprocessor_ = rebuild_encoder(state["preprocessor_"], self.n_features_in_, names)
+        self.encoding_ = rebuild_encoding(state["encoding_"])
+        self.layers_ = [Layer(kind, tuple(arrays)) for kind, *arrays in state["layers_"]]
         self._build_forwards()

@@ -6,13 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skdistill.tables.bins import Lines, encode_lines
+from skdistill.tables import Lines, encode_lines
 
 __all__ = ["Forward", "Layer", "log_softmax", "softmax"]
 
 _CHUNK_BYTES = 1 << 18
-# From this many rows on, an encoding is faster with the rows last.
-_MANY = 64
 # Slopes are multiplied into weights only below this and above one over it.
 _STEEP = 1e12
 # What stands for slopes that were multiplied into the weights.
@@ -80,13 +78,6 @@ def _standardise(
     return ((h - mean) / scale).astype(like.dtype, copy=False)
 
 
-def _encode(h: np.ndarray, column: np.ndarray, *lines: np.ndarray) -> np.ndarray:
-    if h.ndim == 1 or len(h) < _MANY:
-        return encode_lines(h, column, *lines)
-    # Many rows go through with the rows last: then copying a column is copying memory.
-    return encode_lines(h.T, column, *(line[:, None] for line in lines), axis=0).T
-
-
 _LAYERS: dict[str, Callable[..., np.ndarray]] = {
     "matmul": _matmul,
     "linear": _linear,
@@ -97,7 +88,7 @@ _LAYERS: dict[str, Callable[..., np.ndarray]] = {
     "affine": _affine,
     "layer_norm": _layer_norm,
     "standardise": _standardise,
-    "encode": _encode,
+    "encode": encode_lines,
 }
 
 

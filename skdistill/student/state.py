@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from skdistill.tables.bins import PiecewiseLinearEncoding
-from skdistill.tables.encoder import TabularEncoder
+from skdistill.tables import PiecewiseLinearEncoding, TabularEncoder
 
 __all__ = [
     "plain_encoder",

@@ -1,8 +1,9 @@
 """Version stamps in pickles, and the warning when they do not match."""
 
-import warnings
 from importlib.metadata import version
 from typing import Any
+
+from skdistill.tables import warn_user
 
 __all__ = ["SkdistillVersionWarning", "check_stamp", "stamp"]
 
@@ -34,9 +35,8 @@ def check_stamp(state: dict[str, Any], type_name: str) -> None:
         if name in stamped and stamped[name] != current[name]
     ]
     if changed:
-        warnings.warn(
+        warn_user(
             f"This {type_name} was pickled with {', '.join(changed)}. Its predictions are promised "
             "for equal versions only; fit it again, or keep the student in a file made by save().",
             SkdistillVersionWarning,
-            stacklevel=3,
         )

@@ -24,6 +24,8 @@ _WEIGHT_TOLERANCE = 1e-9
 _RELATIVE_WIDTH, _ABSOLUTE_WIDTH = 1e-9, 1e-30
 # How many standard deviations a number may go.
 _FAR = 5.0
+# From this many rows on, encoding is faster with the rows last.
+_MANY = 64
 
 
 class Lines(NamedTuple):
@@ -46,16 +48,21 @@ def encode_lines(
     offset: npt.NDArray[Any],
     lower: npt.NDArray[Any],
     upper: npt.NDArray[Any],
-    *,
-    axis: int = -1,
 ) -> npt.NDArray[Any]:
-    """Return ``clip(h[column] * slope + offset, lower, upper)`` along an axis; no slope is 1."""
-    out: npt.NDArray[Any] = h.take(column, axis=axis)
+    """Encode a matrix of rows, or one row as a vector, in its dtype; without slopes they are 1."""
+    # Many rows go through with the rows last: then copying a column is copying memory.
+    rows_last = h.ndim == 2 and len(h) >= _MANY
+    if rows_last:
+        out = h.T.take(column, axis=0)
+        slope, offset, lower, upper = (line[:, None] for line in (slope, offset, lower, upper))
+    else:
+        out = h.take(column, axis=-1)
     if slope.size:
         out *= slope
     out += offset
     np.maximum(out, lower, out=out)
-    return np.minimum(out, upper, out=out)
+    np.minimum(out, upper, out=out)
+    return out.T if rows_last else out
 
 
 class PiecewiseLinearEncoding(BaseEstimator):
@@ -133,12 +140,11 @@ class PiecewiseLinearEncoding(BaseEstimator):
     def encode(self, Z: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Encode finite rows, which are not checked again: float32 for float32, else float64."""
         dtype = np.float32 if Z.dtype == np.float32 else np.float64
-        column, *lines = self.lines
+        column, *rest = self.lines
         # Far outside the edges a product may overflow; clipped it is right.
         with np.errstate(over="ignore"):
-            return encode_lines(
-                Z.astype(dtype, copy=False), column, *(a.astype(dtype, copy=False) for a in lines)
-            )
+            lines = (line.astype(dtype, copy=False) for line in rest)
+            return np.ascontiguousarray(encode_lines(Z.astype(dtype, copy=False), column, *lines))
 
     @property
     def lines(self) -> Lines:

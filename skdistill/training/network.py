@@ -34,11 +34,8 @@ class PiecewiseLinear(nn.Module):
 
     def __init__(self, encoding: PiecewiseLinearEncoding) -> None:
         super().__init__()
-        self.register_buffer("column", torch.tensor(encoding.column_, dtype=torch.long))
-        self.register_buffer("slope", torch.tensor(encoding.slope_))
-        self.register_buffer("offset", torch.tensor(encoding.offset_))
-        self.register_buffer("lower", torch.tensor(encoding.lower_))
-        self.register_buffer("upper", torch.tensor(encoding.upper_))
+        for name, array in encoding.lines._asdict().items():
+            self.register_buffer(name, torch.tensor(array))
 
     def forward(self, X: Tensor) -> Tensor:
         """Encode each column as its values in the bins."""
@@ -106,7 +103,7 @@ class StudentMLP(nn.Module):
         super().__init__()
         self.activation, self.dropout = activation, dropout
         self.embed = nn.Identity() if encoding is None else PiecewiseLinear(encoding)
-        n_features = n_features if encoding is None else len(encoding.column_)
+        n_features = n_features if encoding is None else encoding.n_features_out_
         sizes = [n_features, *hidden_layer_sizes, n_classes]
         self.shapes = list(itertools.pairwise(sizes))
         generator = torch.Generator().manual_seed(seed)

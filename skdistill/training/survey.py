@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from skdistill.tables.checks import encode_among
-from skdistill.tables.frames import is_frame, n_rows
+from skdistill.tables.frames import columns_of, n_rows, names_of
 from skdistill.tables.rows import check_teacher_proba
 from skdistill.teachers.progress import track
 from skdistill.training.shards import Shard, Shards, stacked
@@ -78,15 +78,13 @@ class Sample:
     def _new_rows(self, X: Any) -> np.ndarray:
         """Return the first rows that are missing a value, or hold a category, not seen before."""
         rows: set[int] = set()
-        for j in range(X.shape[1]):
-            column = X.iloc[:, j] if is_frame(X) else X[:, j]
+        for j, (name, column) in enumerate(zip(names_of(X), columns_of(X), strict=True)):
             seen = self.seen.setdefault(j, set())
             for row, value in _distinct(column):
                 if value not in seen:
                     seen.add(value)
                     rows.add(row)
             if len(seen) > self.size:
-                name = X.columns[j] if is_frame(X) else j
                 raise ValueError(
                     f"column {name!r} has more than {self.size} categories. Leave it out, or hash "
                     "or group its values: a student gets an input for each of them"
@@ -184,9 +182,8 @@ def _check_content(
     check_teacher_proba(shard.proba, n_rows(shard.X), classes)
     if classes is not None and labels:
         encode_among(np.array(list(labels), dtype=object), classes)
-    for j in range(shard.X.shape[1] if finite else 0):
-        column = shard.X.iloc[:, j] if is_frame(shard.X) else shard.X[:, j]
+    if not finite:
+        return
+    for name, column in zip(names_of(shard.X), columns_of(shard.X), strict=True):
         if column.dtype.kind == "f" and np.isinf(np.asarray(column, dtype=np.float64)).any():
-            raise ValueError(
-                f"column {shard.X.columns[j] if is_frame(shard.X) else j!r} holds infinity."
-            )
+            raise ValueError(f"column {name!r} holds infinity.")

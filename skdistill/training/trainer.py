@@ -77,7 +77,8 @@ class Trained:
         history = {name: np.array(net.history[:, name]) for name in names}
         if student is None:
             return cls(net, data, frozen_layers(net.module_), history, len(net.history))
-        history = {name: losses[:, student] for name, losses in history.items()}
+        # Hints, whose loss is one number, are given to stacks of one student.
+        history = {n: loss if loss.ndim == 1 else loss[:, student] for n, loss in history.items()}
         return cls(net, data, net.module_.layers(student), history, len(net.history))
 
     def calibrated(self, control: Control | UnseenLabels) -> Self:

@@ -92,14 +92,26 @@ def test_grid_search_in_two_processes_equals_one():
     np.testing.assert_array_equal(one.predict_proba(X), two.predict_proba(X))
 
 
-def test_clone_shares_the_teachers_and_copies_the_rest():
+def test_clone_shares_fitted_teachers_and_copies_the_rest():
     X, y = make_data()
-    for cv in ("prefit", 3):
-        student = quick([fitted_teacher(X, y)], cv=cv)
-        twin = clone(student)
-        assert twin.teachers is student.teachers
-        assert twin.hidden_layer_sizes == student.hidden_layer_sizes
-        assert not hasattr(clone(student.fit(X, y)), "student_")
+    student = quick([fitted_teacher(X, y)])
+    twin = clone(student)
+    assert twin.teachers is student.teachers
+    assert twin.hidden_layer_sizes == student.hidden_layer_sizes
+    assert not hasattr(clone(student.fit(X, y)), "student_")
+
+
+def test_clone_copies_teachers_that_fit_clones_and_shares_those_it_uses_as_they_are():
+    X, y = make_data()
+    frozen = FrozenEstimator(fitted_teacher(X, y))
+    tree = DecisionTreeClassifier(max_depth=3)
+    student = quick([tree, ("named", tree), frozen], cv=3)
+    first, (name, second), last = clone(student).teachers
+    assert first is not tree
+    assert second is not tree
+    assert name == "named"
+    assert first.max_depth == second.max_depth == 3
+    assert last is frozen
 
 
 def test_search_over_cv_itself():
@@ -132,7 +144,7 @@ def test_named_teachers_are_searched_and_never_changed():
     assert tree.max_depth == 7
     assert search.best_estimator_.get_params()["tree__max_depth"] in (1, 2)
     assert search.best_estimator_.teachers[0][1] is not tree
-    assert search.best_estimator_.teachers[1] is student.teachers[1]
+    assert search.best_estimator_.teachers[1] is not student.teachers[1]
 
 
 def test_a_teacher_is_replaced_by_name():

@@ -83,7 +83,12 @@ BAD = {
 
 
 def pairs(table):
-    return [(name, value) for name, values in table.items() for value in values]
+    """Return names and values, with the same ids in every process."""
+    return [
+        pytest.param(name, value, id=f"{name}={getattr(value, '__name__', value)}")
+        for name, values in table.items()
+        for value in values
+    ]
 
 
 def test_every_parameter_is_tried():
@@ -92,14 +97,14 @@ def test_every_parameter_is_tried():
     assert GOOD.keys() ^ elsewhere == DistilledClassifier().get_params(deep=False).keys()
 
 
-@pytest.mark.parametrize(("name", "value"), pairs(GOOD), ids=str)
+@pytest.mark.parametrize(("name", "value"), pairs(GOOD))
 @pytest.mark.filterwarnings("ignore:The student")
 def test_allowed(name, value):
     student = quick([TEACHER], **{"max_epochs": 2, "n_synthetic": 5, "n_bins": 4, name: value})
     assert np.isfinite(student.fit(X, Y).predict_proba(X)).all()
 
 
-@pytest.mark.parametrize(("name", "value"), pairs(BAD), ids=str)
+@pytest.mark.parametrize(("name", "value"), pairs(BAD))
 def test_refused(name, value):
     words = rf"The '{name}' parameter of DistilledClassifier must be .+; got .*"
     with pytest.raises(ValueError, match=words) as refusal:

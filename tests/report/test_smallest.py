@@ -24,9 +24,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from skdistill import DistilledClassifier, SmallestStudent, smallest_student
+from skdistill import SmallestStudent, smallest_student
 from skdistill.metrics import log_loss_by_row, paired_difference
 from skdistill.report.size_table import SizeRow
+from skdistill.training.trainer import StudentTrainer
 
 X, Y = make_data()
 SIZES = [(16,), (4,), ()]
@@ -301,14 +302,14 @@ def test_what_has_no_size_is_refused():
 
 
 def test_a_training_that_diverges_is_not_chosen(monkeypatch):
-    fit = DistilledClassifier.fit
+    fit = StudentTrainer.fit
 
     def fit_or_diverge(self, *args, **kwargs):
-        if self.hidden_layer_sizes in diverging:
+        if self.spec.hidden_layer_sizes in diverging:
             raise FloatingPointError("The training loss is not finite.")
         return fit(self, *args, **kwargs)
 
-    monkeypatch.setattr(DistilledClassifier, "fit", fit_or_diverge)
+    monkeypatch.setattr(StudentTrainer, "fit", fit_or_diverge)
     diverging = [()]
     found = search(tolerance=100)
     assert found.hidden_layer_sizes == (4,)

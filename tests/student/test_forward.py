@@ -6,6 +6,7 @@ from scipy import special
 
 from skdistill.student import forward as _forward
 from skdistill.student.forward import Forward, Layer, _largest, log_softmax, softmax
+from skdistill.tables import bins
 from skdistill.tables.bins import Lines, PiecewiseLinearEncoding
 
 
@@ -99,7 +100,7 @@ def test_a_bias_moves_behind_the_relu_where_the_dtype_has_the_digits(size, singl
 
 def test_one_row_of_many_columns_is_encoded_as_in_a_batch():
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(100, _forward._MANY + 6))
+    X = rng.normal(size=(100, bins._MANY + 6))
     encoding = PiecewiseLinearEncoding(3).fit(X)
     layers = network(encoding.n_features_out_, rng)
     forward = Forward([encode_layer(encoding)], layers, np.dtype(np.float64))

@@ -1,17 +1,14 @@
-"""Laws of the terms that hints add to the loss."""
-
-import copy
+"""Hints as terms of the objective: their scale, their weights, what cannot be compared."""
 
 import numpy as np
 import pytest
 import torch
+from training_zoo import targets_of, training_set
 
 from skdistill import Hint
 from skdistill.teachers.hints import ActiveHint
 from skdistill.training.data import HiddenLayer
-from skdistill.training.hint_terms import HiddenColumns, HintTerm, build_hint_terms
-from skdistill.training.network import StudentMLP
-from skdistill.training.objective import DistillationCriterion, Targets
+from skdistill.training.hint_terms import HiddenColumns, HintTerm
 
 RNG = np.random.default_rng(0)
 KINDS = ("mse", "cosine", "attention", "relation")
@@ -22,77 +19,13 @@ def made_layer(hint, values, weight=None, space=None):
     return HiddenLayer(ActiveHint(hint, 0, "hints[0]"), values.astype(np.float32), weight, space)
 
 
-def random_targets(values, n=12, k=3, space=None):
-    soft, hard, weight = RNG.random((3, n))
-    columns = HiddenColumns(torch.tensor(values), torch.tensor(weight), space)
-    return Targets(
-        torch.tensor(RNG.dirichlet(np.ones(k), size=n)),
-        torch.tensor(RNG.integers(k, size=n)),
-        torch.tensor(soft),
-        torch.tensor(hard),
-        (columns,),
-    )
-
-
 def test_rows_are_taken_with_what_the_hints_say_of_them():
-    values, space = RNG.normal(size=(12, 4)), torch.arange(12) % 3
-    targets, rows = random_targets(values, space=space), [7, 2, 2]
-    (whole,), (taken,) = targets.hidden, targets.take(torch.tensor(rows)).hidden
-    for have, want in zip(taken, whole, strict=True):
-        torch.testing.assert_close(have, want[rows])
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_stack_of_one_has_the_gradient_of_its_student(kind):
-    values, own = RNG.normal(size=(12, 5)) + 1, torch.tensor(RNG.normal(size=(12, 5)))
-    layer = made_layer(Hint(layer=0, student_layer=1, kind=kind), values)
-    terms = build_hint_terms([layer], {0: (6,), 1: (5,)}, seed=3)
-    criterion, targets = (
-        DistillationCriterion(2.0, 0.6, "kl", terms).double(),
-        random_targets(values),
-    )
-    stacked = criterion.at_hidden({1: own[None]}, targets)
-    torch.testing.assert_close(stacked, criterion.at_hidden({1: own}, targets))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("dropout", [0.0, 0.4])
-@pytest.mark.parametrize("loss", ["kl", "mse"])
-def test_the_gradient_by_hand_is_that_of_autograd(kind, dropout, loss):
-    width = 5 if kind == "attention" else 4
-    values = RNG.normal(size=(12, width)) + 1
-    shapes = {0: (6,), 1: (5,)}
-    hint = Hint(layer=0, student_layer=1, kind=kind, weight=0.7)
-    net = StudentMLP(3, 3, hidden_layer_sizes=(6, 5), activation="tanh", dropout=dropout)
-    terms = build_hint_terms([made_layer(hint, values)], shapes, seed=3)
-    criterion = DistillationCriterion(2.0, 0.6, loss, terms).double()
-    rows, targets = torch.tensor(RNG.normal(size=(12, 3))), random_targets(values)
-    net.prepare()
-    twin, masks = copy.deepcopy(net), []
-    cut = net._masks.cut
-
-    def remember(*args, **kwargs):
-        masks.append(cut(*args, **kwargs))
-        return masks[-1]
-
-    net._masks.cut = remember
-    sums = net.backward_by_hand(rows, targets, criterion)
-    by_hand = [net.theta.grad.clone(), *(p.grad for p in criterion.parameters())]
-
-    h, layers = rows, []
-    pairs = twin.pairs(twin.theta)
-    for i, (weight, bias) in enumerate(pairs[:-1]):
-        layers.append(torch.tanh(h @ weight + bias))
-        h = layers[-1] * masks[i] if dropout else layers[-1]
-    logits = h @ pairs[-1][0] + pairs[-1][1]
-    expected = criterion(logits, targets, dict(enumerate(layers)))
-    parameters = [twin.theta, *criterion.parameters()]
-    gradients = torch.autograd.grad(criterion.total(expected) / 12, parameters)
-    for a, b in zip(sums, expected, strict=True):
-        torch.testing.assert_close(a, b.detach())
-    for a, b in zip(by_hand, gradients, strict=True):
-        torch.testing.assert_close(a, b)
-    assert len(gradients) == (3 if kind in ("mse", "cosine") else 1)
+    values, space = torch.tensor(RNG.normal(size=(12, 4))), torch.arange(12) % 3
+    columns = HiddenColumns(values, torch.tensor(RNG.random(12)), space)
+    targets = targets_of(training_set(12), hidden=[columns])
+    (taken,) = targets.take(np.array([7, 2, 2])).hidden
+    for have, want in zip(taken, columns, strict=True):
+        torch.testing.assert_close(have, want[[7, 2, 2]])
 
 
 def test_mse_is_in_units_of_the_variance_of_the_teachers_layer():

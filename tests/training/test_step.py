@@ -1,4 +1,4 @@
-"""Laws of the step on the CPU: its gradient and its update are those of the torch path."""
+"""The step on the CPU: its gradient is autograd's through the network, its update is Adam's."""
 
 import numpy as np
 import pytest
@@ -7,94 +7,137 @@ from training_zoo import (
     ACTIVATIONS,
     ENCODING,
     make_mlp,
-    stacked_criterion,
+    stacked_objective,
     targets_of,
     training_set,
 )
 
-from skdistill.training.adam import FlatAdam
-from skdistill.training.objective import DistillationCriterion
+from skdistill import losses
+from skdistill.teachers.hints import ActiveHint, Hint
+from skdistill.training.adam import Adam
+from skdistill.training.data import HiddenLayer
+from skdistill.training.hint_terms import HiddenColumns, build_hint_terms
+from skdistill.training.objective import Objective
 from skdistill.training.step import CpuStep
 
+RNG = np.random.default_rng(0)
 
-@pytest.mark.parametrize("rows", [None, np.arange(5, 40)], ids=["all rows", "some"])
+
+def squared(student_logits, target_proba, y, *, temperature):
+    return (student_logits - target_proba).square().sum(-1)
+
+
+SOFT = {
+    "kl": lambda z, q, y, T: losses.kl_divergence(z, q, temperature=T),
+    "mse": lambda z, q, y, T: losses.logit_mse(z, q),
+    "dkd": lambda z, q, y, T: losses.decoupled_kl(z, q, y, temperature=T),
+    squared: lambda z, q, y, T: squared(z, q, y, temperature=T),
+}
+
+
+def by_autograd(module, objective, X, targets):
+    """Return the gradient of theta, and those of the projections, from the public losses."""
+    proba, label, soft, hard = map(torch.tensor, targets[:4])
+    T, alpha = (torch.tensor(v) for v in (objective.temperature, objective.alpha))
+    logits, hidden = module.with_hidden(X)
+    at_T = T.view(-1, 1, 1) if T.ndim else float(T)
+    soft_rows = SOFT[objective.loss](logits, proba, label, at_T)
+    hard_rows = -logits.log_softmax(-1)[..., torch.arange(len(X)), label]
+    total = (alpha * (soft * soft_rows).sum(-1) + (1 - alpha) * (hard * hard_rows).sum(-1)).sum()
+    for term, columns in zip(objective.hints, targets.hidden, strict=True):
+        layer = hidden[term.student_layer]
+        total = total + term(layer[0] if layer.ndim == 3 else layer, columns)
+    return torch.autograd.grad(total / len(X), [module.theta, *objective.parameters()])
+
+
+def hints_on(widths, kind, n):
+    """Return terms that compare both layers of the network, and what the rows carry for them."""
+    layers, columns = [], []
+    for i, width in enumerate(widths):
+        values = RNG.normal(size=(n, width if kind == "attention" else 4)) + 1
+        hint = Hint(layer=0, student_layer=i, kind=kind, weight=0.7)
+        layers.append(HiddenLayer(ActiveHint(hint, 0, "hints[0]"), values, np.ones(n), None))
+        columns.append(HiddenColumns(torch.tensor(values), torch.tensor(RNG.random(n)), None))
+    return build_hint_terms(layers, dict(enumerate((w,) for w in widths)), seed=3), columns
+
+
+SHAPES = {"plain": {}, "dropout and embedding": {"dropout": 0.4, "encoding": ENCODING}}
+
+
 @pytest.mark.parametrize("n_students", [None, 4], ids=["single", "stack"])
-@pytest.mark.parametrize("dropout", [0.0, 0.4])
-@pytest.mark.parametrize("encoding", [None, ENCODING], ids=["plain", "embedding"])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("loss", SOFT)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_steps_are_those_of_torch(activation, encoding, dropout, n_students, rows):
-    shape = {"activation": activation, "encoding": encoding, "dropout": dropout}
-    ours, theirs = (make_mlp(n_students=n_students, **shape) for _ in range(2))
-    criterion = stacked_criterion() if n_students else DistillationCriterion(3.0, 0.7)
+def test_steps_are_those_of_autograd_and_adam(activation, loss, shape, n_students):
+    shape = {"activation": activation, "n_students": n_students, **shape}
+    ours, theirs = make_mlp(**shape), make_mlp(**shape)
+    objective = stacked_objective(loss) if n_students else Objective(3.0, 0.7, loss)
     training = training_set()
     X, targets = torch.tensor(training.X), targets_of(training)
-    adam = FlatAdam(ours.parameters(), lr=0.01, weight_decay=0.1)
-    step = CpuStep(ours, criterion, adam)
+    settings = {"lr": 0.01, "weight_decay": 0.1}
+    step = CpuStep(ours, objective, Adam(ours.parameters(), **settings))
     step.load(X, targets)
-    theirs.prepare()
-    twin = FlatAdam(theirs.parameters(), lr=0.01, weight_decay=0.1)
-    chosen = torch.arange(50) if rows is None else torch.as_tensor(rows)
-    total = 0.0
-    for _ in range(3):
+    adam = torch.optim.Adam(theirs.parameters(), **settings)
+    for rows in (None, np.arange(5, 40), None):
+        chosen = np.arange(50) if rows is None else rows
         with torch.inference_mode():
             step(rows)
-        terms = theirs.backward_by_hand(X[chosen], targets.take(chosen), criterion)
-        with torch.no_grad():
-            twin.update()
-        total = total + terms.hard
-        torch.testing.assert_close(ours.theta.grad, theirs.theta.grad, rtol=0, atol=1e-12)
-        torch.testing.assert_close(ours.theta, theirs.theta, rtol=0, atol=1e-12)
-    torch.testing.assert_close(step.sums().hard, total, rtol=1e-12, atol=0)
+        adam.zero_grad()
+        (gradient,) = by_autograd(theirs, objective, X[chosen], targets.take(chosen))
+        theirs.theta.grad = gradient
+        adam.step()
+        torch.testing.assert_close(ours.theta.grad, gradient, rtol=0, atol=1e-12)
+        torch.testing.assert_close(ours.theta, theirs.theta, rtol=0, atol=1e-11)
 
 
-def test_a_network_without_hidden_layers():
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize("kind", ["mse", "cosine", "attention", "relation"])
+@pytest.mark.parametrize(("activation", "n_students"), [("relu", None), ("tanh", 1)])
+def test_hints_add_their_gradient_at_the_layers(activation, n_students, kind, dropout):
+    shape = {"activation": activation, "dropout": dropout, "n_students": n_students}
+    module, twin = make_mlp(**shape), make_mlp(**shape)
+    terms, columns = hints_on((7, 5), kind, 50)
+    one = (2.0, 0.6) if n_students is None else ([2.0], [0.6])
+    objective = Objective(*one, "mse", terms).double()
+    training = training_set()
+    X, targets = torch.tensor(training.X), targets_of(training, hidden=columns)
+    parameters = [*module.parameters(), *objective.parameters()]
+    step = CpuStep(module, objective, Adam(parameters, lr=0.0))
+    step.load(X, targets)
+    for rows in (None, np.arange(5, 40)):
+        chosen = np.arange(50) if rows is None else rows
+        with torch.inference_mode():
+            step(rows)
+        expected = by_autograd(twin, objective, X[chosen], targets.take(chosen))
+        assert len(parameters) == (5 if kind in ("mse", "cosine") else 1)
+        for parameter, theirs in zip(parameters, expected, strict=True):
+            torch.testing.assert_close(parameter.grad, theirs, rtol=0, atol=1e-12)
+    assert step.sums().hidden > 0
+
+
+def test_a_network_without_hidden_layers_is_a_linear_model():
     training = training_set()
     module = make_mlp(hidden_layer_sizes=())
-    criterion = DistillationCriterion(1.0, 0.5)
     X, targets = torch.tensor(training.X), targets_of(training)
+    ((weight, bias),) = module.pairs(module.theta)
+    torch.testing.assert_close(module(X), X @ weight + bias)
     before = module.theta.detach().clone()
-    step = CpuStep(module, criterion, FlatAdam(module.parameters()))
+    step = CpuStep(module, Objective(1.0, 0.5), Adam(module.parameters()))
     step.load(X, targets)
     step(None)
     assert not torch.equal(module.theta, before)
 
 
-def test_other_rows_are_loaded_and_summed_by_themselves():
+@pytest.mark.parametrize("loss", SOFT)
+def test_other_rows_are_loaded_and_summed_by_themselves(loss):
     training = training_set()
-    module, criterion = make_mlp(), DistillationCriterion(3.0, 0.7)
+    module, objective = make_mlp(), Objective(3.0, 0.7, loss)
     X, targets = torch.tensor(training.X), targets_of(training)
-    step = CpuStep(module, criterion, FlatAdam(module.parameters(), lr=0.0))
-    pairs = [(X[rows], targets.take(rows)) for rows in torch.arange(len(X)).split([20, 30])]
+    step = CpuStep(module, objective, Adam(module.parameters(), lr=0.0))
+    pairs = [(X[rows], targets.take(rows)) for rows in np.split(np.arange(50), [20])]
     for part in [*pairs, pairs[-1]]:
         step.load(*part)
         with torch.inference_mode():
             step(None)
-        expected = criterion(module(part[0]), part[1])
-        torch.testing.assert_close(step.sums(), expected, rtol=1e-12, atol=0)
-
-
-def test_torch_goes_on_with_the_moments_of_the_array():
-    training = training_set()
-    criterion = DistillationCriterion(3.0, 0.7)
-    X, targets = torch.tensor(training.X), targets_of(training)
-    mixed, alone = make_mlp(), make_mlp()
-    adam, twin = (FlatAdam(m.parameters(), lr=0.01) for m in (mixed, alone))
-
-    def by_torch(module, optimiser):
-        module.backward_by_hand(X, targets, criterion)
-        with torch.no_grad():
-            optimiser.update()
-
-    alone.prepare()
-    for turn in range(4):
-        by_torch(alone, twin)
-        if turn % 2:
-            mixed.prepare()
-            by_torch(mixed, adam)
-        else:
-            step = CpuStep(mixed, criterion, adam)
-            step.load(X, targets)
-            with torch.inference_mode():
-                step(None)
-    assert adam.count == twin.count == 4
-    torch.testing.assert_close(mixed.theta, alone.theta, rtol=0, atol=1e-12)
+        logits = module(part[0]).detach().numpy()[None]
+        np.testing.assert_allclose(step.sums(), objective.sums(logits, part[1])[0], rtol=1e-12)

@@ -15,12 +15,12 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from skdistill import DistilledClassifier
 from skdistill.scale.labelling import label_parquet
 from skdistill.training import stream as _stream
-from skdistill.training.shards import Shards
-from skdistill.training.stream import _Sample
-from skdistill.training.survey import SAMPLE_ROWS
+from skdistill.training import survey as _survey
+from skdistill.training.shards import Shard, Shards
+from skdistill.training.survey import SAMPLE_ROWS, Sample
+from skdistill.training.trainer import StudentTrainer
 
 X, Y = make_data(1200)
 PROBA = fitted_teacher(X, Y).predict_proba(X)
@@ -315,7 +315,7 @@ def test_synthetic_rows_are_made_shard_by_shard_if_asked_for():
 
 
 def test_what_the_sample_must_not_miss(monkeypatch):
-    monkeypatch.setattr(_stream, "SAMPLE_ROWS", 60)
+    monkeypatch.setattr(_survey, "SAMPLE_ROWS", 60)
     frame = pd.DataFrame(X, columns=COLUMNS, copy=True)
     frame["colour"] = np.where(X[:, 0] > 0, "red", "blue")
     frame.loc[777, "colour"] = "green"
@@ -334,10 +334,10 @@ def test_the_sample_is_uniform_whatever_the_shards():
     rng = np.random.default_rng(0)
     counts = np.zeros(1000)
     for _ in range(300):
-        sample = _Sample(100, rng)
+        sample = Sample(100, rng)
         for i, j in ((0, 10), (10, 700), (700, 720), (720, 1000)):
             rows = np.arange(i, j, dtype=float)[:, None]
-            sample.add(i, _stream.Shard(rows, np.ones((j - i, 2)), None))
+            sample.add(i, Shard(rows, np.ones((j - i, 2)), None))
         kept = sample.rows().X.ravel().astype(int)
         assert len(kept) == 100
         assert (np.diff(kept) > 0).all()
@@ -398,13 +398,13 @@ def test_damage_is_found_before_training_and_named_by_its_file(tmp_path, monkeyp
     frame.loc[7, "y"] = "perhaps"
     frame.to_parquet(paths[1])
     targets = label_parquet(tmp_path / "rows", bundle, tmp_path / "soft")
-    monkeypatch.setattr(DistilledClassifier, "_train", None)
+    monkeypatch.setattr(StudentTrainer, "fit", None)
     with pytest.raises(ValueError, match=r"rows-1.parquet: y holds labels .*'perhaps'"):
         quick().fit_stream(targets, label="y")
 
 
 def test_a_column_of_identifiers_does_not_fill_the_memory(monkeypatch):
-    monkeypatch.setattr(_stream, "SAMPLE_ROWS", 500)
+    monkeypatch.setattr(_survey, "SAMPLE_ROWS", 500)
     frame = pd.DataFrame(X, columns=COLUMNS).assign(id=[f"row {i}" for i in range(len(X))])
     with pytest.raises(ValueError, match=r"shard 2: column 'id' has more than 500 categories"):
         quick().fit_stream(cut(4, frame, PROBA, Y))
