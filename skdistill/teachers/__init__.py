@@ -10,7 +10,7 @@ made of, from one teacher to all of them:
 * `cross_fitting`, `fitted_inside`: teachers that are fitted inside `fit`
 * `transfer`: rows that only the teachers label
 * `hints`, `hidden`: what the student's layers are to match
-* `progress`: what is shown of work that takes long
+* `progress`: what is shown of work that takes long; `shared_setting`: one thread while many ask
 
 To add teachers of a new library, begin with `asking` and `fitting`; for its layers, `hidden`.
 """
