@@ -128,7 +128,7 @@ class DefaultTeacher(CrossFitted):
     """The teacher of ``teachers=None``: cross-fitted, where `cv` is a word on folds of its own."""
 
     def _folds(self, rows: Rows) -> Any:
-        """Return the folds; nobody chose "prefit", so weights are to act as repeated rows."""
+        """Return the folds; where `cv` names none, such that weights act as repeated rows."""
         if isinstance(self.spec.cv, str):
             assert rows.code is not None
             return distinct_row_folds(rows.X, rows.code, rows.weight)
