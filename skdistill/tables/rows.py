@@ -94,7 +94,7 @@ def read_rows(
 
 
 def _check_unlabeled(X_unlabeled: Any, X: Any) -> Any:
-    """Check that the transfer rows have the columns of X, and warn where a range does not overlap."""
+    """Check that transfer rows have the columns of X, and warn where a range does not overlap."""
     extra = as_table(X_unlabeled, name="X_unlabeled")
     if is_frame(X) != is_frame(extra):
         raise ValueError(

@@ -38,7 +38,8 @@ class Prefit(TargetSource):
         return bool(self.named)
 
     @property
-    def _as_they_are(self) -> list[str]:
+    def as_they_are(self) -> list[str]:
+        """The labels of the teachers that may have seen the rows."""
         return [n.label for n in self.named]
 
     def label_further(self, X: Any) -> np.ndarray:
@@ -91,8 +92,9 @@ class Given(TargetSource):
         return self.replaced.can_label_further
 
     @property
-    def _as_they_are(self) -> list[str]:
-        return self.replaced._as_they_are
+    def as_they_are(self) -> list[str]:
+        """The labels of the teachers that may have seen the rows."""
+        return self.replaced.as_they_are
 
     def label_further(self, X: Any) -> np.ndarray:
         """Return the probabilities of rows that `fit` did not name."""
@@ -118,9 +120,9 @@ class Given(TargetSource):
             )
         super()._check_rule(rule, rows)
 
-    def _check_hint(self, asked: ActiveHint) -> None:
+    def check_hint(self, asked: ActiveHint) -> None:
         """Raise where no teacher is fitted that could be asked for a layer."""
-        self.replaced._check_hint(asked)
+        self.replaced.check_hint(asked)
         frozen = is_frozen(self.named[asked.teacher].estimator)
         if not frozen and not isinstance(self.replaced, Prefit):
             raise ValueError(
