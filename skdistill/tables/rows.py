@@ -1,4 +1,4 @@
-"""What `fit` was given: rows, labels, weights and extra rows, checked and encoded."""
+"""What `fit` was given: rows, labels, weights and transfer rows, checked and encoded."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -55,7 +55,7 @@ class Rows:
         return self.classes[self.code]
 
     def take(self, rows: np.ndarray) -> "Rows":
-        """Return some of the rows; the extra rows stay."""
+        """Return some of the rows; the transfer rows stay."""
         return replace(
             self,
             X=take_rows(self.X, rows),
@@ -93,7 +93,7 @@ def read_rows(
 
 
 def _check_unlabeled(X_unlabeled: Any, X: Any) -> Any:
-    """Check that the extra rows have the columns of X, and warn where a range does not overlap."""
+    """Check that transfer rows have the columns of X, and warn where a range does not overlap."""
     extra = as_table(X_unlabeled, name="X_unlabeled")
     if is_frame(X) != is_frame(extra):
         raise ValueError(
@@ -116,7 +116,7 @@ def _check_unlabeled(X_unlabeled: Any, X: Any) -> Any:
 
 
 def _warn_if_disjoint(X: Any, extra: Any) -> None:
-    """Warn when a numeric column of the extra rows lies wholly outside its range in X."""
+    """Warn when a numeric column of the transfer rows lies wholly outside its range in X."""
     disjoint = []
     for name, *columns in zip(names_of(X), columns_of(X), columns_of(extra), strict=True):
         try:
