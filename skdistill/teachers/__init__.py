@@ -16,6 +16,6 @@ Teachers of a new library begin with ``asking`` and ``fitting``, their layers wi
 """
 
 from skdistill.teachers.adapters import CallableTeacher, TorchTeacher
-from skdistill.teachers.left_behind import TeachersLeftBehind
+from skdistill.teachers.naming import TeachersLeftBehind
 
 __all__ = ["CallableTeacher", "TeachersLeftBehind", "TorchTeacher"]

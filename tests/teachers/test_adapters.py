@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from teachers_zoo import Answer, Noisy, make_rows
 
 from skdistill.teachers import CallableTeacher, TeachersLeftBehind, TorchTeacher
-from skdistill.teachers.libraries import is_torch_module, numeric_array
+from skdistill.teachers.answers import is_torch_module, numeric_array
 
 X, Y = make_rows()
 
