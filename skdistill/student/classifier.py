@@ -156,7 +156,7 @@ class StudentClassifier(BaseStudent):
         return sum(a.size for layer in self.layers_ for a in layer.arrays if a.ndim)
 
     def _logits(self, X: Any) -> np.ndarray:
-        """Return the logits of raw rows: the fast way if X is a plain array, else with every check."""
+        """Return the logits of raw rows: fast if X is a plain array, else with every check."""
         if (
             type(X) is np.ndarray
             and (forward := self._raw.get(X.dtype)) is not None

@@ -102,8 +102,8 @@ def _check_unlabeled(X_unlabeled: Any, X: Any) -> Any:
         )
     if unlabeled.shape[1] != X.shape[1]:
         raise ValueError(
-            f"X_unlabeled has {unlabeled.shape[1]} columns, X has {X.shape[1]}. Inside a Pipeline the "
-            "steps before the classifier transform X only, unless X_unlabeled stands in "
+            f"X_unlabeled has {unlabeled.shape[1]} columns, X has {X.shape[1]}. Inside a Pipeline "
+            "the steps before the classifier transform X only, unless X_unlabeled stands in "
             "Pipeline(transform_input=['X_unlabeled'])."
         )
     if is_frame(X):
