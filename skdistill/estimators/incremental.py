@@ -138,13 +138,7 @@ def read_next_batch(
     validate_data(estimator, rows.X, skip_check_array=True, reset=False)
     if teacher_proba is not None:
         rows.teacher_proba = check_teacher_proba(teacher_proba, len(rows.weight), before)
-    source = Continued(
-        settings.teachers,
-        _kept_source(estimator, settings),
-        before,
-        fitted=getattr(estimator, "teachers_", []),
-        weights=estimator.teacher_weights_,
-    )
+    source = Continued(settings.teachers, _kept_source(estimator, settings), before)
     return Distillation(settings, rows, source, seeds, columns_of(estimator))
 
 

@@ -1,4 +1,4 @@
-"""What `fit` was given: rows, labels, weights and unlabelled rows, checked and encoded."""
+"""What `fit` was given: rows, labels, weights and transfer rows, checked and encoded."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -55,7 +55,7 @@ class Rows:
         return self.classes[self.code]
 
     def take(self, rows: np.ndarray) -> "Rows":
-        """Return some of the rows; the unlabelled ones stay."""
+        """Return some of the rows; the transfer rows stay."""
         return replace(
             self,
             X=take_rows(self.X, rows),
@@ -93,32 +93,32 @@ def read_rows(
 
 
 def _check_unlabeled(X_unlabeled: Any, X: Any) -> Any:
-    """Check that they have the columns of X, and warn where the ranges of a column are apart."""
-    unlabeled = as_table(X_unlabeled, name="X_unlabeled")
-    if is_frame(X) != is_frame(unlabeled):
+    """Check that transfer rows have the columns of X, and warn where a range does not overlap."""
+    extra = as_table(X_unlabeled, name="X_unlabeled")
+    if is_frame(X) != is_frame(extra):
         raise ValueError(
             "X_unlabeled and X must be of one kind: both DataFrames or both arrays; got "
             f"{type(X_unlabeled).__name__} and {type(X).__name__}."
         )
-    if unlabeled.shape[1] != X.shape[1]:
+    if extra.shape[1] != X.shape[1]:
         raise ValueError(
-            f"X_unlabeled has {unlabeled.shape[1]} columns, X has {X.shape[1]}. Inside a Pipeline "
-            "the steps before the classifier transform X only, unless X_unlabeled stands in "
+            f"X_unlabeled has {extra.shape[1]} columns, X has {X.shape[1]}. Inside a Pipeline the "
+            "steps before the classifier transform X only, unless X_unlabeled stands in "
             "Pipeline(transform_input=['X_unlabeled'])."
         )
     if is_frame(X):
-        if set(unlabeled.columns) != set(X.columns):
-            missing = sorted(map(str, set(X.columns) - set(unlabeled.columns)))
+        if set(extra.columns) != set(X.columns):
+            missing = sorted(map(str, set(X.columns) - set(extra.columns)))
             raise ValueError(f"X_unlabeled lacks columns of X: {missing}.")
-        unlabeled = unlabeled[list(X.columns)]
-    _warn_if_disjoint(X, unlabeled)
-    return unlabeled
+        extra = extra[list(X.columns)]
+    _warn_if_disjoint(X, extra)
+    return extra
 
 
-def _warn_if_disjoint(X: Any, unlabeled: Any) -> None:
-    """Warn when a numeric column of theirs lies wholly outside its range in X."""
+def _warn_if_disjoint(X: Any, extra: Any) -> None:
+    """Warn when a numeric column of the transfer rows lies wholly outside its range in X."""
     disjoint = []
-    for name, *columns in zip(names_of(X), columns_of(X), columns_of(unlabeled), strict=True):
+    for name, *columns in zip(names_of(X), columns_of(X), columns_of(extra), strict=True):
         try:
             a, b = (np.asarray(c, dtype=np.float64) for c in columns)
         except (TypeError, ValueError):

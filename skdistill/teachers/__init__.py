@@ -1,18 +1,18 @@
 """Anything fitted -> answers: the teachers, asked for soft targets and for hidden layers.
 
-`sources` decides where soft targets come from, the object that everything else asks. What it is
-made of, from one teacher to all of them:
+What users import stands here; other rooms import by file, as every name here is public.
+``sources`` holds what they ask: where soft targets come from, chosen once. From there down:
 
-* `adapters`: what is no scikit-learn classifier, as one; `left_behind`: what pickles put there
-* `naming`: the parameter `teachers` -> named entries; `libraries`: whose objects they are
-* `asking`, `fitting`: one teacher asked, one teacher fitted; `alignment`: its columns
-* `ensemble`, `pooling`, `calibration`: many answers to one, and its confidence
-* `cross_fitting`, `fitted_inside`: teachers that are fitted inside `fit`
-* `transfer`: rows that only the teachers label
-* `hints`, `hidden`: what the student's layers are to match
-* `progress`: what is shown of work that takes long
+* ``target_source``, ``sources``, ``fitted_inside``: the sources, and what all of them do
+* ``cross_fitting``: folds and out-of-bag votes; ``transfer``: rows that only the teachers label
+* ``ensemble``, ``pooling``, ``calibration``: many answers to one, and its confidence
+* ``asking``, ``fitting``: one teacher asked, one fitted; ``alignment``: its columns
+* ``naming``: the parameter `teachers` -> named entries; ``left_behind``: what pickles put there
+* ``adapters``: what is no scikit-learn classifier, as one; ``libraries``: what others' objects need
+* ``hints``, ``hidden``: what the student's layers are to match
+* ``progress``: what is shown of work that takes long; ``shared_setting``: what threads share
 
-To add teachers of a new library, begin with `asking` and `fitting`; for its layers, `hidden`.
+Teachers of a new library begin with ``asking`` and ``fitting``, their layers with ``hidden``.
 """
 
 from skdistill.teachers.adapters import CallableTeacher, TorchTeacher

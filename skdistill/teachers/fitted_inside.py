@@ -37,16 +37,16 @@ class FittedInside(TargetSource):
 
     def _warn_about_frozen(self) -> None:
         """Warn that frozen teachers may have seen the rows whose targets should be out-of-fold."""
-        if self._as_they_are:
+        if self.as_they_are:
             warn_user(
-                f"{', '.join(self._as_they_are)} cannot be fitted inside fit and answers as it "
+                f"{', '.join(self.as_they_are)} cannot be fitted inside fit and answers as it "
                 "is: its soft targets are not out-of-fold."
             )
 
     def _calibrated(self, targets: SoftTargets, rows: Rows) -> SoftTargets:
         """Set the confidence right, where no teacher saw the rows, for further rows too."""
         used = targets.known & (rows.weight > 0)
-        if self.spec.calibration is None or self._as_they_are or not used.any():
+        if self.spec.calibration is None or self.as_they_are or not used.any():
             return targets
         assert rows.code is not None
         assert self.ensemble is not None
@@ -96,7 +96,7 @@ class CrossFitted(FittedInside):
         )
         return self._calibrated(targets, rows)
 
-    def _check_hint(self, asked: ActiveHint) -> None:
+    def check_hint(self, asked: ActiveHint) -> None:
         """Raise where the hidden units of the folds' clones would be compared."""
         estimator = self.named[asked.teacher].estimator
         units = ("mse", "cosine", "attention") if shows_units(estimator) else ("mse", "cosine")
@@ -128,8 +128,8 @@ class DefaultTeacher(CrossFitted):
     """The teacher of ``teachers=None``: cross-fitted, where `cv` is a word on folds of its own."""
 
     def _folds(self, rows: Rows) -> Any:
-        """Return the folds; nobody chose "prefit", so weights are to act as repeated rows."""
-        if isinstance(self.spec.cv, str):
+        """Return the folds; where `cv` names none, such that weights act as repeated rows."""
+        if isinstance(self.spec.cv, str) and self.spec.cv in ("prefit", "oob"):
             assert rows.code is not None
             return distinct_row_folds(rows.X, rows.code, rows.weight)
         return super()._folds(rows)
@@ -155,7 +155,7 @@ class OutOfBag(FittedInside):
         self.ensemble = Ensemble(teachers, targets.weights, self._averaging)
         return self._calibrated(targets, rows)
 
-    def _check_hint(self, asked: ActiveHint) -> None:
+    def check_hint(self, asked: ActiveHint) -> None:
         """Raise: votes have no layers."""
         raise ValueError(
             "Hints are not offered with cv='oob': a layer of a teacher that saw the row is no "

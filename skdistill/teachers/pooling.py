@@ -35,7 +35,7 @@ class SoftTargets:
     Attributes
     ----------
     proba : float array of shape (n, k)
-        The teachers' probabilities; uniform where nobody answered.
+        The teachers' probabilities; uniform where none answered.
     known : bool array of shape (n,)
         Rows that have a soft target: about them a teacher of positive weight said something. The
         others carry the hard term only.
@@ -164,7 +164,7 @@ def confidence_weights(
 
     with the log-loss :math:`c_k` of teacher k on the row (Zhang, Chen & Wang, "Confidence-Aware
     Multi-Teacher Knowledge Distillation", ICASSP 2022). The weights (n_teachers, n) sum to 1 in
-    each column, or are 0 where nobody answers; a teacher without an answer has weight 0, and the
+    each column, or are 0 where none answers; a teacher without an answer has weight 0, and the
     others weigh as if it were not there.
     """
     losses = np.stack([-_log_proba_of(answer, averaging, code) for answer in answers])

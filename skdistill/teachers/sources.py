@@ -38,7 +38,8 @@ class Prefit(TargetSource):
         return bool(self.named)
 
     @property
-    def _as_they_are(self) -> list[str]:
+    def as_they_are(self) -> list[str]:
+        """The labels of the teachers that may have seen the rows."""
         return [n.label for n in self.named]
 
     def label_further(self, X: Any) -> np.ndarray:
@@ -91,8 +92,9 @@ class Given(TargetSource):
         return self.replaced.can_label_further
 
     @property
-    def _as_they_are(self) -> list[str]:
-        return self.replaced._as_they_are
+    def as_they_are(self) -> list[str]:
+        """The labels of the teachers that may have seen the rows."""
+        return self.replaced.as_they_are
 
     def label_further(self, X: Any) -> np.ndarray:
         """Return the probabilities of rows that `fit` did not name."""
@@ -118,9 +120,9 @@ class Given(TargetSource):
             )
         super()._check_rule(rule, rows)
 
-    def _check_hint(self, asked: ActiveHint) -> None:
+    def check_hint(self, asked: ActiveHint) -> None:
         """Raise where no teacher is fitted that could be asked for a layer."""
-        self.replaced._check_hint(asked)
+        self.replaced.check_hint(asked)
         frozen = is_frozen(self.named[asked.teacher].estimator)
         if not frozen and not isinstance(self.replaced, Prefit):
             raise ValueError(
@@ -141,22 +143,11 @@ class SelfTaught(TargetSource):
 
 
 class Continued(TargetSource):
-    """Teachers that labelled earlier rows, and label a later batch as further rows.
+    """Teachers that labelled earlier rows, and label a later batch as further rows."""
 
-    ``fitted`` and ``weights`` are what the earlier rows left, for the record.
-    """
-
-    def __init__(
-        self,
-        spec: TeacherSpec,
-        source: TargetSource | None,
-        classes: np.ndarray,
-        *,
-        fitted: Sequence[Any],
-        weights: np.ndarray | None,
-    ) -> None:
+    def __init__(self, spec: TeacherSpec, source: TargetSource | None, classes: np.ndarray) -> None:
         super().__init__(spec, [], classes)
-        self.source, self.fitted, self.weights = source, list(fitted), weights
+        self.source = source
 
     @property
     def can_label_further(self) -> bool:
@@ -171,16 +162,12 @@ class Continued(TargetSource):
 
     def label(self, rows: Rows, rng: np.random.RandomState) -> SoftTargets:
         """Return the targets that were given, or the answers of the teachers as they are."""
-        given = rows.teacher_proba is not None
-        proba = rows.teacher_proba if given else self.label_further(rows.X)
-        ensemble = None if given or self.source is None else self.source.ensemble
-        return SoftTargets(
-            proba,
-            np.ones(len(proba), dtype=bool),
-            self.weights,
-            fitted=self.fitted,
-            temperature=1.0 if ensemble is None else ensemble.temperature,
-        )
+        known = np.ones(len(rows.weight), dtype=bool)
+        if rows.teacher_proba is not None:
+            return SoftTargets(rows.teacher_proba, known)
+        proba = self.label_further(rows.X)
+        assert self.source is not None
+        return SoftTargets(proba, known, temperature=self.source.temperature)
 
 
 def choose_source(

@@ -86,7 +86,7 @@ class TargetSource:
         for hint in self.hints:
             teacher = self.named[hint.teacher]
             check_layer(teacher.estimator, teacher.label, hint)
-            self._check_hint(hint)
+            self.check_hint(hint)
         self.classes = rows.classes
         return self._label(rows, rng, weights)
 
@@ -116,7 +116,7 @@ class TargetSource:
         return resolve_averaging(self.spec.averaging, self.named)
 
     @property
-    def _as_they_are(self) -> list[str]:
+    def as_they_are(self) -> list[str]:
         """The labels of the teachers that may have seen the rows."""
         return [n.label for n in self.named if is_frozen(n.estimator)]
 
@@ -127,14 +127,14 @@ class TargetSource:
                 f"teacher_weights={rule!r} compares the teachers with y, and y is None. Pass y, "
                 "or numbers."
             )
-        if rule == "validation" and self._as_they_are:
+        if rule == "validation" and self.as_they_are:
             warn_user(
-                f"{', '.join(self._as_they_are)} answer as they are: teacher_weights='validation' "
+                f"{', '.join(self.as_they_are)} answer as they are: teacher_weights='validation' "
                 "assumes that they did not see X, otherwise the one that memorised most gets the "
                 "weight. Pass unfitted teachers and cv=5 to weigh them on rows they did not see."
             )
 
-    def _check_hint(self, asked: ActiveHint) -> None:
+    def check_hint(self, asked: ActiveHint) -> None:
         """Raise where the teachers cannot give this hint."""
 
     def _hidden(
