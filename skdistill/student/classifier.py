@@ -153,7 +153,7 @@ class StudentClassifier(BaseStudent):
         return sum(a.size for layer in self.layers_ for a in layer.arrays if a.ndim)
 
     def _logits(self, X: Any) -> np.ndarray:
-        """Return the logits of raw rows: by the fast lane if X is plain, else with every check."""
+        """Return the logits of raw rows: fast if X is a plain array, else with every check."""
         if (
             type(X) is np.ndarray
             and (forward := self._raw.get(X.dtype)) is not None
