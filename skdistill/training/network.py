@@ -13,7 +13,9 @@ from skdistill.tables.bins import PiecewiseLinearEncoding
 
 __all__ = ["ACTIVATIONS", "PiecewiseLinear", "StudentMLP"]
 
-# For each activation: the function, and its gradient from (gradient, input, output).
+# For each activation: the function, and its gradient from (gradient, input, output). Those are the
+# operators that autograd itself calls: torch documents no function for them, and formulas of our
+# own would round otherwise than autograd does.
 _aten = torch.ops.aten
 ACTIVATIONS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor], type[nn.Module]]] = {
     "relu": (torch.relu, lambda g, z, a: _aten.threshold_backward(g, a, 0), nn.ReLU),
