@@ -150,6 +150,7 @@ class StudentNet(NeuralNet):
         self.schedule = schedule
         self.self_distillation = self_distillation
 
+    # skorch's hook for the callbacks of a kind of net: its own print and time every epoch.
     @property
     def _default_callbacks(self) -> list[Any]:
         return []
@@ -208,7 +209,7 @@ class StudentNet(NeuralNet):
 
     def _run_cpu_epoch(self, batches: Any, step: CpuStep) -> None:
         """Run the batches of an epoch and record its mean losses once."""
-        self._set_training(True)
+        self.module_.train()
         total = LossSums(0.0, 0.0)
         n_rows = 0
         for part in batches.parts():
@@ -226,7 +227,7 @@ class StudentNet(NeuralNet):
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
     ) -> None:
         """Run the batches of an epoch and record its mean losses once."""
-        self._set_training(training)
+        self.module_.train(training)
         total = LossSums(0.0, 0.0)
         n_rows = 0
         for batch in iterator:

@@ -15,7 +15,9 @@ from skdistill.training.data import TrainingSet
 from skdistill.training.spec import StudentSpec
 from skdistill.training.stream import TrainingStream
 
-# For each activation: the function, and its gradient from (gradient, input, output).
+# For each activation: the function, and its gradient from (gradient, input, output). Those are the
+# operators that autograd itself calls: torch documents no function for them, and formulas of our
+# own would round otherwise than autograd does.
 _aten = torch.ops.aten
 ACTIVATIONS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor], type[nn.Module]]] = {
     "relu": (torch.relu, lambda g, z, a: _aten.threshold_backward(g, a, 0), nn.ReLU),
