@@ -15,8 +15,7 @@ from sklearn.utils.validation import validate_data
 
 from skdistill.estimators.settings import Settings
 from skdistill.tables.encoder import TabularEncoder
-from skdistill.tables.folds import hold_out
-from skdistill.tables.rows import Rows, check_teacher_proba, read_rows, warn_user
+from skdistill.tables.rows import Rows, check_teacher_proba, hold_out, read_rows, warn_user
 from skdistill.teachers.cross_fitting import choose_source
 from skdistill.teachers.ensemble import SoftTargets
 from skdistill.teachers.naming import (

@@ -14,10 +14,9 @@ from skdistill.tables.bins import Lines, PiecewiseLinearEncoding, encode_lines
 from skdistill.tables.encoder import TabularEncoder, Transformer, check_matrix
 from skdistill.tables.frames import (
     as_table,
-    columns_of,
     is_frame,
     n_rows,
-    names_of,
+    named_columns,
     stack_rows,
     take_rows,
 )
@@ -42,13 +41,12 @@ __all__ = [
     "as_table",
     "check_matrix",
     "check_teacher_proba",
-    "columns_of",
     "encode_among",
     "encode_lines",
     "find_improper",
     "is_frame",
     "n_rows",
-    "names_of",
+    "named_columns",
     "normalise",
     "read_rows",
     "stack_rows",

@@ -116,10 +116,10 @@ class PiecewiseLinearEncoding(BaseEstimator):
         if not isinstance(self.n_bins, numbers.Integral) or self.n_bins < 1:
             raise ValueError(f"n_bins must be an integer of at least 1, got {self.n_bins!r}.")
         Z = check_array(Z, dtype=np.float64, input_name="Z")
-        weight = None if sample_weight is None else check_sample_weight(sample_weight, len(Z))
-        if weight is not None and not weight.all():
+        weight = check_sample_weight(sample_weight, len(Z))
+        if not weight.all():
             Z, weight = Z[weight > 0], weight[weight > 0]
-        self.edges_ = [_edges(*_distinct(column, weight), int(self.n_bins)) for column in Z.T]
+        self.edges_ = [_edges(column, weight, int(self.n_bins)) for column in Z.T]
         self._set_arrays()
         return self
 
@@ -145,29 +145,28 @@ class PiecewiseLinearEncoding(BaseEstimator):
         """The arrays of the one formula."""
         return Lines(self.column_, self.slope_, self.offset_, self.lower_, self.upper_)
 
-    @property
-    def n_features_out_(self) -> int:
-        """Number of outputs."""
-        return int(self.column_.size)
-
     def _set_arrays(self) -> None:
         """Write the edges as one column, slope, offset, lower and upper end for each output."""
-        widths = [_widths(edges) for edges in self.edges_]
+        # A bin may be wider than the greatest float.
+        with np.errstate(over="ignore"):
+            most = np.finfo(np.float64).max
+            widths = [np.minimum(np.diff(edges), most) for edges in self.edges_]
         binned = np.repeat(np.arange(len(widths)), [width.size for width in widths])
+        wide = np.array([j for j, width in enumerate(widths) if width.size > 1], dtype=int)
+        self.column_ = np.concatenate([binned, wide])
+        self.n_features_out_ = max(1, self.column_.size)
         if not binned.size:
             self.column_, self.slope_, self.offset_ = np.zeros(1, int), np.zeros(1), np.zeros(1)
             self.lower_, self.upper_ = np.zeros(1), np.ones(1)
             return
-        wide = np.array([j for j, width in enumerate(widths) if width.size > 1], dtype=int)
-        moments = np.array([_implied_moments(self.edges_[j]) for j in wide]).reshape(-1, 2)
-        self.column_ = np.concatenate([binned, wide])
+        mean, deviation = np.reshape([_implied_moments(self.edges_[j]) for j in wide], (-1, 2)).T
         slope = 1.0 / np.concatenate(widths)
         starts = np.concatenate([edges[:-1] for edges in self.edges_])
-        self.slope_ = np.concatenate([slope, 1.0 / moments[:, 1]])
-        self.offset_ = np.concatenate([-starts * slope, -moments[:, 0] / moments[:, 1]])
-        n = len(wide)
-        self.lower_ = np.concatenate([np.zeros(len(binned)), np.full(n, -_FAR)])
-        self.upper_ = np.concatenate([np.ones(len(binned)), np.full(n, _FAR)])
+        self.slope_ = np.concatenate([slope, 1.0 / deviation])
+        self.offset_ = np.concatenate([-starts * slope, -mean / deviation])
+        self.lower_, self.upper_ = np.repeat(
+            [[0.0, -_FAR], [1.0, _FAR]], [len(binned), len(wide)], axis=1
+        )
 
 
 def _implied_moments(edges: FloatArray) -> tuple[float, float]:
@@ -181,18 +180,11 @@ def _implied_moments(edges: FloatArray) -> tuple[float, float]:
     return 2 * float(edges[0] / 2 + half_range * mean), 2 * float(half_range * np.sqrt(variance))
 
 
-def _distinct(column: FloatArray, weight: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-    """Return the distinct values in order and the weight that each carries."""
-    if weight is None:
-        values, counts = np.unique(column, return_counts=True)
-        return values, counts.astype(np.float64)
+def _edges(column: FloatArray, weight: FloatArray, n_bins: int) -> FloatArray:
+    """Choose at most `n_bins + 1` of the distinct values as edges."""
     order = np.argsort(column, kind="stable")
     values, starts = np.unique(column[order], return_index=True)
-    return values, np.add.reduceat(weight[order], starts)
-
-
-def _edges(values: FloatArray, weight: FloatArray, n_bins: int) -> FloatArray:
-    """Choose at most `n_bins + 1` of the distinct values as edges."""
+    weight = np.add.reduceat(weight[order], starts)
     if values.size <= n_bins + 1:
         return _spread(values)
     is_edge = np.zeros(values.size, dtype=bool)
@@ -208,17 +200,11 @@ def _edges(values: FloatArray, weight: FloatArray, n_bins: int) -> FloatArray:
             break
         is_edge |= heavy
         rest &= ~heavy
-    is_edge[_quantiles(np.flatnonzero(rest), weight[rest], n_left)] = True
+    # Evenly spaced inverted-CDF quantiles of the rest, both ends left out.
+    cumulated = np.cumsum(weight[rest])
+    reached = (np.arange(1, n_left + 1) / (n_left + 1) - _WEIGHT_TOLERANCE) * cumulated[-1]
+    is_edge[np.flatnonzero(rest)[np.searchsorted(cumulated, reached)]] = True
     return _spread(values[is_edge])
-
-
-def _quantiles(
-    positions: npt.NDArray[np.intp], weight: FloatArray, n_quantiles: int
-) -> npt.NDArray[np.intp]:
-    """Return the positions of evenly spaced inverted-CDF quantiles, both ends left out."""
-    cumulated = np.cumsum(weight)
-    shares = np.arange(1, n_quantiles + 1) / (n_quantiles + 1)
-    return positions[np.searchsorted(cumulated, (shares - _WEIGHT_TOLERANCE) * cumulated[-1])]
 
 
 def _spread(values: FloatArray) -> FloatArray:
@@ -237,9 +223,3 @@ def _apart(low: Any, high: Any) -> Any:
     """Tell whether a bin between two values is wide enough, halving lest the width overflow."""
     narrowest = np.maximum(_RELATIVE_WIDTH * np.maximum(abs(low), abs(high)), _ABSOLUTE_WIDTH)
     return high / 2 - low / 2 > narrowest / 2
-
-
-def _widths(edges: FloatArray) -> FloatArray:
-    """Return the widths of the bins, the greatest float where they exceed it."""
-    with np.errstate(over="ignore"):
-        return np.minimum(np.diff(edges), np.finfo(np.float64).max)

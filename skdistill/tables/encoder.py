@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+from itertools import repeat
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,22 +14,22 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdistill.tables.frames import (
-    NUMBER,
     NUMERIC_KINDS,
     as_table,
-    category_codes,
-    distinct_categories,
-    infinite,
-    kind_of,
-    labelled_columns,
-    n_rows,
-    read_numbers,
+    is_categorical,
+    is_missing,
+    is_numeric_array,
+    named_columns,
     take_rows,
 )
 from skdistill.tables.rows import check_sample_weight
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+
+# What a column is to the student: a number to standardise, or a category to one-hot,
+# known by its text or (booleans, categories that are numbers) by its value.
+_NUMBER, _TEXT, _VALUE = "numbers", "strings", "booleans or numeric categories"
 
 
 class Transformer(Protocol):
@@ -96,47 +98,51 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> TabularEncoder:
         """Learn means, scales and categories; a row of weight 0 counts as absent."""
         X = validate_data(self, as_table(X), reset=True, skip_check_array=True)
-        weight = check_sample_weight(sample_weight, n_rows(X))
+        weight = check_sample_weight(sample_weight, len(X))
         # Weights of 0.1 act as weights of 1, to the last digit.
         weight = weight / weight.max()
         if not weight.all():
             kept = np.flatnonzero(weight)
             X, weight = take_rows(X, kept), weight[kept]
-        columns = labelled_columns(X)
-        if _is_numeric_array(X):
-            kinds = [NUMBER] * len(columns)
-        else:
-            kinds = [kind_of(*column) for column in columns]
-        self.numeric_ = np.flatnonzero([kind == NUMBER for kind in kinds])
-        self.category_columns_ = np.flatnonzero([kind != NUMBER for kind in kinds])
-        moments = [_moments(read_numbers(*columns[j]), weight) for j in self.numeric_]
+        numeric, moments, self.categories_ = [], [], []
+        # In an array of booleans these are numbers.
+        expected = _NUMBER if is_numeric_array(X) else None
+        for j, column in enumerate(named_columns(X)):
+            kind, values = _read_column(column, expected)
+            if kind == _NUMBER:
+                numeric.append(j)
+                moments.append(_moments(values, weight))
+            elif kind == _TEXT:
+                self.categories_.append(np.array(sorted(set(values)), dtype=str))
+            else:
+                self.categories_.append(np.unique(_finite(values)))
+        self.numeric_ = np.array(numeric, dtype=np.intp)
+        self.category_columns_ = np.setdiff1d(np.arange(X.shape[1]), numeric)
         self.mean_, self.scale_ = np.array([m[:2] for m in moments]).reshape(-1, 2).T.copy()
         self.has_missing_ = np.array([m[2] for m in moments], dtype=bool)
-        self.categories_ = [
-            distinct_categories(*columns[j], kinds[j]) for j in self.category_columns_
-        ]
         return self
 
     def transform(self, X: Any) -> FloatArray:
         """Encode each row: finite, C-contiguous."""
         check_is_fitted(self)
         X = validate_data(self, as_table(X), reset=False, skip_check_array=True)
-        if not self.category_columns_.size and _is_numeric_array(X):
-            standardised, missing = self._standardise(X)
-            if not self.has_missing_.any():
-                return standardised
-            return np.hstack([standardised, missing[:, self.has_missing_]])
-        columns = labelled_columns(X)
-        values = np.empty((n_rows(X), self.numeric_.size))
-        for i, j in enumerate(self.numeric_):
-            values[:, i] = read_numbers(*columns[j])
+        n_numbers = self.numeric_.size
+        if not self.category_columns_.size and is_numeric_array(X):
+            values = X
+        else:
+            columns = list(named_columns(X))
+            values = np.empty((len(X), n_numbers))
+            for i, j in enumerate(self.numeric_):
+                values[:, i] = _read_column(columns[j], _NUMBER)[1]
         standardised, missing = self._standardise(values)
-        out = np.zeros((n_rows(X), self.n_features_out_))
-        start = self.numeric_.size + int(self.has_missing_.sum())
-        out[:, : self.numeric_.size] = standardised
-        out[:, self.numeric_.size : start] = missing[:, self.has_missing_]
+        if not self.category_columns_.size and not self.has_missing_.any():
+            return standardised
+        out = np.zeros((len(X), self.n_features_out_))
+        start = n_numbers + int(self.has_missing_.sum())
+        out[:, :n_numbers] = standardised
+        out[:, n_numbers:start] = missing[:, self.has_missing_]
         for j, categories in zip(self.category_columns_, self.categories_, strict=True):
-            codes = category_codes(*columns[j], categories)
+            codes = _category_codes(columns[j], categories)
             known = np.flatnonzero(codes >= 0)
             out[known, start + codes[known]] = 1.0
             start += categories.size
@@ -158,7 +164,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             )
         out[missing] = 0.0
         if not np.isfinite(out).all():
-            raise infinite()
+            raise _infinite()
         return out, missing
 
     @property
@@ -198,11 +204,6 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _is_numeric_array(X: Any) -> bool:
-    """Tell whether a checked table is an array of numbers all over."""
-    return isinstance(X, np.ndarray) and X.dtype.kind in NUMERIC_KINDS
-
-
 def _is_missing_category(category: Any) -> bool:
     """Tell the category that stands for a missing value."""
     return bool(category == "" if isinstance(category, str) else np.isnan(category))
@@ -215,6 +216,140 @@ def _category_name(category: Any) -> str:
     return category if isinstance(category, str) else f"{category:.17g}"
 
 
+def _read_column(
+    named: tuple[Any, Any], expected: str | None = None
+) -> tuple[str, npt.NDArray[Any]]:
+    """Return what a named column is, or was in `fit`, and its entries.
+
+    Texts are objects, missing as the empty one; all else is float64, missing as NaN.
+    """
+    name, column = named
+    dtype = column.dtype
+    if is_categorical(dtype):
+        return _read_categories(named, expected)
+    if dtype.kind in NUMERIC_KINDS and expected != _TEXT:
+        kind = expected or (_VALUE if dtype.kind == "b" else _NUMBER)
+        if not isinstance(dtype, np.dtype):
+            return kind, np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+        with np.errstate(over="ignore"):
+            return kind, np.asarray(column).astype(np.float64)
+    if dtype.kind in "mM":
+        # As objects, durations would pass for integers.
+        raise _undecidable(name, str(dtype))
+    values = np.asarray(column, dtype=object)
+    types = set(map(type, values))
+    found = _object_kind(name, values, types)
+    kind = expected or (_TEXT if issubclass(dtype.type, str) else found)
+    if kind == _TEXT and types != {str}:
+        missing = np.fromiter(map(is_missing, values), dtype=bool, count=len(values))
+        if found != _TEXT and not missing.all():
+            raise _unlike_fit(name, _TEXT, found)
+        values = np.where(missing, "", values)
+    if kind == _TEXT:
+        return kind, values
+    if found == _TEXT:
+        raise _unlike_fit(name, "numbers or booleans", _TEXT)
+    if any(entry.__name__ == "NAType" for entry in types):
+        # float() takes None but not pandas' NA.
+        values = np.array([None if is_missing(value) else value for value in values], dtype=object)
+    try:
+        return kind, values.astype(np.float64)
+    except OverflowError:
+        raise _infinite() from None
+
+
+def _read_categories(named: tuple[Any, Any], expected: str | None) -> tuple[str, npt.NDArray[Any]]:
+    """Return what a column of pandas categories is, or was in `fit`, and its entries."""
+    name, column = named
+    categories = np.asarray(column.dtype.categories)
+    fallback = None if len(categories) else _TEXT
+    kind, values = _read_column((name, categories), expected or fallback)
+    if expected is None and kind != _TEXT:
+        kind = _VALUE
+        if len(set(values)) < len(values):
+            raise TypeError(
+                f"Column {name!r} has categories that differ by less than float64 can hold. "
+                "Convert it to strings."
+            )
+    # Code -1, missing, takes the last entry.
+    return kind, np.append(values, "" if kind == _TEXT else np.nan)[np.asarray(column.cat.codes)]
+
+
+def _object_kind(name: Any, values: npt.NDArray[np.object_], types: set[type]) -> str:
+    """Decide what a column of Python objects is."""
+    by_type = {entry: _type_kind(entry) for entry in types}
+    kinds = set(by_type.values()) - {"missing"}
+    if "complex" in kinds:
+        raise ValueError(f"Complex data not supported\nColumn {name!r} holds complex numbers.")
+    # NaN among strings or booleans is a missing one of them, not a number.
+    if len(kinds) > 1 and all(v != v for v in values if by_type[type(v)] == _NUMBER):
+        kinds.discard(_NUMBER)
+    if kinds == {_TEXT} or kinds == {_VALUE}:
+        return kinds.pop()
+    if kinds <= {_NUMBER, _VALUE}:
+        return _NUMBER
+    raise _undecidable(name, " and ".join(sorted(entry.__name__ for entry in types)))
+
+
+def _type_kind(entry: type) -> str:
+    """Decide what entries of a Python type are."""
+    if entry is type(None) or entry.__name__ == "NAType":
+        return "missing"
+    if issubclass(entry, str):
+        return _TEXT
+    if issubclass(entry, (bool, np.bool_)):
+        return _VALUE
+    if issubclass(entry, (complex, np.complexfloating)):
+        return "complex"
+    # NumPy counts its durations among the integers.
+    if issubclass(entry, numbers.Number) and not issubclass(entry, np.timedelta64):
+        return _NUMBER
+    return "other"
+
+
+def _category_codes(named: tuple[Any, Any], categories: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+    """Return each entry's position among the categories, -1 where it is none of them."""
+    if categories.dtype.kind == "U":
+        known = {category: code for code, category in enumerate(categories.tolist())}
+        texts = _read_column(named, _TEXT)[1]
+        return np.fromiter(map(known.get, texts, repeat(-1)), dtype=np.intp, count=len(texts))
+    values = _finite(_read_column(named, _VALUE)[1])
+    # NaN sorts last, as in `categories`.
+    codes = np.minimum(np.searchsorted(categories, values), categories.size - 1)
+    found = categories[codes]
+    same = (found == values) | (np.isnan(found) & np.isnan(values))
+    return np.where(same, codes, -1)
+
+
+def _undecidable(name: Any, found: str) -> TypeError:
+    """Build the error for a column that is neither numbers nor strings."""
+    return TypeError(
+        f"Column {name!r} holds {found}, but every argument must be a string or a number, and a "
+        "column must hold one kind only. Convert it to numbers (for dates e.g. days since a date) "
+        "or to strings, or drop it."
+    )
+
+
+def _unlike_fit(name: Any, expected: str, found: str) -> TypeError:
+    """Build the error for a column whose kind changed after fit."""
+    return TypeError(
+        f"Column {name!r} held {expected} in fit and holds {found} now. "
+        f"Pass {expected}, as in fit, or fit again."
+    )
+
+
+def _infinite() -> ValueError:
+    """Build scikit-learn's error for infinite input."""
+    return ValueError("Input X contains infinity or a value too large for dtype('float64').")
+
+
+def _finite(values: FloatArray) -> FloatArray:
+    """Return values of which none is infinite."""
+    if np.isinf(values).any():
+        raise _infinite()
+    return values
+
+
 def _moments(values: FloatArray, weight: FloatArray) -> tuple[float, float, bool]:
     """Return weighted mean, standard deviation (1 if constant) and whether a value is missing."""
     present = ~np.isnan(values)
@@ -223,9 +358,7 @@ def _moments(values: FloatArray, weight: FloatArray) -> tuple[float, float, bool
         values, weight = values[present], weight[present]
     if not values.size:
         return 0.0, 1.0, True
-    low, high = values.min(), values.max()
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise infinite()
+    low, high = _finite(values).min(), values.max()
     if low == high:
         return float(low), 1.0, has_missing
     # Powers of two change no digit, and squares of values below 1 cannot overflow.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,27 @@ _ONE_HOT_LEVELS = 32
 _HASHED_DIMENSIONS = 16
 # Up to here a KD-tree beats matrix products; above, its pruning fails.
 _TREE_DIMENSIONS = 8
+# Queries that are compared with all points at a time.
+_CHUNK = 128
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+Points = NDArray[np.float32]
 
 
-def encode_numbers(keys: NDArray[np.float64]) -> NDArray[np.float64]:
+class Column(NamedTuple):
+    """A column's stored values, and keys that are equal exactly where the values are.
+
+    The keys of a numeric column are its values as float64, inf where missing; those of any
+    other column number its distinct values from 0.
+    """
+
+    stored: Any
+    keys: NDArray[Any]
+    numeric: bool
+
+
+def encode_numbers(keys: Floats) -> Floats:
     """Standardise; where a key is inf, missing, stand the mean and an indicator column."""
     missing = np.isinf(keys)
     present = keys[~missing]
@@ -29,7 +48,7 @@ def encode_numbers(keys: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.column_stack(parts) if parts else np.empty((len(missing), 0))
 
 
-def encode_codes(codes: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.float64]:
+def encode_codes(codes: Ints, rng: np.random.Generator) -> Floats:
     """Place every category one unit from every other, or nearly so where they are many."""
     n_levels = int(codes.max()) + 1
     if n_levels <= 2:
@@ -43,53 +62,44 @@ def encode_codes(codes: NDArray[np.intp], rng: np.random.Generator) -> NDArray[n
     return (table / np.sqrt(2))[codes]
 
 
-def neighbours(
-    points: NDArray[np.float32], base: NDArray[np.intp], rng: np.random.Generator
-) -> NDArray[np.intp]:
+def neighbours(columns: list[Column], base: Ints, rng: np.random.Generator) -> Ints:
     """Return, for every base row, the row of the nearest point that is not the same point."""
+    parts = [
+        encode_numbers(column.keys) if column.numeric else encode_codes(column.keys, rng)
+        for column in columns
+    ]
+    points = np.hstack([part.astype(np.float32) for part in parts])
     first, group = _distinct(points, rng)
     if len(first) == 1 or not len(base):
         return base
-    asked = np.zeros(len(first), dtype=bool)
-    asked[group[base]] = True
-    return first[_nearest(points[first], asked, rng)[group[base]]]
+    points, group = points[first], group[base]
+    nearest = np.zeros(len(points), dtype=np.intp)
+    n_dimensions = points.shape[1]
+    if n_dimensions <= _TREE_DIMENSIONS:
+        wanted = np.unique(group)
+        found = cKDTree(points).query(points[wanted], k=2)[1]
+        nearest[wanted] = np.where(found[:, 0] == wanted, found[:, 1], found[:, 0])
+    else:
+        asked = np.zeros(len(points), dtype=bool)
+        asked[group] = True
+        for rows in _leaves(points, 20_000 if n_dimensions <= 64 else 5_000, rng):
+            queries = np.flatnonzero(asked[rows])
+            nearest[rows[queries]] = rows[_nearest_by_products(points[rows], queries)]
+    return first[nearest[group]]
 
 
-def _distinct(
-    points: NDArray[np.float32], rng: np.random.Generator
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _distinct(points: Points, rng: np.random.Generator) -> tuple[Ints, Ints]:
     """Return the first row of every distinct point, and the number of each row's point."""
     # A random linear hash modulo 2**64 of the bit patterns: sorting one integer a row is far
     # cheaper than sorting rows. Adding 0 makes the two zeros one.
     bits = (points + np.float32(0)).view(np.uint32)
-    factors = np.asarray(rng.integers(2**64, size=points.shape[1], dtype=np.uint64))
-    hashes = np.zeros(len(points), dtype=np.uint64)
-    for j in range(points.shape[1]):
-        hashes += bits[:, j].astype(np.uint64) * (factors[j] | np.uint64(1))
+    factors = rng.integers(2**64, size=points.shape[1], dtype=np.uint64) | np.uint64(1)
+    hashes = np.einsum("ij,j->i", bits, factors, dtype=np.uint64)
     _, first, group = np.unique(hashes, return_index=True, return_inverse=True)
     return first, group
 
 
-def _nearest(
-    points: NDArray[np.float32], asked: NDArray[np.bool_], rng: np.random.Generator
-) -> NDArray[np.intp]:
-    """Return the nearest other point of each point asked for; the rest is arbitrary."""
-    nearest = np.zeros(len(points), dtype=np.intp)
-    n_dimensions = points.shape[1]
-    if n_dimensions <= _TREE_DIMENSIONS:
-        wanted = np.flatnonzero(asked)
-        found = cKDTree(points).query(points[wanted], k=2)[1]
-        nearest[wanted] = np.where(found[:, 0] == wanted, found[:, 1], found[:, 0])
-        return nearest
-    for rows in _leaves(points, 20_000 if n_dimensions <= 64 else 5_000, rng):
-        queries = np.flatnonzero(asked[rows])
-        nearest[rows[queries]] = rows[_nearest_by_products(points[rows], queries)]
-    return nearest
-
-
-def _leaves(
-    points: NDArray[np.float32], max_rows: int, rng: np.random.Generator
-) -> Iterator[NDArray[np.intp]]:
+def _leaves(points: Points, max_rows: int, rng: np.random.Generator) -> Iterator[Ints]:
     """Halve the points along random differences of two until each part is small enough.
 
     Near points mostly stay together, which a random partition does not offer at the same cost.
@@ -106,17 +116,15 @@ def _leaves(
         pending += [rows[order[:half]], rows[order[half:]]]
 
 
-def _nearest_by_products(
-    points: NDArray[np.float32], queries: NDArray[np.intp], chunk: int = 128
-) -> NDArray[np.intp]:
+def _nearest_by_products(points: Points, queries: Ints) -> Ints:
     """Return the nearest other point of each query by matrix products, a chunk at a time."""
     half_norms = np.einsum("ij,ij->i", points, points) / 2
     nearest = np.empty(len(queries), dtype=np.intp)
-    for start in range(0, len(queries), chunk):
-        rows = queries[start : start + chunk]
+    for start in range(0, len(queries), _CHUNK):
+        rows = queries[start : start + _CHUNK]
         # Half the squared distance, less the query's own norm, which changes no ranking.
         distances = points[rows] @ points.T
         np.subtract(half_norms, distances, out=distances)
         distances[np.arange(len(rows)), rows] = np.inf
-        nearest[start : start + chunk] = distances.argmin(axis=1)
+        nearest[start : start + _CHUNK] = distances.argmin(axis=1)
     return nearest

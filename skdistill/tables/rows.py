@@ -13,7 +13,13 @@ import numpy as np
 from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from skdistill.tables.frames import as_table, columns_of, is_frame, n_rows, names_of, take_rows
+from skdistill.tables.frames import (
+    as_table,
+    is_frame,
+    named_columns,
+    rows_with_missing,
+    take_rows,
+)
 
 # Weights are kept as they are while the largest lies within these: sums of many, and their products
 # with squared values, then stay finite and normal numbers.
@@ -76,9 +82,8 @@ def check_labels(y: Any, n: int) -> np.ndarray:
     return y
 
 
-def encode_labels(y: Any, n: int, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def encode_labels(y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the labels as codes, and the sorted labels."""
-    y = check_labels(y, n)
     classes, code = np.unique(y, return_inverse=True)
     used = np.unique(code[weight > 0])
     if len(used) < 2:
@@ -179,14 +184,14 @@ def read_rows(
     With `classes` the labels are positions among these, of which a batch may lack some.
     """
     X = as_table(X)
-    n = n_rows(X)
-    weight = check_sample_weight(sample_weight, n)
+    weight = check_sample_weight(sample_weight, len(X))
     code = None
-    if y is not None and classes is None:
-        code, classes = encode_labels(y, n, weight)
-    elif y is not None:
-        assert classes is not None
-        code = encode_among(check_labels(y, n), classes)
+    if y is not None:
+        y = check_labels(y, len(X))
+        if classes is None:
+            code, classes = encode_labels(y, weight)
+        else:
+            code = encode_among(y, classes)
     if X_unlabeled is not None:
         X_unlabeled = _check_unlabeled(X_unlabeled, X)
     return Rows(X, code, classes, weight, X_unlabeled, teacher_proba)
@@ -218,9 +223,9 @@ def _check_unlabeled(X_unlabeled: Any, X: Any) -> Any:
 def _warn_if_disjoint(X: Any, extra: Any) -> None:
     """Warn when a numeric column of the transfer rows lies wholly outside its range in X."""
     disjoint = []
-    for name, *columns in zip(names_of(X), columns_of(X), columns_of(extra), strict=True):
+    for (name, own), (_, further) in zip(named_columns(X), named_columns(extra), strict=True):
         try:
-            a, b = (np.asarray(c, dtype=np.float64) for c in columns)
+            a, b = (np.asarray(c, dtype=np.float64) for c in (own, further))
         except (TypeError, ValueError):
             continue
         a, b = a[np.isfinite(a)], b[np.isfinite(b)]
@@ -232,6 +237,39 @@ def _warn_if_disjoint(X: Any, extra: Any) -> None:
             f"{', '.join(disjoint[:10])}. If X is scaled by a step of a Pipeline, X_unlabeled is "
             "not, unless it stands in Pipeline(transform_input=['X_unlabeled'])."
         )
+
+
+def hold_out(rows: Rows, fraction: float, rng: np.random.RandomState) -> np.ndarray:
+    """Return a mask of rows to validate on, stratified by label where every class allows it."""
+    assert rows.code is not None
+    used = np.flatnonzero(rows.weight > 0)
+    mask = np.zeros(len(rows.weight), dtype=bool)
+    mask[used[split_rows(rows.code[used], fraction, rng)[1]]] = True
+    missing = rows_with_missing(rows.X)
+    train = np.flatnonzero((rows.weight > 0) & ~mask)
+    if missing[mask].any() and not missing[train].any():
+        # A student that saw no missing value could not be asked about one.
+        mask[np.flatnonzero(mask & missing)[0]] = False
+        mask[train[0]] = True
+    return mask
+
+
+def split_rows(
+    code: np.ndarray, fraction: float, rng: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split positions in two, stratified by label where every class allows it."""
+    # Here, as it would slow the way to `predict`.
+    from sklearn.model_selection import train_test_split
+
+    _, counts = np.unique(code, return_counts=True)
+    n, n_classes = len(code), len(counts)
+    n_held = max(1, round(fraction * n))
+    stratify = code if counts.min() >= 2 and n_classes <= n_held <= n - n_classes else None
+    seed = int(rng.randint(np.iinfo(np.int32).max))
+    train, held = train_test_split(
+        np.arange(n), test_size=n_held, stratify=stratify, random_state=seed
+    )
+    return train, held
 
 
 def check_teacher_proba(teacher_proba: Any, n: int, classes: np.ndarray | None) -> np.ndarray:

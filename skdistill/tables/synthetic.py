@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
@@ -12,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 
-from skdistill.tables.frames import is_frame, is_missing, names_of
-from skdistill.tables.neighbours import encode_codes, encode_numbers, neighbours
+from skdistill.tables.frames import is_frame, is_missing, named_columns
+from skdistill.tables.neighbours import Column, neighbours
 from skdistill.tables.rows import check_sample_weight
 
 # Numeric columns of at most this many values, each seen twice on average, get no noise.
@@ -21,6 +20,10 @@ _FEW_VALUES = 10
 # Whole numbers beyond this are not exact in float64: identifiers, not quantities.
 _EXACT_INTEGER = 2**53
 _NUMBERS = (int, float, np.integer, np.floating)
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+Mask = NDArray[np.bool_]
 
 
 def munge(
@@ -117,9 +120,12 @@ def munge(
     used = np.flatnonzero(weight)
     # Weights of 0.1 act as weights of 1, to the last digit.
     weight = weight[used] / weight.max()
-    columns = [_read_column(X, j, used, swap_only[j]) for j in range(X.shape[1])]
+    columns = [
+        _read_column(name, column, used, fixed)
+        for (name, column), fixed in zip(named_columns(X), swap_only, strict=True)
+    ]
     base = _draw_base(weight, int(n_rows), rng)
-    neighbour = neighbours(_encode(columns, rng), base, rng)
+    neighbour = neighbours(columns, base, rng)
     swapped = _choose_columns(columns, base, neighbour, swap_probability, rng)
     synthetic = [
         _swap(column, base, neighbour, chosen, local_variance, rng)
@@ -129,24 +135,6 @@ def munge(
 
 
 AUGMENTERS: dict[str, Callable[..., Any]] = {"munge": munge}
-
-
-@dataclass(frozen=True)
-class _Column:
-    """A column's stored values, and keys that are equal exactly where the values are.
-
-    The keys of a numeric column are its values as float64, inf where missing; those of any
-    other column number its distinct values from 0.
-    """
-
-    stored: Any
-    keys: NDArray[Any]
-    numeric: bool
-
-    @property
-    def present(self) -> NDArray[np.float64]:
-        """The values of a numeric column that are not missing."""
-        return self.keys[np.isfinite(self.keys)]
 
 
 def _check_container(X: Any) -> None:
@@ -182,71 +170,65 @@ def _check_parameters(n_rows: int, swap_probability: float, local_variance: floa
         raise ValueError(f"local_variance must be above 0 and finite, got {local_variance}")
 
 
-def _check_categorical(categorical: ArrayLike | None, X: Any) -> NDArray[np.bool_]:
+def _check_categorical(categorical: ArrayLike | None, X: Any) -> Mask:
     """Return the mask over columns that `categorical` describes."""
     n_columns = X.shape[1]
-    mask = np.zeros(n_columns, dtype=bool)
     entries = [] if categorical is None else np.asarray(categorical, dtype=object).ravel().tolist()
     if entries and all(isinstance(entry, (bool, np.bool_)) for entry in entries):
         if len(entries) != n_columns:
             raise ValueError(f"categorical is a mask of {len(entries)}, X has {n_columns} columns")
         return np.array(entries, dtype=bool)
-    names = names_of(X) if is_frame(X) else []
+    mask = np.zeros(n_columns, dtype=bool)
+    names = [] if isinstance(X, np.ndarray) else list(X.columns)
     for entry in entries:
-        mask[_positions(entry, names, n_columns)] = True
+        if isinstance(entry, str):
+            if entry not in names:
+                known = f"the columns are {names}" if names else "X is an array: give positions"
+                raise ValueError(
+                    f"categorical names column {entry!r}, which X does not have; {known}"
+                )
+            mask |= np.array([name == entry for name in names])
+        elif not isinstance(entry, (int, np.integer)) or isinstance(entry, bool):
+            raise TypeError(
+                f"categorical must hold positions, names or only booleans, got {entry!r}"
+            )
+        elif not -n_columns <= entry < n_columns:
+            raise ValueError(f"categorical names column {entry}, X has {n_columns} columns")
+        else:
+            mask[entry] = True
     return mask
 
 
-def _positions(entry: Any, names: list[Any], n_columns: int) -> list[int]:
-    """Return the positions of the columns that one entry of `categorical` means."""
-    if isinstance(entry, str):
-        found = [j for j, name in enumerate(names) if name == entry]
-        if found:
-            return found
-        known = f"the columns are {names}" if names else "X is an array: give positions"
-        raise ValueError(f"categorical names column {entry!r}, which X does not have; {known}")
-    if not isinstance(entry, (int, np.integer)) or isinstance(entry, bool):
-        raise TypeError(f"categorical must hold positions, names or only booleans, got {entry!r}")
-    if not -n_columns <= entry < n_columns:
-        raise ValueError(f"categorical names column {entry}, X has {n_columns} columns")
-    return [int(entry)]
-
-
-def _read_column(X: Any, position: int, used: NDArray[np.intp], swap_only: bool) -> _Column:
+def _read_column(name: Any, column: Any, used: Ints, swap_only: bool) -> Column:
     """Take the used rows of one column and find out what it holds."""
-    stored = _stored_values(X, position)
-    if len(used) < X.shape[0]:
+    if type(column.dtype).__name__ == "SparseDtype":
+        raise TypeError(
+            f"munge needs a dense X, column {name!r} is sparse: use X[column].sparse.to_dense()"
+        )
+    # An ndarray, or pandas' extension array where it is one.
+    stored = column if isinstance(column, np.ndarray) else column.array
+    if isinstance(column.dtype, np.dtype):
+        stored = np.ascontiguousarray(column)
+    if len(used) < len(stored):
         stored = stored.take(used)
-    label = f"column {names_of(X)[position]!r}"
     numbers = _as_numbers(stored)
     if numbers is not None:
         if np.isinf(numbers).any():
-            raise ValueError(f"X holds infinity in {label}: make it finite or missing (NaN)")
+            raise ValueError(
+                f"X holds infinity in column {name!r}: make it finite or missing (NaN)"
+            )
         if not swap_only and _is_quantity(numbers, integers=stored.dtype.kind != "f"):
             numbers[np.isnan(numbers)] = np.inf
-            return _Column(stored, numbers, numeric=True)
+            return Column(stored, numbers, numeric=True)
     try:
-        return _Column(stored, _factorize(stored), numeric=False)
+        return Column(stored, _factorize(stored), numeric=False)
     except TypeError as error:
-        raise TypeError(f"X holds values that cannot be compared in {label}: {error}") from error
-
-
-def _stored_values(X: Any, position: int) -> Any:
-    """Return one column as an ndarray, or as pandas' extension array where it is one."""
-    if not is_frame(X):
-        return np.ascontiguousarray(X[:, position])
-    import pandas as pd
-
-    column = X.iloc[:, position]
-    if isinstance(column.dtype, pd.SparseDtype):
         raise TypeError(
-            f"munge needs a dense X, column {X.columns[position]!r} is sparse: "
-            "use X[column].sparse.to_dense()"
-        )
-    return column.to_numpy() if isinstance(column.dtype, np.dtype) else column.array
+            f"X holds values that cannot be compared in column {name!r}: {error}"
+        ) from error
 
 
-def _as_numbers(stored: Any) -> NDArray[np.float64] | None:
+def _as_numbers(stored: Any) -> Floats | None:
     """Return a new float64 array, NaN where missing, or None for a column of no numbers."""
     if stored.dtype.kind in "iuf":
         if isinstance(stored, np.ndarray):
@@ -258,12 +240,10 @@ def _as_numbers(stored: Any) -> NDArray[np.float64] | None:
     kinds = set(map(type, stored[~missing]))
     if not kinds or bool in kinds or not all(issubclass(kind, _NUMBERS) for kind in kinds):
         return None
-    numbers = np.full(len(stored), np.nan)
-    numbers[~missing] = stored[~missing].astype(np.float64)
-    return numbers
+    return np.where(missing, np.nan, stored).astype(np.float64)
 
 
-def _is_quantity(numbers: NDArray[np.float64], *, integers: bool) -> bool:
+def _is_quantity(numbers: Floats, *, integers: bool) -> bool:
     """Whether numbers have an extent that noise makes sense for, and are no codes."""
     present = numbers[~np.isnan(numbers)]
     if not present.size or (integers and np.abs(present).max() > _EXACT_INTEGER):
@@ -275,12 +255,10 @@ def _is_quantity(numbers: NDArray[np.float64], *, integers: bool) -> bool:
     return n_values > _FEW_VALUES or n_values * 2 > present.size
 
 
-def _factorize(stored: Any) -> NDArray[np.intp]:
+def _factorize(stored: Any) -> Ints:
     """Return the number of each row's value among the distinct ones; missing is one value."""
     if not isinstance(stored, np.ndarray):
-        import pandas as pd
-
-        return pd.factorize(stored, use_na_sentinel=False)[0]
+        return np.asarray(stored.factorize(use_na_sentinel=False)[0])
     if stored.dtype.kind != "O":
         return np.unique(stored, return_inverse=True)[1]
     # Mixed types do not sort, so a table in the order of appearance.
@@ -289,9 +267,7 @@ def _factorize(stored: Any) -> NDArray[np.intp]:
     return np.array([table.setdefault(value, len(table)) for value in values])
 
 
-def _draw_base(
-    weight: NDArray[np.float64], n_rows: int, rng: np.random.Generator
-) -> NDArray[np.intp]:
+def _draw_base(weight: Floats, n_rows: int, rng: np.random.Generator) -> Ints:
     """Repeat every row in proportion to its weight; the fractions left are drawn at random."""
     expected = n_rows * (weight / weight.sum())
     counts = np.floor(expected).astype(np.intp)
@@ -306,46 +282,28 @@ def _draw_base(
     return np.repeat(np.arange(len(weight)), counts)
 
 
-def _encode(columns: list[_Column], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Map rows to points whose Euclidean distances say which rows are alike."""
-    parts = [
-        encode_numbers(column.keys) if column.numeric else encode_codes(column.keys, rng)
-        for column in columns
-    ]
-    return np.hstack([part.astype(np.float32) for part in parts])
-
-
 def _choose_columns(
-    columns: list[_Column],
-    base: NDArray[np.intp],
-    neighbour: NDArray[np.intp],
-    probability: float,
-    rng: np.random.Generator,
-) -> list[NDArray[np.bool_]]:
+    columns: list[Column], base: Ints, neighbour: Ints, probability: float, rng: np.random.Generator
+) -> Mask:
     """Draw the rows that each column is swapped in, at least one differing column a row."""
-    swapped = [rng.random(len(base), dtype=np.float32) < probability for _ in columns]
-    idle = np.ones(len(base), dtype=bool)
-    for column, chosen in zip(columns, swapped, strict=True):
-        idle &= ~(chosen & (column.keys[base] != column.keys[neighbour]))
-    rows = np.flatnonzero(idle)
-    base, neighbour = base[rows], neighbour[rows]
+    swapped = np.array([rng.random(len(base), dtype=np.float32) < probability for _ in columns])
+    differs = np.array([column.keys[base] != column.keys[neighbour] for column in columns])
+    rows = np.flatnonzero(~(swapped & differs).any(axis=0))
     # Reservoir sampling: each differing column is the pick with equal probability.
     n_seen = np.zeros(len(rows))
     pick = np.full(len(rows), -1)
-    for j, column in enumerate(columns):
-        differs = column.keys[base] != column.keys[neighbour]
-        n_seen += differs
-        pick[differs & (rng.random(len(rows)) * n_seen < 1)] = j
-    for j, chosen in enumerate(swapped):
-        chosen[rows[pick == j]] = True
+    for j, differ in enumerate(differs[:, rows]):
+        n_seen += differ
+        pick[differ & (rng.random(len(rows)) * n_seen < 1)] = j
+    swapped[pick[pick >= 0], rows[pick >= 0]] = True
     return swapped
 
 
 def _swap(
-    column: _Column,
-    base: NDArray[np.intp],
-    neighbour: NDArray[np.intp],
-    chosen: NDArray[np.bool_],
+    column: Column,
+    base: Ints,
+    neighbour: Ints,
+    chosen: Mask,
     local_variance: float,
     rng: np.random.Generator,
 ) -> Any:
@@ -360,7 +318,7 @@ def _swap(
     with np.errstate(over="ignore"):  # beyond the range of floats is beyond the column's range
         spread = np.abs(ours - theirs) / local_variance
         drawn = theirs + spread * rng.standard_normal(len(noisy))
-    present = column.present
+    present = column.keys[np.isfinite(column.keys)]
     drawn = np.clip(drawn, present.min(), present.max())
     if (present == np.rint(present)).all():
         drawn = np.rint(drawn)
@@ -370,7 +328,7 @@ def _swap(
     return values
 
 
-def _as_stored(drawn: NDArray[np.float64], stored: Any) -> Any:
+def _as_stored(drawn: Floats, stored: Any) -> Any:
     """Convert drawn numbers to what the column stores."""
     if stored.dtype.kind != "O":
         return drawn.astype(f"{stored.dtype.kind}{stored.dtype.itemsize}")
@@ -383,7 +341,7 @@ def _as_stored(drawn: NDArray[np.float64], stored: Any) -> Any:
 
 def _assemble(X: Any, synthetic: list[Any], n_rows: int) -> Any:
     """Put synthetic columns into the container of X."""
-    if not is_frame(X):
+    if isinstance(X, np.ndarray):
         rows = np.empty((n_rows, X.shape[1]), dtype=X.dtype)
         for j, values in enumerate(synthetic):
             rows[:, j] = values

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from skdistill.student.forward import Forward, Layer
-from skdistill.tables.folds import split_rows
+from skdistill.tables.rows import split_rows
 from skdistill.teachers.answers import PROBA_FLOOR
 from skdistill.teachers.calibration import fit_temperature, matching_temperature, mean_confidence
 from skdistill.training.data import HeldOut, TrainingSet

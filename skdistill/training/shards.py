@@ -10,10 +10,9 @@ import numpy as np
 
 from skdistill.tables.frames import (
     as_table,
-    columns_of,
     is_frame,
     n_rows,
-    names_of,
+    named_columns,
     stack_rows,
     take_rows,
 )
@@ -230,7 +229,7 @@ class Sample:
     def _new_rows(self, X: Any) -> np.ndarray:
         """Return the first rows that are missing a value, or hold a category, not seen before."""
         rows: set[int] = set()
-        for j, (name, column) in enumerate(zip(names_of(X), columns_of(X), strict=True)):
+        for j, (name, column) in enumerate(named_columns(X)):
             seen = self.seen.setdefault(j, set())
             for row, value in _distinct(column):
                 if value not in seen:
@@ -336,6 +335,6 @@ def _check_content(
         encode_among(np.array(list(labels), dtype=object), classes)
     if not finite:
         return
-    for name, column in zip(names_of(shard.X), columns_of(shard.X), strict=True):
+    for name, column in named_columns(shard.X):
         if column.dtype.kind == "f" and np.isinf(np.asarray(column, dtype=np.float64)).any():
             raise ValueError(f"column {name!r} holds infinity.")

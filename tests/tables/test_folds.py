@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skdistill.tables.folds import _deal, distinct_row_folds
+from skdistill.tables.folds import distinct_row_folds
 
 # Few distinct rows, most of them once or twice, in any order, some of weight zero.
 _TRIPLES = st.tuples(st.integers(0, 7), st.integers(0, 2), st.integers(0, 3))
@@ -167,20 +167,10 @@ def test_copies_of_a_few_rows_are_spread_over_stratified_folds(n_distinct, n):
         assert len(test)
 
 
-def test_copies_of_each_class_are_dealt_in_their_order_to_five_folds():
-    code = np.random.default_rng(0).integers(0, 2, size=300)
-    folds = distinct_row_folds(np.zeros((300, 1)), code, np.ones(300))
-    fold = np.empty(300, dtype=int)
-    for f, (_, test) in enumerate(folds):
-        fold[test] = f
-    for c in (0, 1):
-        assert (np.diff(fold[code == c]) % 5 == 1).all()
-
-
 def test_each_class_is_dealt_in_its_order_and_goes_on_where_the_last_one_stopped():
-    classes = np.random.default_rng(0).integers(0, 3, size=300)
-    fold = _deal(classes, 5)
-    dealt = np.concatenate([fold[classes == c] for c in range(3)])
+    code = np.random.default_rng(0).integers(0, 3, size=300)
+    _, fold = fold_of(np.zeros((300, 1)), code)
+    dealt = np.concatenate([fold[code == c] for c in range(3)])
     np.testing.assert_array_equal(dealt, np.arange(300) % 5)
 
 

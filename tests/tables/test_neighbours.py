@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from skdistill.tables.neighbours import _leaves, _nearest_by_products, encode_codes, neighbours
+from skdistill.tables.neighbours import (
+    Column,
+    _leaves,
+    _nearest_by_products,
+    encode_codes,
+    neighbours,
+)
 
 
 def correlated(n_rows, n_columns, seed=0):
@@ -15,11 +21,12 @@ def correlated(n_rows, n_columns, seed=0):
 
 @pytest.mark.parametrize("n_columns", [3, 12])
 def test_neighbours_are_the_nearest(n_columns):
-    points = correlated(250, n_columns).astype(np.float32)
+    points = correlated(250, n_columns)
+    points = (points - points.mean(axis=0)) / points.std(axis=0)
     distances = np.linalg.norm(points[:, None] - points[None], axis=2)
     np.fill_diagonal(distances, np.inf)
-    rng = np.random.default_rng(0)
-    found = neighbours(points, np.arange(250), rng)
+    columns = [Column(values, values, numeric=True) for values in points.T]
+    found = neighbours(columns, np.arange(250), np.random.default_rng(0))
     np.testing.assert_array_equal(found, distances.argmin(axis=1))
 
 

@@ -7,8 +7,7 @@ from quick_students import make_data
 from sklearn.preprocessing import StandardScaler
 
 from skdistill.tables.encoder import TabularEncoder
-from skdistill.tables.folds import hold_out
-from skdistill.tables.rows import read_rows
+from skdistill.tables.rows import hold_out, read_rows
 from skdistill.teachers.ensemble import SoftTargets
 from skdistill.teachers.transfer import TransferRows
 from skdistill.training.data import build_training_set
