@@ -15,7 +15,7 @@ from sklearn.utils.validation import validate_data
 
 from skdistill.estimators.settings import Settings
 from skdistill.tables.encoder import TabularEncoder
-from skdistill.tables.rows import Rows, check_teacher_proba, hold_out, read_rows, warn_user
+from skdistill.tables.rows import Rows, check_teacher_proba, read_rows, warn_user
 from skdistill.teachers.cross_fitting import choose_source
 from skdistill.teachers.ensemble import SoftTargets
 from skdistill.teachers.naming import (
@@ -90,7 +90,7 @@ class Distillation:
         held = np.zeros(len(rows.weight), dtype=bool)
         if settings.early_stopping:
             rng = np.random.RandomState(seeds.held_out)
-            held = hold_out(rows, settings.validation_fraction, rng)
+            held = rows.hold_out(settings.validation_fraction, rng)
         transfer, hidden = [], []
         if soft or source.hints:
             self.targets = source.label(rows, np.random.RandomState(seeds.teachers))

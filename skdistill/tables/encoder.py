@@ -104,22 +104,21 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         if not weight.all():
             kept = np.flatnonzero(weight)
             X, weight = take_rows(X, kept), weight[kept]
-        numeric, moments, self.categories_ = [], [], []
+        moments, self.categories_ = {}, []
         # In an array of booleans these are numbers.
         expected = _NUMBER if is_numeric_array(X) else None
         for j, column in enumerate(named_columns(X)):
             kind, values = _read_column(column, expected)
             if kind == _NUMBER:
-                numeric.append(j)
-                moments.append(_moments(values, weight))
+                moments[j] = _moments(values, weight)
             elif kind == _TEXT:
                 self.categories_.append(np.array(sorted(set(values)), dtype=str))
             else:
                 self.categories_.append(np.unique(_finite(values)))
-        self.numeric_ = np.array(numeric, dtype=np.intp)
-        self.category_columns_ = np.setdiff1d(np.arange(X.shape[1]), numeric)
-        self.mean_, self.scale_ = np.array([m[:2] for m in moments]).reshape(-1, 2).T.copy()
-        self.has_missing_ = np.array([m[2] for m in moments], dtype=bool)
+        self.numeric_ = np.array(list(moments), dtype=np.intp)
+        self.category_columns_ = np.setdiff1d(np.arange(X.shape[1]), self.numeric_)
+        self.mean_, self.scale_, missing = np.reshape(list(moments.values()), (-1, 3)).T.copy()
+        self.has_missing_ = missing.astype(bool)
         return self
 
     def transform(self, X: Any) -> FloatArray:
@@ -163,9 +162,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
                 "fit on rows with missing values too, or impute them first (SimpleImputer)."
             )
         out[missing] = 0.0
-        if not np.isfinite(out).all():
-            raise _infinite()
-        return out, missing
+        return _finite(out), missing
 
     @property
     def n_features_out_(self) -> int:

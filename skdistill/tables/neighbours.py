@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
@@ -48,7 +49,7 @@ def encode_numbers(keys: Floats) -> Floats:
     return np.column_stack(parts) if parts else np.empty((len(missing), 0))
 
 
-def encode_codes(codes: Ints, rng: np.random.Generator) -> Floats:
+def encode_codes(codes: Ints, rng: Generator) -> Floats:
     """Place every category one unit from every other, or nearly so where they are many."""
     n_levels = int(codes.max()) + 1
     if n_levels <= 2:
@@ -62,7 +63,7 @@ def encode_codes(codes: Ints, rng: np.random.Generator) -> Floats:
     return (table / np.sqrt(2))[codes]
 
 
-def neighbours(columns: list[Column], base: Ints, rng: np.random.Generator) -> Ints:
+def neighbours(columns: list[Column], base: Ints, rng: Generator) -> Ints:
     """Return, for every base row, the row of the nearest point that is not the same point."""
     parts = [
         encode_numbers(column.keys) if column.numeric else encode_codes(column.keys, rng)
@@ -73,22 +74,19 @@ def neighbours(columns: list[Column], base: Ints, rng: np.random.Generator) -> I
     if len(first) == 1 or not len(base):
         return base
     points, group = points[first], group[base]
-    nearest = np.zeros(len(points), dtype=np.intp)
+    nearest, wanted = np.zeros(len(points), dtype=np.intp), np.unique(group)
     n_dimensions = points.shape[1]
     if n_dimensions <= _TREE_DIMENSIONS:
-        wanted = np.unique(group)
         found = cKDTree(points).query(points[wanted], k=2)[1]
         nearest[wanted] = np.where(found[:, 0] == wanted, found[:, 1], found[:, 0])
     else:
-        asked = np.zeros(len(points), dtype=bool)
-        asked[group] = True
         for rows in _leaves(points, 20_000 if n_dimensions <= 64 else 5_000, rng):
-            queries = np.flatnonzero(asked[rows])
+            queries = np.flatnonzero(np.isin(rows, wanted))
             nearest[rows[queries]] = rows[_nearest_by_products(points[rows], queries)]
     return first[nearest[group]]
 
 
-def _distinct(points: Points, rng: np.random.Generator) -> tuple[Ints, Ints]:
+def _distinct(points: Points, rng: Generator) -> tuple[Ints, Ints]:
     """Return the first row of every distinct point, and the number of each row's point."""
     # A random linear hash modulo 2**64 of the bit patterns: sorting one integer a row is far
     # cheaper than sorting rows. Adding 0 makes the two zeros one.
@@ -99,7 +97,7 @@ def _distinct(points: Points, rng: np.random.Generator) -> tuple[Ints, Ints]:
     return first, group
 
 
-def _leaves(points: Points, max_rows: int, rng: np.random.Generator) -> Iterator[Ints]:
+def _leaves(points: Points, max_rows: int, rng: Generator) -> Iterator[Ints]:
     """Halve the points along random differences of two until each part is small enough.
 
     Near points mostly stay together, which a random partition does not offer at the same cost.

@@ -31,10 +31,8 @@ SUM_TOLERANCE = 1e-3
 
 def check_sample_weight(sample_weight: Any, n: int) -> np.ndarray:
     """Return one weight a row as float64: finite, none negative and not all zero."""
-    if sample_weight is None:
-        return np.ones(n)
-    if isinstance(sample_weight, Real):
-        sample_weight = np.full(n, sample_weight)
+    if sample_weight is None or isinstance(sample_weight, Real):
+        sample_weight = np.full(n, 1.0 if sample_weight is None else sample_weight)
     # inf beside -inf has no sum, of which scikit-learn's checks would warn before they refuse.
     with np.errstate(invalid="ignore"):
         weight = check_array(
@@ -82,17 +80,14 @@ def check_labels(y: Any, n: int) -> np.ndarray:
     return y
 
 
-def encode_labels(y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the labels as codes, and the sorted labels."""
-    classes, code = np.unique(y, return_inverse=True)
-    used = np.unique(code[weight > 0])
+def _check_two_classes(classes: np.ndarray, used: np.ndarray) -> None:
+    """Raise where rows with a weight are all of one class."""
     if len(used) < 2:
         where = "" if len(classes) < 2 else " among the rows with a positive sample_weight"
         raise ValueError(
             "A classifier needs at least two classes in y; got one class"
             f"{where}: {classes[used[0]]!r}."
         )
-    return code, classes
 
 
 def encode_among(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -169,6 +164,20 @@ class Rows:
             teacher_proba=None if self.teacher_proba is None else self.teacher_proba[rows],
         )
 
+    def hold_out(self, fraction: float, rng: np.random.RandomState) -> np.ndarray:
+        """Return a mask of rows to validate on, stratified by label where every class allows it."""
+        assert self.code is not None
+        used = np.flatnonzero(self.weight > 0)
+        mask = np.zeros(len(self.weight), dtype=bool)
+        mask[used[split_rows(self.code[used], fraction, rng)[1]]] = True
+        missing = rows_with_missing(self.X)
+        train = used[~mask[used]]
+        if missing[mask].any() and not missing[train].any():
+            # A student that saw no missing value could not be asked about one.
+            mask[np.flatnonzero(mask & missing)[0]] = False
+            mask[train[0]] = True
+        return mask
+
 
 def read_rows(
     X: Any,
@@ -188,10 +197,11 @@ def read_rows(
     code = None
     if y is not None:
         y = check_labels(y, len(X))
-        if classes is None:
-            code, classes = encode_labels(y, weight)
-        else:
+        if classes is not None:
             code = encode_among(y, classes)
+        else:
+            classes, code = np.unique(y, return_inverse=True)
+            _check_two_classes(classes, np.unique(code[weight > 0]))
     if X_unlabeled is not None:
         X_unlabeled = _check_unlabeled(X_unlabeled, X)
     return Rows(X, code, classes, weight, X_unlabeled, teacher_proba)
@@ -237,21 +247,6 @@ def _warn_if_disjoint(X: Any, extra: Any) -> None:
             f"{', '.join(disjoint[:10])}. If X is scaled by a step of a Pipeline, X_unlabeled is "
             "not, unless it stands in Pipeline(transform_input=['X_unlabeled'])."
         )
-
-
-def hold_out(rows: Rows, fraction: float, rng: np.random.RandomState) -> np.ndarray:
-    """Return a mask of rows to validate on, stratified by label where every class allows it."""
-    assert rows.code is not None
-    used = np.flatnonzero(rows.weight > 0)
-    mask = np.zeros(len(rows.weight), dtype=bool)
-    mask[used[split_rows(rows.code[used], fraction, rng)[1]]] = True
-    missing = rows_with_missing(rows.X)
-    train = np.flatnonzero((rows.weight > 0) & ~mask)
-    if missing[mask].any() and not missing[train].any():
-        # A student that saw no missing value could not be asked about one.
-        mask[np.flatnonzero(mask & missing)[0]] = False
-        mask[train[0]] = True
-    return mask
 
 
 def split_rows(

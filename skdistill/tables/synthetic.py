@@ -7,6 +7,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.utils import check_random_state
@@ -206,9 +207,7 @@ def _read_column(name: Any, column: Any, used: Ints, swap_only: bool) -> Column:
             f"munge needs a dense X, column {name!r} is sparse: use X[column].sparse.to_dense()"
         )
     # An ndarray, or pandas' extension array where it is one.
-    stored = column if isinstance(column, np.ndarray) else column.array
-    if isinstance(column.dtype, np.dtype):
-        stored = np.ascontiguousarray(column)
+    stored = np.ascontiguousarray(column) if isinstance(column.dtype, np.dtype) else column.array
     if len(used) < len(stored):
         stored = stored.take(used)
     numbers = _as_numbers(stored)
@@ -267,7 +266,7 @@ def _factorize(stored: Any) -> Ints:
     return np.array([table.setdefault(value, len(table)) for value in values])
 
 
-def _draw_base(weight: Floats, n_rows: int, rng: np.random.Generator) -> Ints:
+def _draw_base(weight: Floats, n_rows: int, rng: Generator) -> Ints:
     """Repeat every row in proportion to its weight; the fractions left are drawn at random."""
     expected = n_rows * (weight / weight.sum())
     counts = np.floor(expected).astype(np.intp)
@@ -283,7 +282,7 @@ def _draw_base(weight: Floats, n_rows: int, rng: np.random.Generator) -> Ints:
 
 
 def _choose_columns(
-    columns: list[Column], base: Ints, neighbour: Ints, probability: float, rng: np.random.Generator
+    columns: list[Column], base: Ints, neighbour: Ints, probability: float, rng: Generator
 ) -> Mask:
     """Draw the rows that each column is swapped in, at least one differing column a row."""
     swapped = np.array([rng.random(len(base), dtype=np.float32) < probability for _ in columns])
@@ -300,12 +299,7 @@ def _choose_columns(
 
 
 def _swap(
-    column: Column,
-    base: Ints,
-    neighbour: Ints,
-    chosen: Mask,
-    local_variance: float,
-    rng: np.random.Generator,
+    column: Column, base: Ints, neighbour: Ints, chosen: Mask, local_variance: float, rng: Generator
 ) -> Any:
     """Return the synthetic values of one column."""
     values = column.stored.take(np.where(chosen, neighbour, base))
@@ -334,18 +328,13 @@ def _as_stored(drawn: Floats, stored: Any) -> Any:
         return drawn.astype(f"{stored.dtype.kind}{stored.dtype.itemsize}")
     kinds = {type(value) for value in stored if not is_missing(value)}
     kind = kinds.pop() if len(kinds) == 1 else float
-    values = np.empty(len(drawn), dtype=object)
-    values[:] = [kind(value) for value in drawn.tolist()]
-    return values
+    return np.array([kind(value) for value in drawn.tolist()], dtype=object)
 
 
 def _assemble(X: Any, synthetic: list[Any], n_rows: int) -> Any:
     """Put synthetic columns into the container of X."""
     if isinstance(X, np.ndarray):
-        rows = np.empty((n_rows, X.shape[1]), dtype=X.dtype)
-        for j, values in enumerate(synthetic):
-            rows[:, j] = values
-        return rows
+        return np.column_stack(synthetic).astype(X.dtype, copy=False)
     import pandas as pd
 
     # With the dtype given, pandas does not guess a new one for columns of objects.

@@ -7,7 +7,7 @@ from quick_students import make_data
 from sklearn.preprocessing import StandardScaler
 
 from skdistill.tables.encoder import TabularEncoder
-from skdistill.tables.rows import hold_out, read_rows
+from skdistill.tables.rows import read_rows
 from skdistill.teachers.ensemble import SoftTargets
 from skdistill.teachers.transfer import TransferRows
 from skdistill.training.data import build_training_set
@@ -96,7 +96,7 @@ def test_preprocessors():
 
 def test_rows_held_out_are_stratified_and_carry_true_labels():
     rows = read_rows(X, Y, WEIGHT)
-    held = hold_out(rows, 0.2, np.random.RandomState(0))
+    held = rows.hold_out(0.2, np.random.RandomState(0))
     used = WEIGHT > 0
     assert held.sum() == round(0.2 * used.sum())
     assert not held[~used].any()
@@ -118,7 +118,7 @@ def test_the_only_row_with_a_missing_value_is_trained_on(kind):
             table = table.astype(object)
         if kind == "frame":
             table = pd.DataFrame(table, columns=["a", "b", "c"])
-        held = hold_out(read_rows(table, Y), 0.4, np.random.RandomState(seed))
+        held = read_rows(table, Y).hold_out(0.4, np.random.RandomState(seed))
         assert not held[seed]
         assert held.sum() == 36
 
@@ -126,7 +126,7 @@ def test_the_only_row_with_a_missing_value_is_trained_on(kind):
 def test_rare_classes_are_held_out_at_random():
     y = Y.copy()
     y[0] = "dog"
-    held = hold_out(read_rows(X, y), 0.1, np.random.RandomState(0))
+    held = read_rows(X, y).hold_out(0.1, np.random.RandomState(0))
     assert held.sum() == 9
-    few = hold_out(read_rows(X[:4], np.array([0, 1, 0, 1])), 0.01, np.random.RandomState(0))
+    few = read_rows(X[:4], np.array([0, 1, 0, 1])).hold_out(0.01, np.random.RandomState(0))
     assert few.sum() == 1
