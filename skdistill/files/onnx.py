@@ -1,5 +1,7 @@
 """The public ``to_onnx``: one file from raw rows to labels, for other runtimes and languages."""
 
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Sequence
@@ -19,6 +21,7 @@ except ImportError as error:
 from skdistill.files.artefact import FORMAT
 from skdistill.files.atomic import write_atomically
 from skdistill.files.onnx_graph import (
+    FLOAT,
     IR_VERSION,
     OPSET,
     TENSOR_TYPES,
@@ -96,10 +99,12 @@ def to_onnx(
     ['label', 'probabilities']
     """
     plain = plain_student(student)
-    graph, inputs = StandaloneGraph(quantize), _inputs(student)
-    blocks = [Block(i.name, i.type.tensor_type.shape.dim[1].dim_value, _is_text(i)) for i in inputs]
+    columns = _columns(student)
+    inputs = [helper.make_tensor_value_info(name, kind, ["n", d]) for name, kind, d in columns]
+    blocks = [Block(name, d, kind == TensorProto.STRING) for name, kind, d in columns]
+    graph = StandaloneGraph(quantize)
     labels = label_array(student.classes_)
-    write_student(graph, student, blocks, labels, np.dtype(np.float32), "label", "probabilities")
+    write_student(graph, student, blocks, labels, FLOAT, "label", "probabilities")
     outputs = [
         helper.make_tensor_value_info("label", TENSOR_TYPES[labels.dtype.name], ["n"]),
         helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", len(labels)]),
@@ -121,16 +126,11 @@ def to_onnx(
     return model
 
 
-def _is_text(value: onnx.ValueInfoProto) -> bool:
-    """Tell an input of strings."""
-    return bool(value.type.tensor_type.elem_type == TensorProto.STRING)
-
-
-def _inputs(student: StudentClassifier) -> list[onnx.ValueInfoProto]:
-    """Describe the inputs: one matrix of numbers, or one input a column."""
+def _columns(student: StudentClassifier) -> list[tuple[str, int, int]]:
+    """Return name, type and width of each input: one matrix of numbers, or one input a column."""
     d, encoder = student.n_features_in_, student.preprocessor_
     if encoder is None or not len(encoder.category_columns_):
-        return [helper.make_tensor_value_info("X", TensorProto.FLOAT, ["n", d])]
+        return [("X", TensorProto.FLOAT, d)]
     kinds = [TensorProto.FLOAT] * d
     for j, categories in zip(encoder.category_columns_, encoder.categories_, strict=True):
         is_text = categories.dtype.kind == "U"
@@ -142,10 +142,7 @@ def _inputs(student: StudentClassifier) -> list[onnx.ValueInfoProto]:
         while name in {"label", "probabilities", *names} or name.startswith("/"):
             name = f"{name}_" if not name.startswith("/") else f"_{name}"
         names.append(name)
-    return [
-        helper.make_tensor_value_info(n, kind, ["n", 1])
-        for n, kind in zip(names, kinds, strict=True)
-    ]
+    return [(name, kind, 1) for name, kind in zip(names, kinds, strict=True)]
 
 
 def _metadata(student: StudentClassifier, inputs: list[str]) -> dict[str, str]:

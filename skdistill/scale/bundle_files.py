@@ -13,7 +13,7 @@ import joblib
 import numpy as np
 
 from skdistill.files import BadArtefactError, UnsupportedFormatError, sha256_of
-from skdistill.scale.storage import everywhere, is_whole, join, open_place, read_whole, write_whole
+from skdistill.scale.storage import absolute, is_whole, join, open_place, read_whole, write_whole
 from skdistill.student import stamp
 from skdistill.teachers.naming import Named
 
@@ -29,7 +29,7 @@ class Manifest(NamedTuple):
     digest: str
     classes: np.ndarray
     feature_names: list[str]
-    files: tuple[dict[str, str], ...]
+    files: tuple[dict[str, Any], ...]
 
 
 def write_bundle(
@@ -76,7 +76,7 @@ def read_manifest(path: Any, expected_sha256: str | None = None) -> Manifest:
     return manifest
 
 
-def read_teacher(path: str, entry: dict[str, str]) -> Any:
+def read_teacher(path: str, entry: dict[str, Any]) -> Any:
     """Unpickle the very bytes whose digest was compared."""
     fs, folder = open_place(path)
     content = read_whole(fs, join(folder, entry["file"]))
@@ -91,7 +91,7 @@ def read_teacher(path: str, entry: dict[str, str]) -> Any:
 
 def _parsed(path: Any, content: bytes) -> Manifest:
     """Read the bytes of a manifest."""
-    place = everywhere(path)
+    place = absolute(path)
     try:
         manifest = json.loads(content)
         version, written = manifest["skdistill_bundle"], manifest["classes"]

@@ -8,7 +8,7 @@ import numpy as np
 from skdistill.scale.bundle import TeacherBundle
 from skdistill.scale.labeller import log_proba_columns
 from skdistill.scale.parquet import FITTED_ON, check_has, fingerprint, metadata_of, pa, pq
-from skdistill.scale.storage import everywhere, find_files, is_whole, open_place
+from skdistill.scale.storage import absolute, find_files, is_whole, open_place
 
 # What a file's metadata say of the call that made it; the same for all shards.
 _SETTINGS = ("averaging", "teacher_weights")
@@ -227,7 +227,7 @@ def pair_files(source: Any, targets: Any) -> list[tuple[str, str]]:
     urls = [fs.unstrip_protocol(p) if fs.protocol not in _LOCAL else p for p in paths]
     if targets is None:
         return [(url, url) for url in urls]
-    folder = everywhere(targets)
+    folder = absolute(targets)
     target_fs, place = open_place(folder)
     if type(target_fs) is type(fs):
         _check_apart(source, paths, place)

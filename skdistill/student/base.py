@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdistill.student.forward import log_softmax, softmax
 from skdistill.student.versions import check_stamp, stamp
-from skdistill.tables import TabularEncoder, as_table, check_matrix
+from skdistill.tables import TabularEncoder, Transformer, as_table, check_matrix
 
 __all__ = ["BaseStudent", "DocLink"]
 
@@ -43,7 +43,7 @@ class BaseStudent(DocLink, ClassifierMixin, BaseEstimator):
         classes: np.ndarray,
         n_features_in: int,
         feature_names_in: np.ndarray | None,
-        preprocessor: Any,
+        preprocessor: Transformer | None,
     ) -> Self:
         """Build a student that has no network yet."""
         self = cls()
@@ -67,7 +67,7 @@ class BaseStudent(DocLink, ClassifierMixin, BaseEstimator):
         return X, check_matrix(Z, self.preprocessor_)
 
     def fit(self, X: Any, y: Any = None) -> NoReturn:
-        """Refuse: a trained student cannot be fitted again.
+        """Refuse: a trained student cannot be fitted.
 
         Parameters
         ----------

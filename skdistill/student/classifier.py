@@ -16,7 +16,7 @@ from skdistill.student.state import (
     rebuild_encoding,
 )
 from skdistill.student.versions import stamp
-from skdistill.tables import PiecewiseLinearEncoding, TabularEncoder
+from skdistill.tables import PiecewiseLinearEncoding, TabularEncoder, Transformer
 
 if TYPE_CHECKING:
     import onnx
@@ -94,7 +94,7 @@ class StudentClassifier(BaseStudent):
         classes: np.ndarray,
         n_features_in: int,
         feature_names_in: np.ndarray | None,
-        preprocessor: Any,
+        preprocessor: Transformer | None,
         encoding: PiecewiseLinearEncoding | None,
         layers: list[Layer],
     ) -> Self:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from skdistill.tables import PiecewiseLinearEncoding, TabularEncoder
+from skdistill.tables import PiecewiseLinearEncoding, TabularEncoder, Transformer
 
 __all__ = [
     "plain_encoder",
@@ -18,7 +18,7 @@ __all__ = [
 _ENCODER = ("numeric", "category_columns", "has_missing", "mean", "scale", "categories")
 
 
-def plain_encoder(preprocessor: Any) -> Any:
+def plain_encoder(preprocessor: Transformer | None) -> Any:
     """Return our own encoder as a dictionary, anything else as it is."""
     if type(preprocessor) is not TabularEncoder:
         return preprocessor

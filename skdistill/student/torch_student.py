@@ -5,6 +5,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 
 from skdistill.student.base import BaseStudent
+from skdistill.tables import Transformer
 
 __all__ = ["TorchStudent"]
 
@@ -47,7 +48,7 @@ class TorchStudent(BaseStudent):
         classes: np.ndarray,
         n_features_in: int,
         feature_names_in: np.ndarray | None,
-        preprocessor: Any,
+        preprocessor: Transformer | None,
         module: Any,
     ) -> Self:
         """Build a student around a trained module."""

@@ -1,6 +1,6 @@
 """What `fit` was given: rows, labels, weights and transfer rows, checked and encoded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,12 +56,11 @@ class Rows:
 
     def take(self, rows: np.ndarray) -> "Rows":
         """Return some of the rows; the transfer rows stay."""
-        return Rows(
+        return replace(
+            self,
             X=take_rows(self.X, rows),
             code=None if self.code is None else self.code[rows],
-            classes=self.classes,
             weight=self.weight[rows],
-            X_unlabeled=self.X_unlabeled,
             teacher_proba=None if self.teacher_proba is None else self.teacher_proba[rows],
         )
 

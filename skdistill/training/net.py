@@ -233,17 +233,39 @@ def train(
     ``constant_rate`` is for training that goes on in later calls; ``after`` is the net of the call
     before, from whose optimiser's moments training goes on.
     """
-    dtype, ours = getattr(torch, spec.dtype), isinstance(module, StudentMLP)
-    module = module.to(device=spec.device, dtype=dtype)
-    objective = objective.to(device=spec.device, dtype=dtype)
+    net = _build_net(module, objective, data, spec, seed, _constant if constant_rate else None)
+    if after is not None:
+        take_moments(net.optimizer_, after.optimizer_)
+    work = 6.0 * net.batch_size * sum(p.numel() for p in module.parameters())
+    ours = isinstance(module, StudentMLP)
+    seeded = contextlib.nullcontext() if ours else seeded_globally(seed)
+    with one_thread(work < _WORTH_A_THREAD), no_denormals(), seeded:
+        if isinstance(data, TrainingSet):
+            net.partial_fit(*to_tensors(data, module))
+        else:
+            net.partial_fit(data)
+    module.eval()
+    return net
+
+
+def _build_net(
+    module: nn.Module,
+    objective: Objective,
+    data: TrainingSet | TrainingStream,
+    spec: StudentSpec,
+    seed: int,
+    schedule: Callable[[float], float] | None,
+) -> StudentNet:
+    """Put module and objective where they are trained, and skorch's loop around them."""
+    dtype = getattr(torch, spec.dtype)
     callbacks = list(spec.callbacks or ())
     if data.held_out is not None:
         callbacks.append(BestEpoch(data.held_out, spec.n_iter_no_change))
-    on_cpu = torch.device(spec.device).type == "cpu"
+    ours = isinstance(module, StudentMLP) and torch.device(spec.device).type == "cpu"
     net = StudentNet(
-        module,
-        criterion=objective,
-        optimizer=Adam if ours and on_cpu else torch.optim.Adam,
+        module.to(device=spec.device, dtype=dtype),
+        criterion=objective.to(device=spec.device, dtype=dtype),
+        optimizer=Adam if ours else torch.optim.Adam,
         optimizer__weight_decay=spec.weight_decay,
         lr=spec.learning_rate_init,
         max_epochs=spec.max_epochs,
@@ -253,18 +275,8 @@ def train(
         device=spec.device,
         verbose=0,
         seed=seed,
-        schedule=_constant if constant_rate else None,
+        schedule=schedule,
         self_distillation=float(spec.self_distillation),
     )
     net.initialize()
-    if after is not None:
-        take_moments(net.optimizer_, after.optimizer_)
-    work = 6.0 * net.batch_size * sum(p.numel() for p in module.parameters())
-    seeded = contextlib.nullcontext() if ours else seeded_globally(seed)
-    with one_thread(work < _WORTH_A_THREAD), no_denormals(), seeded:
-        if isinstance(data, TrainingSet):
-            net.partial_fit(*to_tensors(data, module))
-        else:
-            net.partial_fit(data)
-    module.eval()
     return net

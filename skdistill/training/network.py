@@ -24,7 +24,7 @@ ACTIVATIONS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor], type[
 
 
 class PiecewiseLinear(nn.Module):
-    """The piecewise-linear encoding with fixed bins."""
+    """What :func:`skdistill.tables.bins.encode_lines` computes, for tensors."""
 
     column: Tensor
     slope: Tensor

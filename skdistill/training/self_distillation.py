@@ -28,16 +28,8 @@ class ProgressiveBatches:
     z being the logits, without dropout, that the weights at the end of epoch t - 1 give. The first
     epoch has none before it: its targets are the batches' own. A temperature softens the mixture.
 
-    Parameters
-    ----------
-    batches : object
-        Gives its `parts`, one epoch a call; each has ``X``, ``targets`` and `with_targets`.
-    module : nn.Module
-        The student in training: one, or a stack of one.
-    weight : float
-        Of the earlier student in the last epoch, in (0, 1).
-    n_epochs : int
-        The epochs that are planned, wherever training stops.
+    ``batches`` gives its `parts`, one epoch a call; the module is one student, or a stack of one;
+    ``n_epochs`` are the epochs that are planned, wherever training stops.
     """
 
     def __init__(self, batches: Any, module: nn.Module, weight: float, n_epochs: int) -> None:
@@ -52,7 +44,7 @@ class ProgressiveBatches:
     def parts(self) -> Iterator[Any]:
         """Yield what is in memory at once, with the targets of this epoch."""
         self.epoch += 1
-        before = {name: value.clone() for name, value in self.module.state_dict().items()}
+        before = self._state()
         # The first part finds the weights as the epoch before left them.
         weights: AbstractContextManager[Any] = nullcontext()
         for part in self.batches.parts():
@@ -74,10 +66,14 @@ class ProgressiveBatches:
         mixed = torch.lerp(torch.from_numpy(targets.proba), answer.cpu(), share)
         return targets._replace(proba=mixed.numpy())
 
+    def _state(self) -> dict[str, Tensor]:
+        """Return a copy of the student's weights."""
+        return {name: value.clone() for name, value in self.module.state_dict().items()}
+
     @contextmanager
     def _loaded(self, weights: dict[str, Tensor]) -> Iterator[None]:
         """Let the student have other weights for a while."""
-        own = {name: value.clone() for name, value in self.module.state_dict().items()}
+        own = self._state()
         self.module.load_state_dict(weights)
         try:
             yield

@@ -16,6 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from skdistill.scale.labelling import label_parquet
+from skdistill.teachers.sources import choose_source
+from skdistill.teachers.target_source import TeacherSpec
 from skdistill.training import stream as _stream
 from skdistill.training import survey as _survey
 from skdistill.training.shards import Shard, Shards
@@ -115,9 +117,9 @@ def test_few_shards_are_read_once_and_give_the_same_student(monkeypatch):
 
 def opened(shards, **settings):
     """Return a stream of rows as they are."""
-    defaults = {"classes": None, "hold_out": False, "keep_back": False, "preprocessor": None}
-    defaults |= {"n_bins": None, "labeller": None, "seed": 3}
-    return _stream.open_stream(Shards(shards), **{**defaults, **settings})
+    defaults = {"hold_out": False, "keep_back": False, "preprocessor": None, "n_bins": None}
+    source = choose_source(TeacherSpec(augment=None), [])
+    return _stream.open_stream(Shards(shards), source, **{**defaults, "seed": 3, **settings})
 
 
 def rows_of_an_epoch(stream, epoch=0):
