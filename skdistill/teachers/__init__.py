@@ -3,8 +3,8 @@
 What users import stands here; other rooms import by file, as every name here is public.
 ``sources`` holds what they ask: where soft targets come from, chosen once. From there down:
 
-* ``target_source``, ``sources``, ``fitted_inside``: the sources, and what all of them do
-* ``cross_fitting``: folds and out-of-bag votes; ``transfer``: rows that only the teachers label
+* ``target_source``: what all sources do, and those that fit no teacher; ``cross_fitting``: those
+  that do, on folds or out of bag; ``transfer``: rows that only the teachers label
 * ``ensemble``, ``pooling``, ``calibration``: many answers to one, and its confidence
 * ``asking``, ``fitting``: one teacher asked, one fitted; ``alignment``: its columns
 * ``naming``: the parameter `teachers` -> named entries; ``left_behind``: what pickles put there
