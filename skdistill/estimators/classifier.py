@@ -20,10 +20,8 @@ from skdistill.estimators.settings import Settings
 
 if TYPE_CHECKING:
     from skdistill.estimators.distil import Distillation
-    from skdistill.teachers.pooling import SoftTargets
+    from skdistill.teachers.ensemble import SoftTargets
     from skdistill.training.trainer import Trained
-
-__all__ = ["DistilledClassifier"]
 
 
 def _one_pass_suffices(estimator: "DistilledClassifier") -> bool:

@@ -9,10 +9,11 @@ from sklearn.utils.validation import validate_data
 from skdistill.estimators.distil import Distillation, Seeds, columns_of, open_distillation
 from skdistill.estimators.settings import Settings
 from skdistill.tables.rows import check_teacher_proba, read_rows
+from skdistill.teachers.cross_fitting import choose_source
+from skdistill.teachers.ensemble import weights_without_labels
 from skdistill.teachers.naming import is_prefit, labels_known_to, name_teachers
-from skdistill.teachers.pooling import weights_without_labels
 from skdistill.teachers.progress import stage
-from skdistill.teachers.sources import Continued, TargetSource, choose_source
+from skdistill.teachers.sources import Continued, TargetSource
 from skdistill.training.control import UnseenLabels
 from skdistill.training.data import Prepared
 from skdistill.training.shards import Shards
@@ -21,8 +22,6 @@ from skdistill.training.stream import TrainingStream, open_stream
 if TYPE_CHECKING:
     from skdistill.estimators.classifier import DistilledClassifier
     from skdistill.training.trainer import Trained
-
-__all__ = ["read_first_batch", "read_next_batch", "train_next_batch", "train_stream"]
 
 
 def train_stream(

@@ -5,12 +5,18 @@ from typing import Any, Self
 
 import numpy as np
 
-from skdistill.scale.bundle_files import Manifest, read_manifest, read_teacher, write_bundle
-from skdistill.scale.labeller import TeacherLabeller, takes_frame
+from skdistill.scale.labeller import (
+    Manifest,
+    TeacherLabeller,
+    read_manifest,
+    read_teacher,
+    takes_frame,
+    write_bundle,
+)
 from skdistill.scale.storage import absolute
 from skdistill.teachers.asking import Teacher, as_teacher
+from skdistill.teachers.ensemble import weights_without_labels
 from skdistill.teachers.naming import check_fitted, name_teachers
-from skdistill.teachers.pooling import weights_without_labels
 
 _LABEL_KINDS = "biufU"
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from skdistill.scale.bundle import TeacherBundle
-from skdistill.scale.file_task import FileTask
-from skdistill.scale.shards import LabelledParquet, pair_files
+from skdistill.scale.parquet import FileTask, LabelledParquet, pair_files
 from skdistill.teachers.progress import live_line, track
 
 if TYPE_CHECKING:

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from skdistill.student.base import BaseStudent
-from skdistill.student.forward import Forward, Layer
-from skdistill.student.one_row import OneRow
+from skdistill.student.base import BaseStudent, stamp
+from skdistill.student.forward import Forward, Layer, OneRow
 from skdistill.student.state import (
     plain_encoder,
     plain_encoding,
@@ -15,14 +14,12 @@ from skdistill.student.state import (
     rebuild_encoder,
     rebuild_encoding,
 )
-from skdistill.student.versions import stamp
 from skdistill.tables import PiecewiseLinearEncoding, TabularEncoder, Transformer
 
 if TYPE_CHECKING:
     import onnx
     import torch
 
-__all__ = ["StudentClassifier"]
 
 # The mean is folded into the weights only below this ratio of |mean| to standard deviation: above
 # it the cancellation costs more digits than there are to spare.

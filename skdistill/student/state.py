@@ -6,14 +6,6 @@ import numpy as np
 
 from skdistill.tables import PiecewiseLinearEncoding, TabularEncoder, Transformer
 
-__all__ = [
-    "plain_encoder",
-    "plain_encoding",
-    "plain_student",
-    "rebuild_encoder",
-    "rebuild_encoding",
-]
-
 # The names of the columns are left out: the student has them.
 _ENCODER = ("numeric", "category_columns", "has_missing", "mean", "scale", "categories")
 

@@ -7,8 +7,6 @@ import numpy as np
 from skdistill.student.base import BaseStudent
 from skdistill.tables import Transformer
 
-__all__ = ["TorchStudent"]
-
 
 class TorchStudent(BaseStudent):
     """A trained student whose network is the user's own and needs torch to predict.

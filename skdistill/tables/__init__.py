@@ -11,12 +11,6 @@ the teachers to label; SciPy's trees).
 """
 
 from skdistill.tables.bins import Lines, PiecewiseLinearEncoding, encode_lines
-from skdistill.tables.checks import (
-    SUM_TOLERANCE,
-    encode_among,
-    find_improper,
-    normalise,
-)
 from skdistill.tables.encoder import TabularEncoder, Transformer, check_matrix
 from skdistill.tables.frames import (
     as_table,
@@ -27,8 +21,16 @@ from skdistill.tables.frames import (
     stack_rows,
     take_rows,
 )
-from skdistill.tables.rows import Rows, check_teacher_proba, read_rows
-from skdistill.tables.warn import warn_user
+from skdistill.tables.rows import (
+    SUM_TOLERANCE,
+    Rows,
+    check_teacher_proba,
+    encode_among,
+    find_improper,
+    normalise,
+    read_rows,
+    warn_user,
+)
 
 __all__ = [
     "SUM_TOLERANCE",

@@ -11,9 +11,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 
-from skdistill.tables.checks import check_sample_weight
-
-__all__ = ["Lines", "PiecewiseLinearEncoding", "encode_lines"]
+from skdistill.tables.rows import check_sample_weight
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -11,19 +11,20 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdistill.tables.checks import check_sample_weight
-from skdistill.tables.columns import (
+from skdistill.tables.frames import (
     NUMBER,
+    NUMERIC_KINDS,
+    as_table,
     category_codes,
     distinct_categories,
     infinite,
     kind_of,
     labelled_columns,
+    n_rows,
     read_numbers,
+    take_rows,
 )
-from skdistill.tables.frames import NUMERIC_KINDS, as_table, n_rows, take_rows
-
-__all__ = ["TabularEncoder", "Transformer", "check_matrix"]
+from skdistill.tables.rows import check_sample_weight
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]

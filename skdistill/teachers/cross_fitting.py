@@ -1,4 +1,7 @@
-"""Sources that fit clones of the teachers: cross-fitted, the default teacher, out of bag."""
+"""Teachers fitted inside `fit`: each row is answered by those that did not see it.
+
+The last of the sources of soft targets, so the choice among all of them stands here.
+"""
 
 import warnings
 from collections.abc import Sequence
@@ -11,20 +14,15 @@ from sklearn.model_selection import check_cv
 
 from skdistill.tables.folds import distinct_row_folds
 from skdistill.tables.frames import n_rows, take_rows
-from skdistill.tables.rows import Rows
-from skdistill.tables.warn import warn_user
-from skdistill.teachers.asking import Teacher, as_teacher
+from skdistill.tables.rows import Rows, warn_user
+from skdistill.teachers.asking import Teacher, TeacherToFit, as_teacher, seeded
 from skdistill.teachers.calibration import sharpening_temperature
-from skdistill.teachers.ensemble import Ensemble, remembered
-from skdistill.teachers.fitting import TeacherToFit, seeded
+from skdistill.teachers.ensemble import Ensemble, SoftTargets, pool, remembered, temper
 from skdistill.teachers.hidden import reads_units, shows_units
 from skdistill.teachers.hints import ActiveHint
-from skdistill.teachers.naming import Named, is_frozen
-from skdistill.teachers.pooling import SoftTargets, pool, temper
+from skdistill.teachers.naming import Named, is_frozen, is_prefit, is_self
 from skdistill.teachers.progress import run_counted, track
-from skdistill.teachers.target_source import TargetSource, TeacherSpec
-
-__all__ = ["CrossFitted", "DefaultTeacher", "OutOfBag"]
+from skdistill.teachers.sources import Given, Prefit, SelfTaught, TargetSource, TeacherSpec
 
 _Split = tuple[np.ndarray, np.ndarray]
 
@@ -283,3 +281,30 @@ def _fit_out_of_bag(to_fit: TeacherToFit, rows: Rows, averaging: str) -> tuple[T
     known = np.isfinite(votes).all(axis=1)
     answers[used[known]] = teacher.align(votes[known], averaging)
     return teacher, answers
+
+
+def choose_source(
+    spec: TeacherSpec,
+    named: Sequence[Named],
+    rows: Rows | None = None,
+    *,
+    weighted: Sequence[bool] | None = None,
+) -> TargetSource:
+    """Return where the soft targets come from: the one place that looks at `cv` and `teachers`.
+
+    Without rows the classes are to be set before rows are labelled. ``weighted`` tells which of
+    the teachers get the sample weights when they are fitted.
+    """
+    classes = None if rows is None else rows.classes
+    source: TargetSource
+    if is_self(spec.teachers):
+        return SelfTaught(spec, named, classes)
+    if spec.teachers is None:
+        source = DefaultTeacher(spec, named, classes, weighted)
+    elif is_prefit(spec.cv):
+        source = Prefit(spec, named, classes)
+    elif isinstance(spec.cv, str) and spec.cv == "oob":
+        source = OutOfBag(spec, named, classes, weighted)
+    else:
+        source = CrossFitted(spec, named, classes, weighted)
+    return source if rows is None or rows.teacher_proba is None else Given(source)

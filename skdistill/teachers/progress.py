@@ -26,18 +26,6 @@ except ImportError:  # scikit-learn before 1.9, where the name is ours and redef
         return method
 
 
-__all__ = [
-    "CALLBACKS",
-    "CallbackSupportMixin",
-    "Stage",
-    "follow",
-    "hand_over",
-    "live_line",
-    "run_counted",
-    "stage",
-    "track",
-]
-
 # Where scikit-learn keeps the callbacks that `set_callbacks` was given. It has no public way to ask
 # whether there are any, or to leave them out of a pickle.
 CALLBACKS = "_skl_callbacks"

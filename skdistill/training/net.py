@@ -2,29 +2,127 @@
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from skorch import NeuralNet
+from skorch.callbacks import Callback
+from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
+from skdistill.teachers.answers import SharedSetting
 from skdistill.teachers.progress import stage
-from skdistill.training.adam import Adam, take_moments
-from skdistill.training.batches import Batches, StreamedBatches, to_tensors
-from skdistill.training.data import TrainingSet
-from skdistill.training.early_stopping import BestEpoch, StopTrainingError
-from skdistill.training.modules import seeded_globally, with_hidden
+from skdistill.training.batches import Batches, ProgressiveBatches, StreamedBatches, to_tensors
+from skdistill.training.data import HeldOut, TrainingSet
+from skdistill.training.modules import logits_of, seeded_globally, with_hidden
 from skdistill.training.network import StudentMLP
 from skdistill.training.objective import LossSums, Objective, Targets
-from skdistill.training.self_distillation import ProgressiveBatches
 from skdistill.training.spec import StudentSpec
-from skdistill.training.step import CpuStep
+from skdistill.training.step import Adam, CpuStep, take_moments
 from skdistill.training.stream import TrainingStream
-from skdistill.training.threads import no_denormals, one_thread
 
-__all__ = ["StudentNet", "train"]
+
+def _prepare_one_thread() -> tuple[Callable[[], object], Callable[[], object]]:
+    threads, libraries = torch.get_num_threads(), ThreadpoolController()
+    # Without a limit yet: what is to be restored.
+    before = libraries.limit(limits=None, user_api="blas")
+
+    def change() -> None:
+        torch.set_num_threads(1)
+        libraries.limit(limits=1, user_api="blas")
+
+    def restore() -> None:
+        try:
+            before.restore_original_limits()
+        finally:
+            torch.set_num_threads(threads)
+
+    return change, restore
+
+
+_ONE_THREAD = SharedSetting(_prepare_one_thread)
+
+
+def one_thread(wanted: bool) -> contextlib.AbstractContextManager[None]:
+    """Let torch and NumPy use one thread, and restore the setting when the last user leaves."""
+    return _ONE_THREAD.use() if wanted else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def no_denormals() -> Iterator[None]:
+    """Take denormal numbers as zero: moments of idle units decay into them, and they are slow."""
+    already = bool((torch.tensor([1e-40]) * 1.0 == 0).all())
+    try:
+        torch.set_flush_denormal(True)
+        yield
+    finally:
+        torch.set_flush_denormal(already)
+
+
+class StopTrainingError(Exception):
+    """Raised by a callback to end the training loop."""
+
+
+class BestEpoch(Callback):
+    """Stop when the log-loss on held-out rows no longer falls, and restore the best weights.
+
+    In a stack each student keeps its own best weights; training stops when none can improve.
+    """
+
+    def __init__(self, held_out: HeldOut, patience: int) -> None:
+        self.held_out, self.patience = held_out, patience
+
+    def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Put the held-out rows where the network is, and start without a best epoch."""
+        parameter = next(net.module_.parameters())
+        place: dict[str, Any] = {"dtype": parameter.dtype, "device": parameter.device}
+        # torch.tensor copies: as_tensor warns of arrays that are read-only, as a frame's are.
+        self.X_ = torch.tensor(self.held_out.X, **place)
+        self.label_ = torch.as_tensor(self.held_out.label, device=parameter.device)
+        self.weight_ = torch.as_tensor(self.held_out.weight, **place)
+        self.best_: Tensor | None = None
+
+    def on_epoch_end(
+        self, net: NeuralNet, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any
+    ) -> None:
+        """Record the validation loss and keep the weights where it is the lowest yet."""
+        epoch = len(net.history)
+        loss = self._loss(net)
+        net.history.record("valid_loss", loss.tolist())
+        state = net.module_.state_dict()
+        if self.best_ is None:
+            self.best_ = torch.full_like(loss, math.inf)
+            self.epoch_ = torch.zeros_like(loss, dtype=torch.long)
+            self.state_ = {name: value.clone() for name, value in state.items()}
+        waiting = epoch - self.epoch_ <= self.patience
+        better = (loss < self.best_) & waiting
+        self.best_ = torch.where(better, loss, self.best_)
+        self.epoch_ = torch.where(better, torch.full_like(self.epoch_, epoch), self.epoch_)
+        for name, value in state.items():
+            if loss.ndim == 0:
+                keep = bool(better)
+                self.state_[name] = value.clone() if keep else self.state_[name]
+            elif name == "theta":
+                self.state_[name] = torch.where(better[:, None], value, self.state_[name])
+        if bool((epoch - self.epoch_ >= self.patience).all()):
+            raise StopTrainingError
+
+    def _loss(self, net: NeuralNet) -> Tensor:
+        """Return the weighted mean log-loss on the held-out rows."""
+        net.module_.eval()
+        with torch.no_grad():
+            log_proba = logits_of(net.module_(self.X_)).log_softmax(-1)
+        label = self.label_.unsqueeze(-1).expand(*log_proba.shape[:-1], 1)
+        rows = -log_proba.gather(-1, label).squeeze(-1)
+        return (rows * self.weight_).sum(-1) / self.weight_.sum()
+
+    def on_train_end(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Restore the best weights."""
+        if self.best_ is not None:
+            net.module_.load_state_dict(self.state_)
+
 
 # Below this many multiply-adds a step, a second thread costs more in waiting than it computes.
 _WORTH_A_THREAD = 2e9

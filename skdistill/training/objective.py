@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from skdistill import losses
 from skdistill.training.hint_terms import HiddenColumns, HintTerm
 
-__all__ = ["LossSums", "Objective", "Targets", "WeighedRows"]
-
 Array = np.ndarray
 CallableLoss = Callable[..., Tensor]
 

@@ -22,10 +22,7 @@ from skdistill.training.data import (
     apply_preprocessor,
     build_training_set,
 )
-from skdistill.training.shards import Shard, Shards, as_rows
-from skdistill.training.survey import Survey, survey_shards
-
-__all__ = ["Synthetic", "TrainingStream", "open_stream"]
+from skdistill.training.shards import Shard, Shards, Survey, as_rows, survey_shards
 
 # Shards whose rows are shuffled together: rows of one file are often alike.
 BUFFER_SHARDS = 4

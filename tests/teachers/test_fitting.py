@@ -20,8 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from teachers_zoo import make_rows
 
-from skdistill.teachers.asking import as_teacher
-from skdistill.teachers.fitting import fit_teacher, seeded
+from skdistill.teachers.asking import as_teacher, fit_teacher, seeded
 from skdistill.teachers.naming import check_fitted, name_teachers
 
 X, Y = make_rows()

@@ -21,12 +21,13 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 
 from skdistill.tables.rows import Rows
+from skdistill.teachers import asking as _fitting
 from skdistill.teachers import cross_fitting as _cross_fitting
-from skdistill.teachers import fitting as _fitting
 from skdistill.teachers import progress as _progress
+from skdistill.teachers.cross_fitting import choose_source
+from skdistill.teachers.ensemble import pool, temper
 from skdistill.teachers.naming import name_teachers
-from skdistill.teachers.pooling import pool, temper
-from skdistill.teachers.sources import TeacherSpec, choose_source
+from skdistill.teachers.sources import TeacherSpec
 
 X, Y = make_data(labels=("ant", "bee", "cat"))
 CLASSES, CODE = np.unique(Y, return_inverse=True)

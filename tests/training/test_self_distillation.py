@@ -33,9 +33,9 @@ from skdistill.training import batches as _batches
 from skdistill.training import net as _net
 from skdistill.training import stream as _stream
 from skdistill.training import trainer as _trainer
+from skdistill.training.batches import ProgressiveBatches
 from skdistill.training.net import train
 from skdistill.training.objective import Objective
-from skdistill.training.self_distillation import ProgressiveBatches
 
 X, Y = make_data()
 X3, Y3 = make_data(labels=("ant", "bee", "cat"))

@@ -16,12 +16,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from skdistill.scale.labelling import label_parquet
-from skdistill.teachers.sources import choose_source
-from skdistill.teachers.target_source import TeacherSpec
+from skdistill.teachers.cross_fitting import choose_source
+from skdistill.teachers.sources import TeacherSpec
 from skdistill.training import stream as _stream
 from skdistill.training import survey as _survey
-from skdistill.training.shards import Shard, Shards
-from skdistill.training.survey import SAMPLE_ROWS, Sample
+from skdistill.training.shards import SAMPLE_ROWS, Sample, Shard, Shards
 from skdistill.training.trainer import StudentTrainer
 
 X, Y = make_data(1200)
