@@ -7,6 +7,6 @@ writes the same bytes.
 from skdistill.scale.bundle import TeacherBundle
 from skdistill.scale.labeller import TeacherLabeller
 from skdistill.scale.labelling import LabellingError, label_parquet
-from skdistill.scale.shards import LabelledParquet
+from skdistill.scale.parquet import LabelledParquet
 
 __all__ = ["LabelledParquet", "LabellingError", "TeacherBundle", "TeacherLabeller", "label_parquet"]

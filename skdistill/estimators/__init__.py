@@ -10,8 +10,8 @@
 
 from skdistill.estimators.classifier import DistilledClassifier
 from skdistill.estimators.classifier_cv import DistilledClassifierCV
-from skdistill.estimators.parameters import RULES
 from skdistill.estimators.search import fit_arguments, read_fold, seeded, warn_about_prefit
+from skdistill.estimators.settings import RULES
 
 __all__ = [
     "RULES",

@@ -1,7 +1,8 @@
 """What distilled estimators share beside training: parameters, clones, routing, tags, pickles."""
 
 import copy
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -11,7 +12,6 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skdistill.estimators.html_repr import side_by_side
 from skdistill.estimators.pickling import (
     cloned_templates,
     deep_copy,
@@ -19,13 +19,26 @@ from skdistill.estimators.pickling import (
     ready_to_fit,
     shallow_copy,
 )
-from skdistill.student.base import DocLink
-from skdistill.student.versions import check_stamp, stamp
+from skdistill.student.base import DocLink, check_stamp, stamp
 from skdistill.tables.encoder import TabularEncoder
 from skdistill.teachers.naming import is_frozen, is_prefit, name_teachers
 from skdistill.teachers.progress import CallbackSupportMixin, follow
 
-__all__ = ["BaseDistilled", "all_or_nothing", "unchanged_if_failed"]
+
+def side_by_side(members: Callable[[], Sequence[tuple[str, Any]]]) -> Any:
+    """Return the block in which scikit-learn draws named estimators side by side.
+
+    scikit-learn has no public way to make one. A public class that draws its members so is asked
+    for it by the hook that every estimator may have; where that fails, or naming the members does,
+    scikit-learn draws the plain block.
+    """
+    # Imported late, lest a process that only predicts load a package of trees.
+    from sklearn.ensemble import VotingClassifier
+
+    with warnings.catch_warnings():
+        # What is wrong with the members is said by fit; drawing is no time for it.
+        warnings.simplefilter("ignore")
+        return VotingClassifier(list(members()))._sk_visual_block_()
 
 
 class BaseDistilled(DocLink, CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):

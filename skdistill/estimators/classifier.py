@@ -20,10 +20,8 @@ from skdistill.estimators.settings import Settings
 
 if TYPE_CHECKING:
     from skdistill.estimators.distil import Distillation
-    from skdistill.teachers.pooling import SoftTargets
+    from skdistill.teachers.ensemble import SoftTargets
     from skdistill.training.trainer import Trained
-
-__all__ = ["DistilledClassifier"]
 
 
 def _one_pass_suffices(estimator: "DistilledClassifier") -> bool:
@@ -186,7 +184,9 @@ class DistilledClassifier(ClassifierMixin, BaseDistilled):
         Hooks into the training loop. Those of ``sklearn.callback`` (scikit-learn 1.9 or later)
         are other ones, which ``set_callbacks(ProgressBar())`` sets and clones share.
     memory : str or joblib.Memory, default=None
-        Caches the cross-fitting of the teachers.
+        Remembers the cross-fitting of the teachers, and the answers of fitted ones, by the content
+        of teachers and rows (a function counts by its name). What cannot be hashed, such as a
+        lambda, is asked each time. None: nothing is remembered from one `fit` to the next.
     n_jobs : int or None, default=None
         Teacher-fold pairs that are fitted at once.
     device : str, default="cpu"
@@ -626,4 +626,5 @@ class DistilledClassifier(ClassifierMixin, BaseDistilled):
         targets = None if run is None else run.targets
         self.teacher_weights_ = None if targets is None else targets.weights
         self.teachers_ = [] if targets is None else targets.fitted
+        # One that labelled nothing knows no more than the parameters, which may change.
         self._source = None if targets is None or run is None else run.source

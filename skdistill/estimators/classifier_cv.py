@@ -22,8 +22,7 @@ from skdistill.estimators.search import (
     seeded,
     warn_about_prefit,
 )
-from skdistill.student.base import DocLink
-from skdistill.student.versions import check_stamp, stamp
+from skdistill.student.base import DocLink, check_stamp, stamp
 from skdistill.tables.rows import read_rows
 from skdistill.teachers.progress import (
     CALLBACKS,
@@ -32,8 +31,6 @@ from skdistill.teachers.progress import (
     hand_over,
     run_counted,
 )
-
-__all__ = ["DistilledClassifierCV"]
 
 # Scores closer than this are one score: the first candidate wins.
 _TIE = 1e-9

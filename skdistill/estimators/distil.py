@@ -16,8 +16,9 @@ from sklearn.utils.validation import validate_data
 from skdistill.estimators.settings import Settings
 from skdistill.tables.encoder import TabularEncoder
 from skdistill.tables.folds import hold_out
-from skdistill.tables.rows import Rows, check_teacher_proba, read_rows
-from skdistill.tables.warn import warn_user
+from skdistill.tables.rows import Rows, check_teacher_proba, read_rows, warn_user
+from skdistill.teachers.cross_fitting import choose_source
+from skdistill.teachers.ensemble import SoftTargets
 from skdistill.teachers.naming import (
     Named,
     check_fitted,
@@ -25,9 +26,8 @@ from skdistill.teachers.naming import (
     labels_known_to,
     name_teachers,
 )
-from skdistill.teachers.pooling import SoftTargets
 from skdistill.teachers.progress import stage
-from skdistill.teachers.sources import TargetSource, choose_source
+from skdistill.teachers.sources import TargetSource
 from skdistill.teachers.transfer import transfer_rows
 from skdistill.training.data import Prepared, TrainingSet, build_training_set
 
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from skdistill.estimators.base import BaseDistilled
     from skdistill.training.control import Control
     from skdistill.training.trainer import StudentTrainer, Trained
-
-__all__ = ["Distillation", "Seeds", "open_distillation", "read_distillation"]
 
 
 class Seeds(NamedTuple):

@@ -9,10 +9,11 @@ from sklearn.utils.validation import validate_data
 from skdistill.estimators.distil import Distillation, Seeds, columns_of, open_distillation
 from skdistill.estimators.settings import Settings
 from skdistill.tables.rows import check_teacher_proba, read_rows
+from skdistill.teachers.cross_fitting import choose_source
+from skdistill.teachers.ensemble import weights_without_labels
 from skdistill.teachers.naming import is_prefit, labels_known_to, name_teachers
-from skdistill.teachers.pooling import weights_without_labels
 from skdistill.teachers.progress import stage
-from skdistill.teachers.sources import Continued, TargetSource, choose_source
+from skdistill.teachers.sources import Continued, TargetSource
 from skdistill.training.control import UnseenLabels
 from skdistill.training.data import Prepared
 from skdistill.training.shards import Shards
@@ -21,8 +22,6 @@ from skdistill.training.stream import TrainingStream, open_stream
 if TYPE_CHECKING:
     from skdistill.estimators.classifier import DistilledClassifier
     from skdistill.training.trainer import Trained
-
-__all__ = ["read_first_batch", "read_next_batch", "train_next_batch", "train_stream"]
 
 
 def train_stream(
@@ -138,13 +137,7 @@ def read_next_batch(
     validate_data(estimator, rows.X, skip_check_array=True, reset=False)
     if teacher_proba is not None:
         rows.teacher_proba = check_teacher_proba(teacher_proba, len(rows.weight), before)
-    source = Continued(
-        settings.teachers,
-        _kept_source(estimator, settings),
-        before,
-        fitted=getattr(estimator, "teachers_", []),
-        weights=estimator.teacher_weights_,
-    )
+    source = Continued(settings.teachers, _kept_source(estimator, settings), before)
     return Distillation(settings, rows, source, seeds, columns_of(estimator))
 
 

@@ -6,20 +6,8 @@ from typing import Any, TypeVar
 
 from sklearn.base import clone
 
-from skdistill.teachers.left_behind import TeachersLeftBehind
-from skdistill.teachers.naming import is_frozen, is_prefit, split_steps
+from skdistill.teachers.naming import TeachersLeftBehind, is_frozen, is_prefit, split_steps
 from skdistill.teachers.progress import CALLBACKS
-
-__all__ = [
-    "TRAINING_ONLY",
-    "LeftBehind",
-    "cloned_templates",
-    "deep_copy",
-    "lean_parameters",
-    "lean_state",
-    "ready_to_fit",
-    "shallow_copy",
-]
 
 T = TypeVar("T")
 

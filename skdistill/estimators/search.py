@@ -15,20 +15,9 @@ from sklearn.utils.metadata_routing import process_routing
 from skdistill.estimators.classifier import DistilledClassifier
 from skdistill.estimators.distil import Distillation, read_distillation
 from skdistill.tables.frames import take_rows
-from skdistill.tables.rows import Rows
-from skdistill.tables.warn import warn_user
+from skdistill.tables.rows import Rows, warn_user
 from skdistill.teachers.naming import is_prefit, is_self
 from skdistill.teachers.progress import track
-
-__all__ = [
-    "Fold",
-    "cut_arguments",
-    "fit_arguments",
-    "read_fold",
-    "run_fold",
-    "seeded",
-    "warn_about_prefit",
-]
 
 # Arguments of the estimator's fit; those by row are cut by the folds, X_unlabeled never is.
 _BY_ROW = ("sample_weight", "teacher_proba")

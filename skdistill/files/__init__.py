@@ -12,8 +12,8 @@ from skdistill.files.artefact import (
     decode,
     read_bytes,
     sha256_of,
+    write_atomically,
 )
-from skdistill.files.atomic import write_atomically
 from skdistill.files.manifest import from_parts, pack, unpack
 
 __all__ = [

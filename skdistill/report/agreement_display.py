@@ -9,12 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skdistill.report.checks import check_n_bins, check_proba_pair, label_codes
-from skdistill.report.compared import Classifier, find_student
-from skdistill.report.ensemble import find_teachers
+from skdistill.report.compared import Classifier, find_student, find_teachers
 from skdistill.report.plotting import BLUE, GREEN, GREY, Display, as_frame, check_matplotlib
 from skdistill.tables import as_table
-
-__all__ = ["AgreementDisplay"]
 
 # Who is right where the two differ: name in the legend, colour, hatch.
 _RIGHT = {

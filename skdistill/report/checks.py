@@ -4,8 +4,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_array, check_consistent_length
 
-__all__ = ["check_n_bins", "check_proba", "check_proba_pair", "label_codes"]
-
 Floats = NDArray[np.float64]
 
 

@@ -17,8 +17,6 @@ from skdistill.tables import n_rows, take_rows
 from skdistill.teachers.adapters import TorchTeacher
 from skdistill.teachers.naming import split_steps
 
-__all__ = ["Speed", "count_bytes", "count_parameters", "measure_speed", "total"]
-
 _MOST_CALLS, _FEWEST_CALLS, _MOST_ROWS = 2_000, 3, 16_384
 _FIRST_BLOCK = 64
 

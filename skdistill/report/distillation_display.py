@@ -21,8 +21,6 @@ from skdistill.report.plotting import (
 from skdistill.report.report import distillation_report
 from skdistill.report.view import DistillationReport, write_bytes
 
-__all__ = ["DistillationDisplay"]
-
 METRICS = {
     "accuracy": "accuracy (higher is better)",
     "log_loss": "log-loss (lower is better)",

@@ -13,16 +13,6 @@ from skdistill.report.checks import (
     label_codes,
 )
 
-__all__ = [
-    "agreement_score",
-    "expected_calibration_error",
-    "gap_recovered",
-    "log_loss_by_row",
-    "multiclass_brier_score",
-    "paired_difference",
-    "predictive_kl",
-]
-
 # What scikit-learn's log-loss takes a probability of 0 for.
 _LEAST = np.finfo(np.float64).eps
 

@@ -6,18 +6,6 @@ from abc import ABC, abstractmethod
 from importlib import import_module
 from typing import Any, Self
 
-__all__ = [
-    "BLACK",
-    "BLUE",
-    "GREEN",
-    "GREY",
-    "ORANGE",
-    "Display",
-    "as_frame",
-    "check_matplotlib",
-    "find_axes",
-]
-
 # Okabe & Ito (2008): told apart with any kind of colour vision. Their greys differ too, and every
 # use adds a marker, a dash or a hatch of its own.
 BLACK, BLUE, GREEN, ORANGE = "#000000", "#0072B2", "#009E73", "#E69F00"

@@ -12,9 +12,14 @@ from sklearn.metrics import roc_auc_score
 from sklearn.utils import assert_all_finite, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from skdistill.report.compared import Classifier, ComparedModel, find_student, plain_student
+from skdistill.report.compared import (
+    Classifier,
+    ComparedModel,
+    find_student,
+    find_teachers,
+    plain_student,
+)
 from skdistill.report.cost import Speed, count_bytes, count_parameters, measure_speed, total
-from skdistill.report.ensemble import find_teachers
 from skdistill.report.metrics import (
     agreement_score,
     expected_calibration_error,
@@ -22,12 +27,9 @@ from skdistill.report.metrics import (
     multiclass_brier_score,
     predictive_kl,
 )
-from skdistill.report.notes import notes_on, notes_on_times
-from skdistill.report.verdict import Comparison, compare
+from skdistill.report.verdict import Comparison, compare, notes_on, notes_on_times
 from skdistill.report.view import DistillationReport, ReportRow
 from skdistill.tables import as_table, n_rows
-
-__all__ = ["distillation_report"]
 
 _FEWEST_RESAMPLES = 100
 

@@ -13,8 +13,6 @@ from skdistill.estimators.classifier import DistilledClassifier
 from skdistill.report.metrics import mean_and_error
 from skdistill.report.plotting import BLACK, BLUE, ORANGE, as_frame, find_axes
 
-__all__ = ["Size", "SizeRow", "SmallestStudent", "check_tolerance", "choose_size", "compare_sizes"]
-
 # A value of hidden_layer_sizes.
 Size = tuple[int, ...] | str
 

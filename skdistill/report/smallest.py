@@ -11,8 +11,8 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 
 from skdistill.estimators.classifier import DistilledClassifier
-from skdistill.estimators.parameters import RULES
 from skdistill.estimators.search import fit_arguments, read_fold, seeded, warn_about_prefit
+from skdistill.estimators.settings import RULES
 from skdistill.report.metrics import log_loss_by_row
 from skdistill.report.size_table import (
     Size,
@@ -24,8 +24,6 @@ from skdistill.report.size_table import (
 from skdistill.tables.frames import take_rows
 from skdistill.tables.rows import Rows, read_rows
 from skdistill.teachers.progress import live_line, run_counted
-
-__all__ = ["smallest_student"]
 
 # From the widest layer down; the empty one is a student without hidden layers.
 _NARROWER: tuple[tuple[int, ...], ...] = ((64,), (32,), (16,), (8,), (4,), ())

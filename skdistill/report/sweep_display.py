@@ -11,8 +11,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdistill.report.plotting import BLACK, Display, as_frame, check_matplotlib
 
-__all__ = ["SweepDisplay"]
-
 # Cells beyond this are too small to hold a number.
 _MOST_WRITTEN = 80
 

@@ -19,8 +19,6 @@ from skdistill.report.plotting import (
     check_matplotlib,
 )
 
-__all__ = ["TrainingCurveDisplay"]
-
 # Name in history_, in the legend, colour, dashes.
 _CURVES = {
     "train_loss": ("total, trained on", BLACK, "-"),

@@ -11,8 +11,6 @@ from typing import Any
 
 from skdistill.report.verdict import Comparison
 
-__all__ = ["DistillationReport", "ReportRow", "write_bytes"]
-
 _WIDTH = 96
 _NAME = 22
 _METRICS = {"accuracy": "accuracy", "log_loss": "log-loss"}

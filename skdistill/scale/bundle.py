@@ -5,12 +5,18 @@ from typing import Any, Self
 
 import numpy as np
 
-from skdistill.scale.bundle_files import Manifest, read_manifest, read_teacher, write_bundle
-from skdistill.scale.labeller import TeacherLabeller, takes_frame
-from skdistill.scale.storage import everywhere
+from skdistill.scale.labeller import (
+    Manifest,
+    TeacherLabeller,
+    read_manifest,
+    read_teacher,
+    takes_frame,
+    write_bundle,
+)
+from skdistill.scale.storage import absolute
 from skdistill.teachers.asking import Teacher, as_teacher
+from skdistill.teachers.ensemble import weights_without_labels
 from skdistill.teachers.naming import check_fitted, name_teachers
-from skdistill.teachers.pooling import weights_without_labels
 
 _LABEL_KINDS = "biufU"
 
@@ -62,7 +68,7 @@ class TeacherBundle:
     classes: np.ndarray
     feature_names: list[str]
     teacher_names: list[str]
-    _files: tuple[dict[str, str], ...] = field(default=(), repr=False)
+    _files: tuple[dict[str, Any], ...] = field(default=(), repr=False)
 
     @classmethod
     def save(cls, teachers: Any, path: Any, *, classes: Any, feature_names: Any) -> Self:
@@ -131,7 +137,7 @@ class TeacherBundle:
         """Make the bundle from its manifest."""
         digest, classes, feature_names, files = manifest
         names = [entry["name"] for entry in files]
-        return cls(everywhere(path), digest, classes, feature_names, names, files)
+        return cls(absolute(path), digest, classes, feature_names, names, files)
 
     def teachers(self) -> list[tuple[str, Any]]:
         """Load the teachers.

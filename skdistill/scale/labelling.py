@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from skdistill.scale.bundle import TeacherBundle
-from skdistill.scale.file_task import FileTask
-from skdistill.scale.shards import LabelledParquet, pair_files
+from skdistill.scale.parquet import FileTask, LabelledParquet, pair_files
 from skdistill.teachers.progress import live_line, track
 
 if TYPE_CHECKING:
@@ -201,13 +200,13 @@ def _message(failures: dict[str, str], n_files: int) -> str:
 def _with_second_try(run: _Run, tasks: Sequence[FileTask]) -> dict[str, BaseException]:
     """Run tasks, and once more those that failed by their storage, which may answer again."""
     errors = run(tasks)
-    again = [task for task in tasks if _may_pass(errors.get(task.source))]
+    again = [task for task in tasks if _is_temporary(errors.get(task.source))]
     if not again:
         return errors
-    return {s: e for s, e in errors.items() if not _may_pass(e)} | run(again)
+    return {s: e for s, e in errors.items() if not _is_temporary(e)} | run(again)
 
 
-def _may_pass(error: BaseException | None) -> bool:
+def _is_temporary(error: BaseException | None) -> bool:
     """Tell an error of storage that may not come again from one that will."""
     return isinstance(error, OSError) and not isinstance(error, PermissionError)
 

@@ -22,7 +22,7 @@ def open_place(path: Any) -> tuple[AbstractFileSystem, str]:
     return fs, place.rstrip("/")
 
 
-def everywhere(path: Any) -> str:
+def absolute(path: Any) -> str:
     """Return a path that means the same in a process that was started in another folder."""
     fs, place = open_place(path)
     return place if isinstance(fs, LocalFileSystem) else str(path).rstrip("/")

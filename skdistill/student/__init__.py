@@ -6,12 +6,11 @@ for servers, ``state`` the plain data that pickles and files hold, ``versions`` 
 pickles.
 """
 
-from skdistill.student.base import DocLink
+from skdistill.student.base import DocLink, SkdistillVersionWarning, check_stamp, stamp
 from skdistill.student.classifier import StudentClassifier
 from skdistill.student.forward import Forward, Layer
 from skdistill.student.state import plain_student
 from skdistill.student.torch_student import TorchStudent
-from skdistill.student.versions import SkdistillVersionWarning, check_stamp, stamp
 
 __all__ = [
     "DocLink",

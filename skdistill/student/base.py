@@ -1,6 +1,7 @@
 """What both students share: they answer raw rows from logits, and cannot be fitted."""
 
 from abc import abstractmethod
+from importlib.metadata import version
 from typing import Any, ClassVar, NoReturn, Self
 
 import numpy as np
@@ -9,10 +10,41 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdistill.student.forward import log_softmax, softmax
-from skdistill.student.versions import check_stamp, stamp
-from skdistill.tables import TabularEncoder, as_table, check_matrix
+from skdistill.tables import TabularEncoder, Transformer, as_table, check_matrix, warn_user
 
-__all__ = ["BaseStudent", "DocLink"]
+_STAMPED = ("skdistill", "scikit-learn", "numpy")
+
+
+class SkdistillVersionWarning(UserWarning):
+    """A pickle was made with other versions than the ones that read it.
+
+    Pickles are promised for equal versions only. Use
+    ``student_.save(path)`` for a file that later releases read.
+    """
+
+
+def stamp() -> dict[str, str]:
+    """Return the versions a pickle depends on."""
+    return {name: version(name) for name in _STAMPED}
+
+
+def check_stamp(state: dict[str, Any], type_name: str) -> None:
+    """Take the stamp out of an unpickled state and warn where it differs from today's versions."""
+    stamped = state.pop("_versions", None)
+    if stamped is None:
+        return
+    current = stamp()
+    changed = [
+        f"{name} {stamped[name]} (now {current[name]})"
+        for name in _STAMPED
+        if name in stamped and stamped[name] != current[name]
+    ]
+    if changed:
+        warn_user(
+            f"This {type_name} was pickled with {', '.join(changed)}. Its predictions are promised "
+            "for equal versions only; fit it again, or keep the student in a file made by save().",
+            SkdistillVersionWarning,
+        )
 
 
 class DocLink:
@@ -43,7 +75,7 @@ class BaseStudent(DocLink, ClassifierMixin, BaseEstimator):
         classes: np.ndarray,
         n_features_in: int,
         feature_names_in: np.ndarray | None,
-        preprocessor: Any,
+        preprocessor: Transformer | None,
     ) -> Self:
         """Build a student that has no network yet."""
         self = cls()
@@ -67,7 +99,7 @@ class BaseStudent(DocLink, ClassifierMixin, BaseEstimator):
         return X, check_matrix(Z, self.preprocessor_)
 
     def fit(self, X: Any, y: Any = None) -> NoReturn:
-        """Refuse: a trained student cannot be fitted again.
+        """Refuse: a trained student cannot be fitted.
 
         Parameters
         ----------

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from skdistill.student.base import BaseStudent
-from skdistill.student.forward import Forward, Layer
-from skdistill.student.one_row import OneRow
+from skdistill.student.base import BaseStudent, stamp
+from skdistill.student.forward import Forward, Layer, OneRow
 from skdistill.student.state import (
     plain_encoder,
     plain_encoding,
@@ -15,14 +14,12 @@ from skdistill.student.state import (
     rebuild_encoder,
     rebuild_encoding,
 )
-from skdistill.student.versions import stamp
-from skdistill.tables import PiecewiseLinearEncoding, TabularEncoder
+from skdistill.tables import PiecewiseLinearEncoding, TabularEncoder, Transformer
 
 if TYPE_CHECKING:
     import onnx
     import torch
 
-__all__ = ["StudentClassifier"]
 
 # The mean is folded into the weights only below this ratio of |mean| to standard deviation: above
 # it the cancellation costs more digits than there are to spare.
@@ -94,7 +91,7 @@ class StudentClassifier(BaseStudent):
         classes: np.ndarray,
         n_features_in: int,
         feature_names_in: np.ndarray | None,
-        preprocessor: Any,
+        preprocessor: Transformer | None,
         encoding: PiecewiseLinearEncoding | None,
         layers: list[Layer],
     ) -> Self:
@@ -156,7 +153,7 @@ class StudentClassifier(BaseStudent):
         return sum(a.size for layer in self.layers_ for a in layer.arrays if a.ndim)
 
     def _logits(self, X: Any) -> np.ndarray:
-        """Return the logits of raw rows: by the fast lane if X is plain, else with every check."""
+        """Return the logits of raw rows: fast if X is a plain array, else with every check."""
         if (
             type(X) is np.ndarray
             and (forward := self._raw.get(X.dtype)) is not None

@@ -4,21 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from skdistill.tables import PiecewiseLinearEncoding, TabularEncoder
-
-__all__ = [
-    "plain_encoder",
-    "plain_encoding",
-    "plain_student",
-    "rebuild_encoder",
-    "rebuild_encoding",
-]
+from skdistill.tables import PiecewiseLinearEncoding, TabularEncoder, Transformer
 
 # The names of the columns are left out: the student has them.
 _ENCODER = ("numeric", "category_columns", "has_missing", "mean", "scale", "categories")
 
 
-def plain_encoder(preprocessor: Any) -> Any:
+def plain_encoder(preprocessor: Transformer | None) -> Any:
     """Return our own encoder as a dictionary, anything else as it is."""
     if type(preprocessor) is not TabularEncoder:
         return preprocessor

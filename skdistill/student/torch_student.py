@@ -5,8 +5,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 
 from skdistill.student.base import BaseStudent
-
-__all__ = ["TorchStudent"]
+from skdistill.tables import Transformer
 
 
 class TorchStudent(BaseStudent):
@@ -47,7 +46,7 @@ class TorchStudent(BaseStudent):
         classes: np.ndarray,
         n_features_in: int,
         feature_names_in: np.ndarray | None,
-        preprocessor: Any,
+        preprocessor: Transformer | None,
         module: Any,
     ) -> Self:
         """Build a student around a trained module."""

@@ -11,28 +11,26 @@ the teachers to label; SciPy's trees).
 """
 
 from skdistill.tables.bins import Lines, PiecewiseLinearEncoding, encode_lines
-from skdistill.tables.checks import (
-    SUM_TOLERANCE,
-    check_labels,
-    check_sample_weight,
-    encode_among,
-    find_improper,
-    normalise,
-)
-from skdistill.tables.encoder import TabularEncoder, check_matrix
+from skdistill.tables.encoder import TabularEncoder, Transformer, check_matrix
 from skdistill.tables.frames import (
     as_table,
     columns_of,
     is_frame,
-    is_missing,
     n_rows,
     names_of,
-    rows_with_missing,
     stack_rows,
     take_rows,
 )
-from skdistill.tables.rows import Rows, check_teacher_proba, read_rows
-from skdistill.tables.warn import warn_user
+from skdistill.tables.rows import (
+    SUM_TOLERANCE,
+    Rows,
+    check_teacher_proba,
+    encode_among,
+    find_improper,
+    normalise,
+    read_rows,
+    warn_user,
+)
 
 __all__ = [
     "SUM_TOLERANCE",
@@ -40,22 +38,19 @@ __all__ = [
     "PiecewiseLinearEncoding",
     "Rows",
     "TabularEncoder",
+    "Transformer",
     "as_table",
-    "check_labels",
     "check_matrix",
-    "check_sample_weight",
     "check_teacher_proba",
     "columns_of",
     "encode_among",
     "encode_lines",
     "find_improper",
     "is_frame",
-    "is_missing",
     "n_rows",
     "names_of",
     "normalise",
     "read_rows",
-    "rows_with_missing",
     "stack_rows",
     "take_rows",
     "warn_user",

@@ -11,9 +11,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 
-from skdistill.tables.checks import check_sample_weight
-
-__all__ = ["Lines", "PiecewiseLinearEncoding", "encode_lines"]
+from skdistill.tables.rows import check_sample_weight
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -42,19 +40,15 @@ class Lines(NamedTuple):
 
 
 def encode_lines(
-    h: npt.NDArray[Any],
-    column: npt.NDArray[np.intp],
-    slope: npt.NDArray[Any],
-    offset: npt.NDArray[Any],
-    lower: npt.NDArray[Any],
-    upper: npt.NDArray[Any],
+    h: npt.NDArray[Any], column: npt.NDArray[np.intp], *lines: npt.NDArray[Any]
 ) -> npt.NDArray[Any]:
     """Encode a matrix of rows, or one row as a vector, in its dtype; without slopes they are 1."""
+    slope, offset, lower, upper = lines
     # Many rows go through with the rows last: then copying a column is copying memory.
     rows_last = h.ndim == 2 and len(h) >= _MANY
     if rows_last:
         out = h.T.take(column, axis=0)
-        slope, offset, lower, upper = (line[:, None] for line in (slope, offset, lower, upper))
+        slope, offset, lower, upper = (line[:, None] for line in lines)
     else:
         out = h.take(column, axis=-1)
     if slope.size:

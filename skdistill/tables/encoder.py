@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdistill.tables.checks import check_sample_weight
-from skdistill.tables.columns import (
+from skdistill.tables.frames import (
     NUMBER,
+    NUMERIC_KINDS,
+    as_table,
     category_codes,
     distinct_categories,
     infinite,
     kind_of,
     labelled_columns,
+    n_rows,
     read_numbers,
+    take_rows,
 )
-from skdistill.tables.frames import NUMERIC_KINDS, as_table, n_rows, take_rows
-
-__all__ = ["TabularEncoder", "check_matrix"]
+from skdistill.tables.rows import check_sample_weight
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 
-def check_matrix(Z: Any, preprocessor: Any = None) -> npt.NDArray[Any]:
+class Transformer(Protocol):
+    """What a preprocessor must offer once it is fitted."""
+
+    def transform(self, X: Any) -> Any:
+        """Return rows as the student sees them."""
+
+
+def check_matrix(Z: Any, preprocessor: Transformer | None = None) -> npt.NDArray[Any]:
     """Return prepared rows as a finite float matrix; errors name the preprocessor, if any."""
     if type(preprocessor) is TabularEncoder and type(Z) is np.ndarray:
         return Z
@@ -173,29 +181,13 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
         """Name the output columns: ``age``, ``age_missing``, ``colour_red``, ..."""
-        check_is_fitted(self)
-        names = self._input_names(input_features)
+        # The public way to scikit-learn's check of the names that go in.
+        names = OneToOneFeatureMixin.get_feature_names_out(self, input_features)
         out = [names[j] for j in self.numeric_]
         out += [f"{names[j]}_missing" for j in self.numeric_[self.has_missing_]]
         for j, categories in zip(self.category_columns_, self.categories_, strict=True):
             out += [f"{names[j]}_{_category_name(category)}" for category in categories]
         return np.array(out, dtype=object)
-
-    def _input_names(self, input_features: Any) -> list[str]:
-        """Check the given names against those seen in fit."""
-        seen = getattr(self, "feature_names_in_", None)
-        if input_features is None:
-            if seen is None:
-                return [f"x{j}" for j in range(self.n_features_in_)]
-            return list(seen)
-        if len(input_features) != self.n_features_in_:
-            raise ValueError(
-                "input_features should have length equal to number of features "
-                f"({self.n_features_in_}), got {len(input_features)}"
-            )
-        if seen is not None and list(seen) != list(input_features):
-            raise ValueError("input_features is not equal to feature_names_in_")
-        return list(input_features)
 
     def __sklearn_tags__(self) -> Any:
         """Say that missing values, strings and categories are welcome."""

@@ -9,8 +9,6 @@ from sklearn.model_selection import train_test_split
 from skdistill.tables.frames import is_frame, rows_with_missing
 from skdistill.tables.rows import Rows
 
-__all__ = ["distinct_row_folds", "hold_out", "split_rows"]
-
 # Above this weight for each distinct row the table is a list of a few cells with many copies.
 _MOSTLY_COPIES = 4.0
 

@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-__all__ = ["encode_codes", "encode_numbers", "neighbours"]
-
 # Beyond this many levels one-hot columns would dominate the cost of the neighbour search.
 _ONE_HOT_LEVELS = 32
 _HASHED_DIMENSIONS = 16

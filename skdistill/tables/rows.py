@@ -1,23 +1,123 @@
-"""What `fit` was given: rows, labels, weights and extra rows, checked and encoded."""
+"""What `fit` was given: rows, labels, weights and probabilities, checked and encoded."""
 
-from dataclasses import dataclass
+import inspect
+import os
+import warnings
+from dataclasses import dataclass, replace
+from numbers import Real
+from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
-from sklearn.utils import check_array
+from sklearn.utils import assert_all_finite, check_array, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
 
-from skdistill.tables.checks import (
-    check_labels,
-    check_sample_weight,
-    encode_among,
-    encode_labels,
-    find_improper,
-    normalise,
-)
 from skdistill.tables.frames import as_table, columns_of, is_frame, n_rows, names_of, take_rows
-from skdistill.tables.warn import warn_user
 
-__all__ = ["Rows", "check_teacher_proba", "read_rows"]
+# Weights are kept as they are while the largest lies within these: sums of many, and their products
+# with squared values, then stay finite and normal numbers.
+_USUAL_WEIGHTS = (1e-100, 1e100)
+# Rounding of probabilities, in float32 or in a file, is forgiven up to these.
+_BELOW_ZERO = 1e-6
+SUM_TOLERANCE = 1e-3
+
+
+def check_sample_weight(sample_weight: Any, n: int) -> np.ndarray:
+    """Return one weight a row as float64: finite, none negative and not all zero."""
+    if sample_weight is None:
+        return np.ones(n)
+    if isinstance(sample_weight, Real):
+        sample_weight = np.full(n, sample_weight)
+    # inf beside -inf has no sum, of which scikit-learn's checks would warn before they refuse.
+    with np.errstate(invalid="ignore"):
+        weight = check_array(
+            sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+        )
+    if weight.ndim != 1:
+        raise ValueError(f"sample_weight must be 1D array or scalar, got {weight.ndim}D array.")
+    if weight.shape != (n,):
+        raise ValueError(
+            f"sample_weight.shape == {weight.shape}, expected {(n,)}: one weight for each row of X."
+        )
+    if (weight < 0).any():
+        raise ValueError(
+            f"Negative values in data passed to `sample_weight`: row {int((weight < 0).argmax())}."
+        )
+    if not weight.any():
+        raise ValueError("Sample weights must contain at least one non-zero number: all are zero.")
+    largest = weight.max()
+    if not _USUAL_WEIGHTS[0] < largest < _USUAL_WEIGHTS[1]:
+        # Only their ratios count, and a power of two changes none.
+        weight = np.ldexp(weight, -np.frexp(largest)[1])
+    return weight
+
+
+def check_labels(y: Any, n: int) -> np.ndarray:
+    """Return the labels as an array of one for each row."""
+    y = column_or_1d(y, warn=True)
+    try:
+        with np.errstate(invalid="ignore"):
+            assert_all_finite(y, input_name="y")
+        if y.dtype == object:
+            sorted(set(y.tolist()))
+    except TypeError as error:
+        kinds = " and ".join(sorted({type(label).__name__ for label in y.tolist()}))
+        raise TypeError(
+            f"The labels in y cannot be put in order: they are {kinds}. Pass labels of one type; "
+            "rows without a label go into X_unlabeled."
+        ) from error
+    check_classification_targets(y)
+    if len(y) != n:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: X has {n}, y has "
+            f"{len(y)}."
+        )
+    return y
+
+
+def encode_labels(y: Any, n: int, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels as codes, and the sorted labels."""
+    y = check_labels(y, n)
+    classes, code = np.unique(y, return_inverse=True)
+    used = np.unique(code[weight > 0])
+    if len(used) < 2:
+        where = "" if len(classes) < 2 else " among the rows with a positive sample_weight"
+        raise ValueError(
+            "A classifier needs at least two classes in y; got one class"
+            f"{where}: {classes[used[0]]!r}."
+        )
+    return code, classes
+
+
+def encode_among(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return labels as positions among the classes, or raise where one is none of them."""
+    position = {label: i for i, label in enumerate(classes.tolist())}
+    unknown = [label for label in dict.fromkeys(y.tolist()) if label not in position]
+    if unknown:
+        raise ValueError(
+            f"y holds labels that are not in classes {classes.tolist()}: {unknown[:10]}."
+        )
+    return np.array([position[label] for label in y.tolist()], dtype=np.int64)
+
+
+def find_improper(proba: np.ndarray) -> tuple[int, int | None] | None:
+    """Return the place of the first value outside [0, 1], or else the first row whose sum is off.
+
+    A row whose sum is off comes with the column None; None alone: all rows are probabilities.
+    """
+    outside = ~((proba >= -_BELOW_ZERO) & (proba <= 1 + SUM_TOLERANCE))
+    if outside.any():
+        row, column = np.argwhere(outside)[0]
+        return int(row), int(column)
+    off = np.abs(proba.sum(axis=1) - 1) > SUM_TOLERANCE
+    return (int(off.argmax()), None) if off.any() else None
+
+
+def normalise(proba: np.ndarray) -> np.ndarray:
+    """Return proper probabilities whose rows sum to 1 exactly."""
+    proba = np.clip(proba, 0.0, 1.0)
+    return proba / proba.sum(axis=1, keepdims=True)
 
 
 @dataclass
@@ -55,13 +155,12 @@ class Rows:
         return self.classes[self.code]
 
     def take(self, rows: np.ndarray) -> "Rows":
-        """Return some of the rows; the extra rows stay."""
-        return Rows(
+        """Return some of the rows; the transfer rows stay."""
+        return replace(
+            self,
             X=take_rows(self.X, rows),
             code=None if self.code is None else self.code[rows],
-            classes=self.classes,
             weight=self.weight[rows],
-            X_unlabeled=self.X_unlabeled,
             teacher_proba=None if self.teacher_proba is None else self.teacher_proba[rows],
         )
 
@@ -94,7 +193,7 @@ def read_rows(
 
 
 def _check_unlabeled(X_unlabeled: Any, X: Any) -> Any:
-    """Check that the extra rows have the columns of X, and warn where a range does not overlap."""
+    """Check that transfer rows have the columns of X, and warn where a range does not overlap."""
     extra = as_table(X_unlabeled, name="X_unlabeled")
     if is_frame(X) != is_frame(extra):
         raise ValueError(
@@ -117,7 +216,7 @@ def _check_unlabeled(X_unlabeled: Any, X: Any) -> Any:
 
 
 def _warn_if_disjoint(X: Any, extra: Any) -> None:
-    """Warn when a numeric column of the extra rows lies wholly outside its range in X."""
+    """Warn when a numeric column of the transfer rows lies wholly outside its range in X."""
     disjoint = []
     for name, *columns in zip(names_of(X), columns_of(X), columns_of(extra), strict=True):
         try:
@@ -152,3 +251,15 @@ def check_teacher_proba(teacher_proba: Any, n: int, classes: np.ndarray | None) 
             f"sums to {row.sum():g}."
         )
     return normalise(proba)
+
+
+# joblib stands between two frames of ours where teachers are fitted.
+_SKIPPED = tuple(str(Path(f).parent) + os.sep for f in (Path(__file__).parent, joblib.__file__))
+
+
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the innermost line outside this package."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_code.co_filename.startswith(_SKIPPED):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

@@ -12,11 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 
-from skdistill.tables.checks import check_sample_weight
 from skdistill.tables.frames import is_frame, is_missing, names_of
 from skdistill.tables.neighbours import encode_codes, encode_numbers, neighbours
-
-__all__ = ["AUGMENTERS", "munge"]
+from skdistill.tables.rows import check_sample_weight
 
 # Numeric columns of at most this many values, each seen twice on average, get no noise.
 _FEW_VALUES = 10

@@ -1,21 +1,21 @@
 """Anything fitted -> answers: the teachers, asked for soft targets and for hidden layers.
 
-`sources` decides where soft targets come from, the object that everything else asks. What it is
-made of, from one teacher to all of them:
+What users import stands here; other rooms import by file, as every name here is public.
+``sources`` holds what they ask: where soft targets come from, chosen once. From there down:
 
-* `adapters`: what is no scikit-learn classifier, as one; `left_behind`: what pickles put there
-* `naming`: the parameter `teachers` -> named entries; `libraries`: whose objects they are
-* `asking`, `fitting`: one teacher asked, one teacher fitted; `alignment`: its columns
-* `ensemble`, `pooling`, `calibration`: many answers to one, and its confidence
-* `cross_fitting`, `fitted_inside`: teachers that are fitted inside `fit`
-* `transfer`: rows that only the teachers label
-* `hints`, `hidden`: what the student's layers are to match
-* `progress`: what is shown of work that takes long
+* ``sources``: what all of them do, and those that fit no teacher; ``cross_fitting``: those that
+  do, and the choice among all; ``transfer``: rows that only the teachers label
+* ``ensemble``, ``calibration``: many answers to one, and its confidence
+* ``asking``: one teacher asked, one fitted; ``answers``: what other libraries take and return
+* ``naming``: the parameter `teachers` -> named entries, and what pickles put there
+* ``adapters``: what is no scikit-learn classifier, as one
+* ``hints``, ``hidden``: what the student's layers are to match
+* ``progress``: what is shown of work that takes long
 
-To add teachers of a new library, begin with `asking` and `fitting`; for its layers, `hidden`.
+Teachers of a new library begin with ``asking``, their layers with ``hidden``.
 """
 
 from skdistill.teachers.adapters import CallableTeacher, TorchTeacher
-from skdistill.teachers.left_behind import TeachersLeftBehind
+from skdistill.teachers.naming import TeachersLeftBehind
 
 __all__ = ["CallableTeacher", "TeachersLeftBehind", "TorchTeacher"]

@@ -10,18 +10,17 @@ from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from skdistill.student.base import DocLink
-from skdistill.tables.checks import SUM_TOLERANCE
 from skdistill.tables.frames import n_rows
-from skdistill.tables.warn import warn_user
-from skdistill.teachers.alignment import (
+from skdistill.tables.rows import SUM_TOLERANCE, warn_user
+from skdistill.teachers.answers import (
     check_finite,
     check_proba,
     check_shape,
     columns_by_label,
+    is_torch_module,
+    left_as_found,
+    numeric_array,
 )
-from skdistill.teachers.libraries import is_torch_module, left_as_found, numeric_array
-
-__all__ = ["CallableTeacher", "TorchTeacher"]
 
 _FEWEST_ROWS_TO_JUDGE = 20
 

@@ -6,16 +6,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import log_softmax, logsumexp, softmax
 
-from skdistill.teachers.pooling import temper
-
-__all__ = [
-    "BOUNDS",
-    "fit_temperature",
-    "matching_temperature",
-    "mean_confidence",
-    "sharpening_temperature",
-    "temper",
-]
+from skdistill.teachers.ensemble import temper
 
 # No set of labels is taken to ask for more than this.
 BOUNDS = (0.25, 4.0)

@@ -1,4 +1,7 @@
-"""Teachers fitted inside `fit`: each row is answered by those that did not see it."""
+"""Teachers fitted inside `fit`: each row is answered by those that did not see it.
+
+The last of the sources of soft targets, so the choice among all of them stands here.
+"""
 
 import warnings
 from collections.abc import Sequence
@@ -9,52 +12,189 @@ import numpy as np
 from joblib import delayed
 from sklearn.model_selection import check_cv
 
+from skdistill.tables.folds import distinct_row_folds
 from skdistill.tables.frames import n_rows, take_rows
-from skdistill.tables.rows import Rows
-from skdistill.teachers.asking import Teacher, as_teacher
-from skdistill.teachers.ensemble import Ensemble, remembered
-from skdistill.teachers.fitting import TeacherToFit, seeded
-from skdistill.teachers.naming import Named, is_frozen
-from skdistill.teachers.pooling import SoftTargets, pool
+from skdistill.tables.rows import Rows, warn_user
+from skdistill.teachers.asking import Teacher, TeacherToFit, as_teacher, seeded
+from skdistill.teachers.calibration import sharpening_temperature
+from skdistill.teachers.ensemble import Ensemble, SoftTargets, pool, remembered, temper
+from skdistill.teachers.hidden import reads_units, shows_units
+from skdistill.teachers.hints import ActiveHint
+from skdistill.teachers.naming import Named, is_frozen, is_prefit, is_self
 from skdistill.teachers.progress import run_counted, track
+from skdistill.teachers.sources import Given, Prefit, SelfTaught, TargetSource, TeacherSpec
 
-__all__ = ["cross_fit", "out_of_bag"]
+_Split = tuple[np.ndarray, np.ndarray]
 
 
-def cross_fit(
-    named: Sequence[Named],
-    rows: Rows,
-    *,
-    cv: Any,
-    averaging: str,
-    weights: np.ndarray | str,
-    weighted: Sequence[bool],
-    rng: np.random.RandomState,
-    n_jobs: int | None = None,
-    memory: Any = None,
-) -> tuple[SoftTargets, list[list[Teacher]]]:
-    """Give each row the mean answer of teachers that never saw it; return them too, by teacher.
+class _FittedInside(TargetSource):
+    """Teachers whose clones are fitted inside `fit`; frozen ones answer as they are.
 
-    The splits are drawn once and shared by the teachers. Splits that overlap (repeated or random
-    ones) are averaged; a row that is never held out has no soft target. ``weighted`` tells which
-    teachers get the sample weights.
+    ``weighted`` tells which of them get the sample weights.
     """
-    assert rows.code is not None
-    splits = [(np.asarray(a), np.asarray(b)) for a, b in _splits(cv, rows.X, rows.code)]
-    if not splits:
-        raise ValueError(f"cv={cv!r} yields no splits, so no teacher could be fitted.")
-    to_fit = [seeded(n, w, rng) for n, w in zip(named, weighted, strict=True)]
-    own = replace(rows, X_unlabeled=None, teacher_proba=None)
-    answers, members = remembered(memory, _ask_folds, to_fit, own, splits, averaging, n_jobs=n_jobs)
-    targets = pool(answers, weights, averaging, rows.code, rows.weight)
-    targets.fitted = [
-        n.estimator if is_frozen(n.estimator) else [t.estimator for t in folds]
-        for n, folds in zip(named, members, strict=True)
-    ]
-    targets.fold = np.full(n_rows(rows.X), -1)
-    for i, (_, test) in enumerate(splits):
-        targets.fold[test] = i
-    return targets, members
+
+    def __init__(
+        self,
+        spec: TeacherSpec,
+        named: Sequence[Named],
+        classes: np.ndarray | None = None,
+        weighted: Sequence[bool] | None = None,
+    ) -> None:
+        super().__init__(spec, named, classes)
+        self.weighted = [True] * len(named) if weighted is None else weighted
+
+    def _label(
+        self, rows: Rows, rng: np.random.RandomState, weights: np.ndarray | str
+    ) -> SoftTargets:
+        """Fit the teachers, and set the confidence of what they say of rows they did not see."""
+        assert rows.code is not None
+        if self.as_they_are:
+            warn_user(
+                f"{', '.join(self.as_they_are)} cannot be fitted inside fit and answers as it "
+                "is: its soft targets are not out-of-fold."
+            )
+        targets = self._fit(rows, rng, weights)
+        used = targets.known & (rows.weight > 0)
+        if self.spec.calibration is None or self.as_they_are or not used.any():
+            return targets
+        assert self.ensemble is not None
+        proba = targets.proba
+        temperature = sharpening_temperature(proba[used], rows.code[used], rows.weight[used])
+        self.ensemble.temperature = temperature
+        return replace(targets, proba=temper(proba, temperature), temperature=temperature)
+
+    def _fit(
+        self, rows: Rows, rng: np.random.RandomState, weights: np.ndarray | str
+    ) -> SoftTargets:
+        """Fit the teachers; return what they say of the rows of `fit`."""
+        raise NotImplementedError
+
+
+class CrossFitted(_FittedInside):
+    """Clones fitted on folds; the mean of all fold clones labels further rows.
+
+    ``members`` are the fold clones of each teacher; a frozen teacher stands alone.
+    """
+
+    members: list[list[Teacher]]
+
+    def _folds(self, rows: Rows) -> Any:
+        """Return pairs of rows to fit on and rows to answer."""
+        assert rows.code is not None
+        return _splits(self.spec.cv, rows.X, rows.code)
+
+    def _fit(
+        self, rows: Rows, rng: np.random.RandomState, weights: np.ndarray | str
+    ) -> SoftTargets:
+        """Give each row the mean answer of teachers that never saw it.
+
+        The splits are drawn once and shared by the teachers. Splits that overlap (repeated or
+        random ones) are averaged; a row that is never held out has no soft target.
+        """
+        assert rows.code is not None
+        splits = [(np.asarray(a), np.asarray(b)) for a, b in self._folds(rows)]
+        if not splits:
+            raise ValueError(
+                f"cv={self.spec.cv!r} yields no splits, so no teacher could be fitted."
+            )
+        to_fit = [seeded(n, w, rng) for n, w in zip(self.named, self.weighted, strict=True)]
+        own = replace(rows, X_unlabeled=None, teacher_proba=None)
+        key = (to_fit, own, splits, self._averaging)
+        answers, self.members = remembered(
+            self.spec.memory, _ask_folds, *key, n_jobs=self.spec.n_jobs
+        )
+        targets = pool(answers, weights, self._averaging, rows.code, rows.weight)
+        assert targets.weights is not None
+        targets.fitted = [
+            n.estimator if is_frozen(n.estimator) else [t.estimator for t in folds]
+            for n, folds in zip(self.named, self.members, strict=True)
+        ]
+        targets.fold = np.full(n_rows(rows.X), -1)
+        for i, (_, test) in enumerate(splits):
+            targets.fold[test] = i
+        shares = [
+            weight / len(folds)
+            for folds, weight in zip(self.members, targets.weights, strict=True)
+            for _ in folds
+        ]
+        everyone = [teacher for folds in self.members for teacher in folds]
+        self.ensemble = Ensemble(everyone, np.array(shares), self._averaging)
+        return targets
+
+    def check_hint(self, asked: ActiveHint) -> None:
+        """Raise where the hidden units of the folds' clones would be compared."""
+        estimator = self.named[asked.teacher].estimator
+        units = ("mse", "cosine", "attention") if shows_units(estimator) else ("mse", "cosine")
+        if asked.hint.kind in units and not is_frozen(estimator):
+            raise ValueError(self._one_teacher_needed(asked))
+
+    def _one_teacher_needed(self, asked: ActiveHint) -> str:
+        """Say why the clones of the folds cannot give this hint."""
+        return (
+            f"{asked.where} of kind={asked.hint.kind!r} needs one teacher for all rows, and "
+            f"cv={self.spec.cv!r} fits one a fold, each with hidden units of its own. Use "
+            "kind='relation', or fitted teachers with cv='prefit'."
+        )
+
+    def _teachers_of(
+        self, asked: ActiveHint, rows: Rows, targets: SoftTargets
+    ) -> tuple[list[Teacher], np.ndarray]:
+        """Return the fold clones, each for the rows it did not see."""
+        if is_frozen(self.named[asked.teacher].estimator):
+            return super()._teachers_of(asked, rows, targets)
+        assert targets.fold is not None
+        teachers = self.members[asked.teacher]
+        if asked.hint.kind == "attention" and reads_units(teachers[0], asked, rows.X):
+            raise ValueError(self._one_teacher_needed(asked))
+        return teachers, targets.fold
+
+
+class DefaultTeacher(CrossFitted):
+    """The teacher of ``teachers=None``: cross-fitted, where `cv` is a word on folds of its own."""
+
+    def _folds(self, rows: Rows) -> Any:
+        """Return the folds; where `cv` names none, such that weights act as repeated rows."""
+        if isinstance(self.spec.cv, str) and self.spec.cv in ("prefit", "oob"):
+            assert rows.code is not None
+            return distinct_row_folds(rows.X, rows.code, rows.weight)
+        return super()._folds(rows)
+
+
+class OutOfBag(_FittedInside):
+    """Bagged clones fitted once; their out-of-bag votes are the targets."""
+
+    def _fit(
+        self, rows: Rows, rng: np.random.RandomState, weights: np.ndarray | str
+    ) -> SoftTargets:
+        """Give each row the vote of the members that did not see it, for one fit a teacher.
+
+        Rows that every member saw have no soft target from that teacher; those that no teacher can
+        answer carry the hard term only.
+        """
+        assert rows.code is not None
+        answers, teachers = [], []
+        both = zip(self.named, self.weighted, strict=True)
+        for named, weighted in track("out-of-bag teacher", both, len(self.named)):
+            if is_frozen(named.estimator):
+                teacher = as_teacher(named, rows.classes)
+                answer = teacher.ask(rows.X, self._averaging)
+            else:
+                to_fit = seeded(named, weighted, rng)
+                teacher, answer = _fit_out_of_bag(to_fit, rows, self._averaging)
+            teachers.append(teacher)
+            answers.append(answer)
+        targets = pool(answers, weights, self._averaging, rows.code, rows.weight)
+        targets.fitted = [t.estimator for t in teachers]
+        assert targets.weights is not None
+        self.ensemble = Ensemble(teachers, targets.weights, self._averaging)
+        return targets
+
+    def check_hint(self, asked: ActiveHint) -> None:
+        """Raise: votes have no layers."""
+        raise ValueError(
+            "Hints are not offered with cv='oob': a layer of a teacher that saw the row is no "
+            "out-of-bag answer. Pass cv=5, or fitted teachers."
+        )
 
 
 def _splits(cv: Any, X: Any, code: np.ndarray) -> Any:
@@ -69,7 +209,7 @@ def _splits(cv: Any, X: Any, code: np.ndarray) -> Any:
 def _ask_folds(
     to_fit: Sequence[TeacherToFit],
     rows: Rows,
-    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+    splits: Sequence[_Split],
     averaging: str,
     *,
     n_jobs: int | None,
@@ -101,10 +241,7 @@ def _ask_folds(
 
 
 def _fit_and_ask(
-    to_fit: TeacherToFit,
-    rows: Rows,
-    split: tuple[np.ndarray, np.ndarray] | None,
-    averaging: str,
+    to_fit: TeacherToFit, rows: Rows, split: _Split | None, averaging: str
 ) -> tuple[Teacher, np.ndarray]:
     """Fit a teacher on one fold and ask it about the rows held out; frozen ones are just asked."""
     if split is None:
@@ -115,35 +252,6 @@ def _fit_and_ask(
         teacher = as_teacher(fitted, rows.classes, own_classes=own, allow_missing=True)
         X = take_rows(rows.X, test)
     return teacher, Ensemble([teacher], np.ones(1), averaging).mean(X)
-
-
-def out_of_bag(
-    named: Sequence[Named],
-    rows: Rows,
-    *,
-    averaging: str,
-    weights: np.ndarray | str,
-    weighted: Sequence[bool],
-    rng: np.random.RandomState,
-) -> tuple[SoftTargets, list[Teacher]]:
-    """Give each row the vote of the members that did not see it, for one fit a teacher.
-
-    Rows that every member saw have no soft target from that teacher; those that no teacher can
-    answer carry the hard term only.
-    """
-    assert rows.code is not None
-    answers, teachers = [], []
-    for n, takes in track("out-of-bag teacher", zip(named, weighted, strict=True), len(named)):
-        if is_frozen(n.estimator):
-            teacher = as_teacher(n, rows.classes)
-            answer = teacher.ask(rows.X, averaging)
-        else:
-            teacher, answer = _fit_out_of_bag(seeded(n, takes, rng), rows, averaging)
-        teachers.append(teacher)
-        answers.append(answer)
-    targets = pool(answers, weights, averaging, rows.code, rows.weight)
-    targets.fitted = [t.estimator for t in teachers]
-    return targets, teachers
 
 
 def _fit_out_of_bag(to_fit: TeacherToFit, rows: Rows, averaging: str) -> tuple[Teacher, np.ndarray]:
@@ -173,3 +281,30 @@ def _fit_out_of_bag(to_fit: TeacherToFit, rows: Rows, averaging: str) -> tuple[T
     known = np.isfinite(votes).all(axis=1)
     answers[used[known]] = teacher.align(votes[known], averaging)
     return teacher, answers
+
+
+def choose_source(
+    spec: TeacherSpec,
+    named: Sequence[Named],
+    rows: Rows | None = None,
+    *,
+    weighted: Sequence[bool] | None = None,
+) -> TargetSource:
+    """Return where the soft targets come from: the one place that looks at `cv` and `teachers`.
+
+    Without rows the classes are to be set before rows are labelled. ``weighted`` tells which of
+    the teachers get the sample weights when they are fitted.
+    """
+    classes = None if rows is None else rows.classes
+    source: TargetSource
+    if is_self(spec.teachers):
+        return SelfTaught(spec, named, classes)
+    if spec.teachers is None:
+        source = DefaultTeacher(spec, named, classes, weighted)
+    elif is_prefit(spec.cv):
+        source = Prefit(spec, named, classes)
+    elif isinstance(spec.cv, str) and spec.cv == "oob":
+        source = OutOfBag(spec, named, classes, weighted)
+    else:
+        source = CrossFitted(spec, named, classes, weighted)
+    return source if rows is None or rows.teacher_proba is None else Given(source)

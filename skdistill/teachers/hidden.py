@@ -17,20 +17,10 @@ from skdistill.student.forward import Forward
 from skdistill.tables.encoder import check_matrix
 from skdistill.tables.frames import n_rows, take_rows
 from skdistill.teachers.adapters import TorchTeacher
+from skdistill.teachers.answers import comes_from, is_torch_module, left_as_found
 from skdistill.teachers.asking import Teacher
 from skdistill.teachers.hints import ActiveHint, Hint
-from skdistill.teachers.libraries import comes_from, is_torch_module, left_as_found
 from skdistill.teachers.naming import is_frozen, split_steps
-
-__all__ = [
-    "HiddenAnswers",
-    "answers_of_folds",
-    "check_layer",
-    "hidden_answers",
-    "reads_units",
-    "shows_units",
-    "stack_answers",
-]
 
 # Layers are wide: their answers are taken in smaller blocks of rows than probabilities.
 _BLOCK_ROWS = 8_192

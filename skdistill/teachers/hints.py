@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
-__all__ = ["ActiveHint", "Hint", "active_hints", "student_layer"]
-
 _KINDS = ("mse", "cosine", "attention", "relation")
 
 

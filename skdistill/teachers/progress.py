@@ -26,19 +26,8 @@ except ImportError:  # scikit-learn before 1.9, where the name is ours and redef
         return method
 
 
-__all__ = [
-    "CALLBACKS",
-    "CallbackSupportMixin",
-    "Stage",
-    "follow",
-    "hand_over",
-    "live_line",
-    "run_counted",
-    "stage",
-    "track",
-]
-
-# Where scikit-learn keeps the callbacks that `set_callbacks` was given.
+# Where scikit-learn keeps the callbacks that `set_callbacks` was given. It has no public way to ask
+# whether there are any, or to leave them out of a pickle.
 CALLBACKS = "_skl_callbacks"
 # Seconds for which a count may be out of date.
 _PAUSE = 0.1
@@ -179,36 +168,36 @@ def _losses(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{word}={v:.4f}" for word, v in found if isinstance(v, float))
 
 
-class _Watch:
-    """Who looks at this thread: a line, and scikit-learn's callbacks by the task that runs."""
+class _Display:
+    """Where a thread shows its stages: a line, and scikit-learn's callbacks by the current task."""
 
     def __init__(self, line: _Line | None = None, task: Any = None, estimator: Any = None) -> None:
         self.line, self.task, self.estimator = line, task, estimator
         self.process = os.getpid()
 
 
-_NOBODY = _Watch()
+_NOWHERE = _Display()
 
 
-def _current() -> _Watch:
-    """Return who looks; a forked process has inherited one that it must not use."""
-    watch: _Watch = getattr(_here, "watch", _NOBODY)
-    return watch if watch is _NOBODY or watch.process == os.getpid() else _NOBODY
+def _current() -> _Display:
+    """Return where this thread shows its stages; a forked process has none of its own."""
+    display: _Display = getattr(_here, "display", _NOWHERE)
+    return display if display is _NOWHERE or display.process == os.getpid() else _NOWHERE
 
 
 @contextmanager
 def stage(words: str, total: int | None = None) -> Iterator[Stage | None]:
-    """Show a stage while it runs; None if nobody looks, so that parts need not be counted."""
-    watch = _current()
-    line, outer = watch.line, watch.task
+    """Show a stage while it runs; None if it is shown nowhere, so that nothing need be counted."""
+    display = _current()
+    line, outer = display.line, display.task
     if line is None and outer is None:
         yield None
         return
     task = None
     if outer is not None:
         task = outer.subcontext(task_name=words, max_subtasks=total)
-    here = Stage(words, total, line, task, watch.estimator)
-    watch.task = here.task
+    here = Stage(words, total, line, task, display.estimator)
+    display.task = here.task
     failed = True
     try:
         if line is not None:
@@ -217,7 +206,7 @@ def stage(words: str, total: int | None = None) -> Iterator[Stage | None]:
         here.end()
         failed = False
     finally:
-        watch.task = outer
+        display.task = outer
         if line is not None:
             line.leave(here, failed)
 
@@ -264,10 +253,10 @@ def live_line(name: str, verbose: int) -> Iterator[None]:
     outer = _current()
     with _line_for(name, verbose, outer) as line:
         try:
-            _here.watch = _Watch(line, None)
+            _here.display = _Display(line, None)
             yield
         finally:
-            _here.watch = outer
+            _here.display = outer
 
 
 @contextmanager
@@ -281,9 +270,10 @@ def follow(estimator: Any, X: Any = None, y: Any = None) -> Iterator[None]:
         try:
             task = None
             if getattr(estimator, CALLBACKS, None):
+                # The one private name that scikit-learn documents for estimators of others.
                 task = estimator._init_callback_context(max_subtasks=None)
                 task.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
-            _here.watch = _Watch(line, task, estimator)
+            _here.display = _Display(line, task, estimator)
             yield
             if task is not None:
                 # No attributes to add: the estimator is fitted now.
@@ -291,22 +281,22 @@ def follow(estimator: Any, X: Any = None, y: Any = None) -> Iterator[None]:
                     estimator=estimator, X=X, y=y, reconstruction_attributes={}
                 )
         finally:
-            _here.watch = outer
+            _here.display = outer
             _tear_down(estimator)
 
 
 @contextmanager
 def hand_over(words: str, estimator: Any) -> Iterator[None]:
-    """Let scikit-learn's callbacks look at the fit of an estimator inside."""
-    watch = _current()
-    if watch.task is None:
+    """Hand scikit-learn's callbacks on to the fit of an estimator inside."""
+    display = _current()
+    if display.task is None:
         yield
         return
-    task = watch.task.subcontext(task_name=words)
+    task = display.task.subcontext(task_name=words)
     with task.propagate_callback_context(estimator):
-        task.call_on_fit_task_begin(estimator=watch.estimator)
+        task.call_on_fit_task_begin(estimator=display.estimator)
         yield
-        task.call_on_fit_task_end(estimator=watch.estimator)
+        task.call_on_fit_task_end(estimator=display.estimator)
 
 
 @with_callbacks
@@ -315,7 +305,7 @@ def _tear_down(estimator: Any) -> None:
 
 
 @contextmanager
-def _line_for(name: str, verbose: int, outer: _Watch) -> Iterator[_Line | None]:
+def _line_for(name: str, verbose: int, outer: _Display) -> Iterator[_Line | None]:
     """Return the line around, or open one if asked to, and close it however the work ends."""
     tqdm = _find_tqdm() if verbose and outer.line is None else None
     if tqdm is None:

@@ -13,9 +13,8 @@ from skdistill.tables.synthetic import AUGMENTERS
 from skdistill.teachers.progress import stage
 
 if TYPE_CHECKING:
-    from skdistill.teachers.target_source import TargetSource, TeacherSpec
+    from skdistill.teachers.sources import TargetSource, TeacherSpec
 
-__all__ = ["TransferRows", "augmenter_of", "count_synthetic", "transfer_rows"]
 
 # n_synthetic="auto"
 _ROWS_PER_ROW, _MOST_SYNTHETIC = 5, 100_000

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from skdistill.training.control import Control, UnseenLabels
     from skdistill.training.data import Prepared, TrainingSet, build_training_set
+    from skdistill.training.net import one_thread
     from skdistill.training.shards import Shards
     from skdistill.training.spec import StudentSpec
     from skdistill.training.stream import TrainingStream, open_stream
-    from skdistill.training.threads import one_thread
     from skdistill.training.trainer import StudentTrainer, Trained
 
 _FILES = {

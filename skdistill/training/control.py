@@ -8,11 +8,9 @@ from scipy.special import log_softmax
 
 from skdistill.student.forward import Forward, Layer
 from skdistill.tables.folds import split_rows
+from skdistill.teachers.answers import PROBA_FLOOR
 from skdistill.teachers.calibration import fit_temperature, matching_temperature, mean_confidence
-from skdistill.teachers.pooling import PROBA_FLOOR
 from skdistill.training.data import HeldOut, TrainingSet
-
-__all__ = ["Control", "UnseenLabels", "control_rows", "read_control"]
 
 # Below this many rows without a label a mean confidence says little; above the other, no more.
 _FEWEST_ROWS, _MOST_ROWS = 200, 5_000

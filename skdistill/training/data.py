@@ -12,21 +12,12 @@ from skdistill.tables.bins import PiecewiseLinearEncoding
 from skdistill.tables.encoder import TabularEncoder, check_matrix
 from skdistill.tables.frames import n_rows, stack_rows, take_rows
 from skdistill.tables.rows import Rows
+from skdistill.teachers.ensemble import SoftTargets
 from skdistill.teachers.hints import ActiveHint
-from skdistill.teachers.pooling import SoftTargets
 from skdistill.teachers.transfer import TransferRows
 
 if TYPE_CHECKING:
     from skdistill.teachers.hidden import HiddenAnswers
-
-__all__ = [
-    "HeldOut",
-    "HiddenLayer",
-    "Prepared",
-    "TrainingSet",
-    "apply_preprocessor",
-    "build_training_set",
-]
 
 
 @dataclass
@@ -116,32 +107,24 @@ def build_training_set(
     assert rows.classes is not None
     used = (rows.weight > 0) & ~held
     train = rows.take(np.flatnonzero(used))
-    if like is None:
-        fitted, Z = _prepare(preprocessor, train, extra)
-    else:
-        fitted = like.preprocessor
-        Z = np.concatenate(
-            [apply_preprocessor(fitted, t) for t in [train.X, *(e.X for e in extra)]]
-        )
-    n, n_extra = len(train.weight), len(Z) - len(train.weight)
-    proba = _stack_proba(targets, extra, used, len(rows.classes))
-    soft = np.zeros(len(Z))
-    if targets is not None:
-        soft[:n] = train.weight * targets.known[used]
-        # An extra row counts as much as the average row of X.
-        soft[n:] = train.weight.mean()
-    hard = np.zeros(len(Z))
+    fitted = _fit_preprocessor(preprocessor, train, extra) if like is None else like.preprocessor
+    Z = np.concatenate([apply_preprocessor(fitted, t) for t in [train.X, *(e.X for e in extra)]])
+    n = len(train.weight)
+    # A row without a label counts as much as the average row of X.
+    weight = np.concatenate([train.weight, np.full(len(Z) - n, train.weight.mean())])
+    soft, hard = np.zeros((2, len(Z)))
     label = np.full(len(Z), -1, dtype=np.int64)
+    if targets is not None:
+        soft[:n], soft[n:] = train.weight * targets.known[used], weight[n:]
     if train.code is not None:
         hard[:n], label[:n] = train.weight, train.code
     encoding = None if like is None else like.encoding
     if n_bins is not None and like is None:
         shaping = n + sum(n_rows(e.X) for e in extra if e.shapes_inputs)
-        weight = np.concatenate([train.weight, np.full(n_extra, train.weight.mean())])
         encoding = PiecewiseLinearEncoding(n_bins).fit(Z[:shaping], weight[:shaping])
     return TrainingSet(
         X=Z,
-        proba=proba,
+        proba=_stack_proba(targets, extra, used, len(rows.classes)),
         label=label,
         soft_weight=_scaled(soft),
         hard_weight=_scaled(hard),
@@ -151,49 +134,39 @@ def build_training_set(
         held_out=_held_out(rows, targets, held, fitted) if held.any() else None,
         n_real=n,
         n_synthetic=sum(n_rows(e.X) for e in extra if not e.shapes_inputs),
-        hidden=[_hidden_layer(answers, used, train.weight, n_extra) for answers in hidden],
+        hidden=[_hidden_layer(answers, used, weight) for answers in hidden],
     )
 
 
-def _hidden_layer(
-    answers: "HiddenAnswers", used: np.ndarray, weight: np.ndarray, n_extra: int
-) -> HiddenLayer:
+def _hidden_layer(answers: "HiddenAnswers", used: np.ndarray, weight: np.ndarray) -> HiddenLayer:
     """Keep the answers for the rows trained on; rows without one get the weight zero."""
     kept = answers
     if not used.all():
-        rows = np.concatenate([np.flatnonzero(used), len(used) + np.arange(n_extra)])
-        kept = answers.take(rows)
-    # An extra row counts as much as the average row of X.
-    everyone = np.concatenate([weight, np.full(n_extra, weight.mean())])
+        n_extra = len(weight) - int(used.sum())
+        kept = answers.take(np.concatenate([np.flatnonzero(used), len(used) + np.arange(n_extra)]))
     shared = kept.space.min() == kept.space.max()
-    known = _scaled(everyone * (kept.space >= 0))
+    known = _scaled(weight * (kept.space >= 0))
     return HiddenLayer(kept.asked, kept.values, known, None if shared else kept.space)
 
 
-def _prepare(
-    preprocessor: Any, train: Rows, extra: Sequence[TransferRows]
-) -> tuple[Any, np.ndarray]:
-    """Fit what the student sees of X, and apply it to the rows of `fit` and the extra ones.
+def _fit_preprocessor(preprocessor: Any, train: Rows, extra: Sequence[TransferRows]) -> Any:
+    """Fit what the student sees of X.
 
     Our own encoder also learns its scale and categories from real extra rows, which may come from
     another domain; a user's transformer is fitted on X and y alone.
     """
-    tables = [train.X, *(e.X for e in extra)]
     if preprocessor is None:
-        return None, np.concatenate([check_matrix(t, None) for t in tables])
+        return None
     if isinstance(preprocessor, str):
         real = [e.X for e in extra if e.shapes_inputs]
         weight = [train.weight, *(np.full(n_rows(t), train.weight.mean()) for t in real)]
         everything = stack_rows([train.X, *real]) if real else train.X
-        fitted = TabularEncoder().fit(everything, sample_weight=np.concatenate(weight))
-    else:
-        fitted = clone(preprocessor)
-        assert train.classes is not None
-        known = train.code is not None and train.classes is not None
-        label = train.classes[train.code] if known else None
-        weighted = has_fit_parameter(fitted, "sample_weight")
-        fitted.fit(train.X, label, **({"sample_weight": train.weight} if weighted else {}))
-    return fitted, np.concatenate([check_matrix(fitted.transform(t), fitted) for t in tables])
+        return TabularEncoder().fit(everything, sample_weight=np.concatenate(weight))
+    fitted = clone(preprocessor)
+    assert train.classes is not None
+    label = None if train.code is None else train.classes[train.code]
+    weighted = has_fit_parameter(fitted, "sample_weight")
+    return fitted.fit(train.X, label, **({"sample_weight": train.weight} if weighted else {}))
 
 
 def apply_preprocessor(fitted: Any, table: Any) -> np.ndarray:

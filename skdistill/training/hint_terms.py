@@ -12,8 +12,6 @@ from skdistill import losses
 from skdistill.teachers.hints import student_layer
 from skdistill.training.data import HiddenLayer
 
-__all__ = ["HiddenColumns", "HintTerm", "build_hint_terms"]
-
 
 class HiddenColumns(NamedTuple):
     """What the rows of a batch carry for one hint: the teacher's layer, weights, who answered.

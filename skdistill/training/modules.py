@@ -18,17 +18,6 @@ from skdistill.training.network import ACTIVATIONS, PiecewiseLinear, StudentMLP
 if TYPE_CHECKING:
     from skdistill.student.classifier import StudentClassifier
 
-__all__ = [
-    "build_custom_module",
-    "frozen_layers",
-    "hidden_shapes",
-    "logits_of",
-    "seeded_globally",
-    "torch_layer",
-    "torch_student",
-    "trainable_module",
-    "with_hidden",
-]
 
 _global_seed_lock = threading.RLock()
 

@@ -2,29 +2,127 @@
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from skorch import NeuralNet
+from skorch.callbacks import Callback
+from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
+from skdistill.teachers.answers import SharedSetting
 from skdistill.teachers.progress import stage
-from skdistill.training.adam import Adam, take_moments
-from skdistill.training.batches import Batches, StreamedBatches, to_tensors
-from skdistill.training.data import TrainingSet
-from skdistill.training.early_stopping import BestEpoch, StopTrainingError
-from skdistill.training.modules import seeded_globally, with_hidden
+from skdistill.training.batches import Batches, ProgressiveBatches, StreamedBatches, to_tensors
+from skdistill.training.data import HeldOut, TrainingSet
+from skdistill.training.modules import logits_of, seeded_globally, with_hidden
 from skdistill.training.network import StudentMLP
 from skdistill.training.objective import LossSums, Objective, Targets
-from skdistill.training.self_distillation import ProgressiveBatches
 from skdistill.training.spec import StudentSpec
-from skdistill.training.step import CpuStep
+from skdistill.training.step import Adam, CpuStep, take_moments
 from skdistill.training.stream import TrainingStream
-from skdistill.training.threads import no_denormals, one_thread
 
-__all__ = ["StudentNet", "train"]
+
+def _prepare_one_thread() -> tuple[Callable[[], object], Callable[[], object]]:
+    threads, libraries = torch.get_num_threads(), ThreadpoolController()
+    # Without a limit yet: what is to be restored.
+    before = libraries.limit(limits=None, user_api="blas")
+
+    def change() -> None:
+        torch.set_num_threads(1)
+        libraries.limit(limits=1, user_api="blas")
+
+    def restore() -> None:
+        try:
+            before.restore_original_limits()
+        finally:
+            torch.set_num_threads(threads)
+
+    return change, restore
+
+
+_ONE_THREAD = SharedSetting(_prepare_one_thread)
+
+
+def one_thread(wanted: bool) -> contextlib.AbstractContextManager[None]:
+    """Let torch and NumPy use one thread, and restore the setting when the last user leaves."""
+    return _ONE_THREAD.use() if wanted else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def no_denormals() -> Iterator[None]:
+    """Take denormal numbers as zero: moments of idle units decay into them, and they are slow."""
+    already = bool((torch.tensor([1e-40]) * 1.0 == 0).all())
+    try:
+        torch.set_flush_denormal(True)
+        yield
+    finally:
+        torch.set_flush_denormal(already)
+
+
+class StopTrainingError(Exception):
+    """Raised by a callback to end the training loop."""
+
+
+class BestEpoch(Callback):
+    """Stop when the log-loss on held-out rows no longer falls, and restore the best weights.
+
+    In a stack each student keeps its own best weights; training stops when none can improve.
+    """
+
+    def __init__(self, held_out: HeldOut, patience: int) -> None:
+        self.held_out, self.patience = held_out, patience
+
+    def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Put the held-out rows where the network is, and start without a best epoch."""
+        parameter = next(net.module_.parameters())
+        place: dict[str, Any] = {"dtype": parameter.dtype, "device": parameter.device}
+        # torch.tensor copies: as_tensor warns of arrays that are read-only, as a frame's are.
+        self.X_ = torch.tensor(self.held_out.X, **place)
+        self.label_ = torch.as_tensor(self.held_out.label, device=parameter.device)
+        self.weight_ = torch.as_tensor(self.held_out.weight, **place)
+        self.best_: Tensor | None = None
+
+    def on_epoch_end(
+        self, net: NeuralNet, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any
+    ) -> None:
+        """Record the validation loss and keep the weights where it is the lowest yet."""
+        epoch = len(net.history)
+        loss = self._loss(net)
+        net.history.record("valid_loss", loss.tolist())
+        state = net.module_.state_dict()
+        if self.best_ is None:
+            self.best_ = torch.full_like(loss, math.inf)
+            self.epoch_ = torch.zeros_like(loss, dtype=torch.long)
+            self.state_ = {name: value.clone() for name, value in state.items()}
+        waiting = epoch - self.epoch_ <= self.patience
+        better = (loss < self.best_) & waiting
+        self.best_ = torch.where(better, loss, self.best_)
+        self.epoch_ = torch.where(better, torch.full_like(self.epoch_, epoch), self.epoch_)
+        for name, value in state.items():
+            if loss.ndim == 0:
+                keep = bool(better)
+                self.state_[name] = value.clone() if keep else self.state_[name]
+            elif name == "theta":
+                self.state_[name] = torch.where(better[:, None], value, self.state_[name])
+        if bool((epoch - self.epoch_ >= self.patience).all()):
+            raise StopTrainingError
+
+    def _loss(self, net: NeuralNet) -> Tensor:
+        """Return the weighted mean log-loss on the held-out rows."""
+        net.module_.eval()
+        with torch.no_grad():
+            log_proba = logits_of(net.module_(self.X_)).log_softmax(-1)
+        label = self.label_.unsqueeze(-1).expand(*log_proba.shape[:-1], 1)
+        rows = -log_proba.gather(-1, label).squeeze(-1)
+        return (rows * self.weight_).sum(-1) / self.weight_.sum()
+
+    def on_train_end(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Restore the best weights."""
+        if self.best_ is not None:
+            net.module_.load_state_dict(self.state_)
+
 
 # Below this many multiply-adds a step, a second thread costs more in waiting than it computes.
 _WORTH_A_THREAD = 2e9
@@ -52,6 +150,7 @@ class StudentNet(NeuralNet):
         self.schedule = schedule
         self.self_distillation = self_distillation
 
+    # skorch's hook for the callbacks of a kind of net: its own print and time every epoch.
     @property
     def _default_callbacks(self) -> list[Any]:
         return []
@@ -110,7 +209,7 @@ class StudentNet(NeuralNet):
 
     def _run_cpu_epoch(self, batches: Any, step: CpuStep) -> None:
         """Run the batches of an epoch and record its mean losses once."""
-        self._set_training(True)
+        self.module_.train()
         total = LossSums(0.0, 0.0)
         n_rows = 0
         for part in batches.parts():
@@ -128,7 +227,7 @@ class StudentNet(NeuralNet):
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
     ) -> None:
         """Run the batches of an epoch and record its mean losses once."""
-        self._set_training(training)
+        self.module_.train(training)
         total = LossSums(0.0, 0.0)
         n_rows = 0
         for batch in iterator:
@@ -233,17 +332,39 @@ def train(
     ``constant_rate`` is for training that goes on in later calls; ``after`` is the net of the call
     before, from whose optimiser's moments training goes on.
     """
-    dtype, ours = getattr(torch, spec.dtype), isinstance(module, StudentMLP)
-    module = module.to(device=spec.device, dtype=dtype)
-    objective = objective.to(device=spec.device, dtype=dtype)
+    net = _build_net(module, objective, data, spec, seed, _constant if constant_rate else None)
+    if after is not None:
+        take_moments(net.optimizer_, after.optimizer_)
+    work = 6.0 * net.batch_size * sum(p.numel() for p in module.parameters())
+    ours = isinstance(module, StudentMLP)
+    seeded = contextlib.nullcontext() if ours else seeded_globally(seed)
+    with one_thread(work < _WORTH_A_THREAD), no_denormals(), seeded:
+        if isinstance(data, TrainingSet):
+            net.partial_fit(*to_tensors(data, module))
+        else:
+            net.partial_fit(data)
+    module.eval()
+    return net
+
+
+def _build_net(
+    module: nn.Module,
+    objective: Objective,
+    data: TrainingSet | TrainingStream,
+    spec: StudentSpec,
+    seed: int,
+    schedule: Callable[[float], float] | None,
+) -> StudentNet:
+    """Put module and objective where they are trained, and skorch's loop around them."""
+    dtype = getattr(torch, spec.dtype)
     callbacks = list(spec.callbacks or ())
     if data.held_out is not None:
         callbacks.append(BestEpoch(data.held_out, spec.n_iter_no_change))
-    on_cpu = torch.device(spec.device).type == "cpu"
+    ours = isinstance(module, StudentMLP) and torch.device(spec.device).type == "cpu"
     net = StudentNet(
-        module,
-        criterion=objective,
-        optimizer=Adam if ours and on_cpu else torch.optim.Adam,
+        module.to(device=spec.device, dtype=dtype),
+        criterion=objective.to(device=spec.device, dtype=dtype),
+        optimizer=Adam if ours else torch.optim.Adam,
         optimizer__weight_decay=spec.weight_decay,
         lr=spec.learning_rate_init,
         max_epochs=spec.max_epochs,
@@ -253,18 +374,8 @@ def train(
         device=spec.device,
         verbose=0,
         seed=seed,
-        schedule=_constant if constant_rate else None,
+        schedule=schedule,
         self_distillation=float(spec.self_distillation),
     )
     net.initialize()
-    if after is not None:
-        take_moments(net.optimizer_, after.optimizer_)
-    work = 6.0 * net.batch_size * sum(p.numel() for p in module.parameters())
-    seeded = contextlib.nullcontext() if ours else seeded_globally(seed)
-    with one_thread(work < _WORTH_A_THREAD), no_denormals(), seeded:
-        if isinstance(data, TrainingSet):
-            net.partial_fit(*to_tensors(data, module))
-        else:
-            net.partial_fit(data)
-    module.eval()
     return net

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from skdistill import losses
 from skdistill.training.hint_terms import HiddenColumns, HintTerm
 
-__all__ = ["LossSums", "Objective", "Targets", "WeighedRows"]
-
 Array = np.ndarray
 CallableLoss = Callable[..., Tensor]
 
@@ -102,15 +100,9 @@ class Objective(nn.Module):
 
     Inside, arrays have the classes first, because NumPy reduces a short last axis slowly.
 
-    Parameters
-    ----------
-    temperature, alpha : float, or sequence of float for a stack
-    loss : {"kl", "mse", "dkd"} or callable
-        The soft loss. "kl" and "mse" have their gradient in closed form, the others by autograd.
-    hints : sequence of HintTerm
-        Their projections are trained with the student and stay here.
-    device : str
-        Where a loss by autograd is computed: one of the user's own may hold tensors there.
+    A soft loss "kl" or "mse" has its gradient in closed form, "dkd" or one of the user's own by
+    autograd, on ``device``, where the user's may hold tensors. The projections of hints are
+    trained with the student and stay here.
     """
 
     def __init__(

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["StudentSpec"]
-
 
 @dataclass(frozen=True)
 class StudentSpec:

@@ -22,10 +22,7 @@ from skdistill.training.data import (
     apply_preprocessor,
     build_training_set,
 )
-from skdistill.training.shards import Shard, Shards, as_rows
-from skdistill.training.survey import Survey, survey_shards
-
-__all__ = ["Synthetic", "TrainingStream", "open_stream"]
+from skdistill.training.shards import Shard, Shards, Survey, as_rows, survey_shards
 
 # Shards whose rows are shuffled together: rows of one file are often alike.
 BUFFER_SHARDS = 4
@@ -194,14 +191,7 @@ def open_stream(
     ``source`` knows the classes, where the shards do not name them, and labels synthetic rows,
     where some are asked for; with ``keep_back`` some labelled rows are not trained on.
     """
-    held = None
-    if hold_out:
-        if shards.n_shards < 2:
-            raise ValueError(
-                "early_stopping=True holds out one shard, and there is only one. Write more and "
-                "smaller files, or pass early_stopping=False."
-            )
-        held = int(np.random.default_rng(seed).integers(shards.n_shards))
+    held = _draw_held_out(shards.n_shards, seed) if hold_out else None
     known = shards.classes
     known = labels_known_to(source.named) if known is None else np.asarray(known)
     # A transformer of the user's may take infinity.
@@ -212,18 +202,7 @@ def open_stream(
     if not len(numbers):
         raise ValueError(f"The {shards.n_shards} shards of targets hold no rows to train on.")
     labels = survey.labels() if known is None else known
-    sampled = survey.sample.rows()
-    rows, targets = as_rows(sampled, labels)
-    if not sampled.labelled.all():
-        rows.code = None
-    sample = build_training_set(
-        rows,
-        targets,
-        [],
-        np.zeros(n_rows(sampled.X), dtype=bool),
-        preprocessor=preprocessor,
-        n_bins=n_bins,
-    )
+    sample = _prepare_sample(survey.sample.rows(), labels, preprocessor, n_bins)
     stream = TrainingStream(
         shards=shards,
         numbers=numbers,
@@ -239,6 +218,27 @@ def open_stream(
     n_labelled = int(survey.n_labelled[numbers].sum())
     stream.hard_weight = stream.n_rows / n_labelled if n_labelled else 0.0
     return stream
+
+
+def _draw_held_out(n_shards: int, seed: int) -> int:
+    """Draw the shard on which the epochs are compared."""
+    if n_shards < 2:
+        raise ValueError(
+            "early_stopping=True holds out one shard, and there is only one. Write more and "
+            "smaller files, or pass early_stopping=False."
+        )
+    return int(np.random.default_rng(seed).integers(n_shards))
+
+
+def _prepare_sample(
+    sampled: Shard, labels: np.ndarray, preprocessor: Any, n_bins: int | None
+) -> TrainingSet:
+    """Learn from the sampled rows how all rows are prepared."""
+    rows, targets = as_rows(sampled, labels)
+    if not sampled.labelled.all():
+        rows.code = None
+    nothing = np.zeros(n_rows(sampled.X), dtype=bool)
+    return build_training_set(rows, targets, [], nothing, preprocessor=preprocessor, n_bins=n_bins)
 
 
 def _held_out(shard: Shard | None, classes: np.ndarray, sample: TrainingSet) -> HeldOut:

@@ -9,8 +9,8 @@ import pytest
 
 from skdistill.scale import storage as _storage
 from skdistill.scale.storage import (
+    absolute,
     clear_leftovers,
-    everywhere,
     find_files,
     is_newer,
     is_whole,
@@ -167,5 +167,5 @@ def test_files_are_on_one_file_system(tmp_path):
 
 def test_local_paths_mean_the_same_in_every_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert everywhere("soft/") == str(tmp_path / "soft")
-    assert everywhere("memory://soft/") == "memory://soft"
+    assert absolute("soft/") == str(tmp_path / "soft")
+    assert absolute("memory://soft/") == "memory://soft"

@@ -1,4 +1,4 @@
-"""Laws of the frozen student: one answer by every lane, and words instead of wrong answers."""
+"""Laws of the frozen student: one answer by every way to ask, and errors instead of wrong ones."""
 
 import copy
 import pickle

@@ -6,14 +6,14 @@ import pytest
 
 from skdistill.augment import munge
 from skdistill.tables.bins import PiecewiseLinearEncoding
-from skdistill.tables.checks import (
+from skdistill.tables.encoder import TabularEncoder
+from skdistill.tables.rows import (
     check_labels,
     check_sample_weight,
     encode_among,
     encode_labels,
+    read_rows,
 )
-from skdistill.tables.encoder import TabularEncoder
-from skdistill.tables.rows import read_rows
 
 X = np.arange(12.0).reshape(6, 2)
 Y = np.array(["b", "a", "b", "a", "b", "a"])

@@ -316,7 +316,7 @@ def test_names_and_widths_are_checked_in_scikit_learn_words():
     assert list(TabularEncoder().fit([[1.0]]).get_feature_names_out()) == ["x0"]
     assert list(encoder.get_feature_names_out(["a", "b"])) == ["a", "b_x", "b_y"]
     with pytest.raises(ValueError, match="length equal to number of features"):
-        encoder.get_feature_names_out(["a"])
+        TabularEncoder().fit([[1.0]]).get_feature_names_out(["a", "b"])
     with pytest.raises(ValueError, match="not equal to feature_names_in_"):
         encoder.get_feature_names_out(["a", "c"])
 

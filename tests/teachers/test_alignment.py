@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 
-from skdistill.teachers.alignment import (
+from skdistill.teachers.answers import (
     align_columns,
     check_finite,
     check_proba,

@@ -12,7 +12,7 @@ from skdistill.teachers.calibration import (
     mean_confidence,
     sharpening_temperature,
 )
-from skdistill.teachers.pooling import temper
+from skdistill.teachers.ensemble import temper
 
 RNG = np.random.default_rng(0)
 Z = 2 * RNG.normal(size=(3000, 4))

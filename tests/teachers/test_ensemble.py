@@ -14,9 +14,8 @@ from sklearn.naive_bayes import GaussianNB
 from skdistill import TorchTeacher
 from skdistill.teachers import ensemble as _ensemble
 from skdistill.teachers.asking import as_teacher
-from skdistill.teachers.ensemble import Ensemble, ask_each, resolve_averaging
+from skdistill.teachers.ensemble import Ensemble, ask_each, check_teacher_weights, resolve_averaging
 from skdistill.teachers.naming import name_teachers
-from skdistill.teachers.pooling import check_teacher_weights
 
 X, Y = make_data(labels=("ant", "bee", "cat"))
 CLASSES, CODE = np.unique(Y, return_inverse=True)

@@ -68,7 +68,7 @@ def test_quiet_by_default(params, capfd, monkeypatch):
     assert capfd.readouterr() == ("", "")
 
 
-def test_nobody_looks_by_default():
+def test_a_stage_is_shown_nowhere_by_default():
     with stage("work", 3) as here:
         assert here is None
 

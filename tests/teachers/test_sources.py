@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from quick_students import Counting, fitted_teacher, make_data
+from quick_students import Counting, fitted_teacher, make_data, quick
 from sklearn.ensemble import BaggingClassifier, ExtraTreesClassifier, RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -21,12 +21,13 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 
 from skdistill.tables.rows import Rows
+from skdistill.teachers import asking as _fitting
 from skdistill.teachers import cross_fitting as _cross_fitting
-from skdistill.teachers import fitting as _fitting
 from skdistill.teachers import progress as _progress
+from skdistill.teachers.cross_fitting import choose_source
+from skdistill.teachers.ensemble import pool, temper
 from skdistill.teachers.naming import name_teachers
-from skdistill.teachers.pooling import pool, temper
-from skdistill.teachers.sources import TeacherSpec, choose_source
+from skdistill.teachers.sources import TeacherSpec
 
 X, Y = make_data(labels=("ant", "bee", "cat"))
 CLASSES, CODE = np.unique(Y, return_inverse=True)
@@ -519,3 +520,14 @@ def test_a_student_that_teaches_itself_begins_with_the_labels():
     np.testing.assert_array_equal(targets.proba, np.eye(3)[CODE])
     assert not source.can_label_further
     assert not source.makes_synthetic_rows
+
+
+def test_memory_holds_the_answers_of_fitted_teachers_from_fit_to_fit(tmp_path):
+    teacher = Counting().fit(X, Y)
+    Counting.rows_asked = 0
+    students = [quick([teacher], memory=str(tmp_path)).fit(X, Y) for _ in range(2)]
+    assert Counting.rows_asked == len(X)
+    students.append(quick([teacher]).fit(X, Y))
+    assert Counting.rows_asked == 2 * len(X)
+    proba = [student.predict_proba(X) for student in students]
+    np.testing.assert_array_equal(proba, [proba[0]] * 3)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from skdistill.training import adam as _adam
-from skdistill.training.adam import Adam, take_moments
+from skdistill.training.step import Adam, take_moments
 
 RNG = np.random.default_rng(0)
 

@@ -7,8 +7,8 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.tree import DecisionTreeClassifier
 
-from skdistill.training.divergence import _worse_than_uniform
 from skdistill.training.objective import Objective, Targets
+from skdistill.training.trainer import _worse_than_uniform
 from tests.quick_students import Fixed, fitted_teacher, make_data, quick
 
 X, Y = make_data()

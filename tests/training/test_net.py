@@ -26,9 +26,8 @@ from training_zoo import (
 
 from skdistill.training import batches as _batches
 from skdistill.training import net as _net
-from skdistill.training.early_stopping import BestEpoch
 from skdistill.training.modules import build_custom_module
-from skdistill.training.net import train
+from skdistill.training.net import BestEpoch, train
 from skdistill.training.objective import Objective, Targets
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from training_zoo import SPEC, training_set
 
-from skdistill.training.network import StudentMLP
-from skdistill.training.sizing import (
+from skdistill.training.network import (
+    StudentMLP,
     auto_hidden_sizes,
     count_epochs,
     count_parameters,

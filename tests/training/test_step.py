@@ -14,11 +14,10 @@ from training_zoo import (
 
 from skdistill import losses
 from skdistill.teachers.hints import ActiveHint, Hint
-from skdistill.training.adam import Adam
 from skdistill.training.data import HiddenLayer
 from skdistill.training.hint_terms import HiddenColumns, build_hint_terms
 from skdistill.training.objective import Objective
-from skdistill.training.step import CpuStep
+from skdistill.training.step import Adam, CpuStep
 
 RNG = np.random.default_rng(0)
 

@@ -16,10 +16,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from skdistill.scale.labelling import label_parquet
+from skdistill.teachers.cross_fitting import choose_source
+from skdistill.teachers.sources import TeacherSpec
 from skdistill.training import stream as _stream
 from skdistill.training import survey as _survey
-from skdistill.training.shards import Shard, Shards
-from skdistill.training.survey import SAMPLE_ROWS, Sample
+from skdistill.training.shards import SAMPLE_ROWS, Sample, Shard, Shards
 from skdistill.training.trainer import StudentTrainer
 
 X, Y = make_data(1200)
@@ -115,9 +116,9 @@ def test_few_shards_are_read_once_and_give_the_same_student(monkeypatch):
 
 def opened(shards, **settings):
     """Return a stream of rows as they are."""
-    defaults = {"classes": None, "hold_out": False, "keep_back": False, "preprocessor": None}
-    defaults |= {"n_bins": None, "labeller": None, "seed": 3}
-    return _stream.open_stream(Shards(shards), **{**defaults, **settings})
+    defaults = {"hold_out": False, "keep_back": False, "preprocessor": None, "n_bins": None}
+    source = choose_source(TeacherSpec(augment=None), [])
+    return _stream.open_stream(Shards(shards), source, **{**defaults, "seed": 3, **settings})
 
 
 def rows_of_an_epoch(stream, epoch=0):
