@@ -18,8 +18,8 @@ from sklearn.preprocessing import StandardScaler
 from skdistill.scale.labelling import label_parquet
 from skdistill.teachers.cross_fitting import choose_source
 from skdistill.teachers.sources import TeacherSpec
-from skdistill.training import stream as _stream
 from skdistill.training import shards as _shards
+from skdistill.training import stream as _stream
 from skdistill.training.shards import SAMPLE_ROWS, Sample, Shard, Shards
 from skdistill.training.trainer import StudentTrainer
 
