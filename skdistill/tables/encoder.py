@@ -174,7 +174,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     def allow_missing_(self) -> bool:
         """Whether a value was missing in ``fit``."""
         return bool(self.has_missing_.any()) or any(
-            any(map(_is_missing_category, categories)) for categories in self.categories_
+            category == "" or category != category for c in self.categories_ for category in c
         )
 
     @property
@@ -201,14 +201,9 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _is_missing_category(category: Any) -> bool:
-    """Tell the category that stands for a missing value."""
-    return bool(category == "" if isinstance(category, str) else np.isnan(category))
-
-
 def _category_name(category: Any) -> str:
     """Name a category in an output column."""
-    if _is_missing_category(category):
+    if category == "" or category != category:
         return "missing"
     return category if isinstance(category, str) else f"{category:.17g}"
 

@@ -70,7 +70,12 @@ def neighbours(columns: list[Column], base: Ints, rng: Generator) -> Ints:
         for column in columns
     ]
     points = np.hstack([part.astype(np.float32) for part in parts])
-    first, group = _distinct(points, rng)
+    # A random linear hash modulo 2**64 of the bit patterns: sorting one integer a row is far
+    # cheaper than sorting rows. Adding 0 makes the two zeros one.
+    bits = (points + np.float32(0)).view(np.uint32)
+    factors = rng.integers(2**64, size=points.shape[1], dtype=np.uint64) | np.uint64(1)
+    hashes = np.einsum("ij,j->i", bits, factors, dtype=np.uint64)
+    _, first, group = np.unique(hashes, return_index=True, return_inverse=True)
     if len(first) == 1 or not len(base):
         return base
     points, group = points[first], group[base]
@@ -84,17 +89,6 @@ def neighbours(columns: list[Column], base: Ints, rng: Generator) -> Ints:
             queries = np.flatnonzero(np.isin(rows, wanted))
             nearest[rows[queries]] = rows[_nearest_by_products(points[rows], queries)]
     return first[nearest[group]]
-
-
-def _distinct(points: Points, rng: Generator) -> tuple[Ints, Ints]:
-    """Return the first row of every distinct point, and the number of each row's point."""
-    # A random linear hash modulo 2**64 of the bit patterns: sorting one integer a row is far
-    # cheaper than sorting rows. Adding 0 makes the two zeros one.
-    bits = (points + np.float32(0)).view(np.uint32)
-    factors = rng.integers(2**64, size=points.shape[1], dtype=np.uint64) | np.uint64(1)
-    hashes = np.einsum("ij,j->i", bits, factors, dtype=np.uint64)
-    _, first, group = np.unique(hashes, return_index=True, return_inverse=True)
-    return first, group
 
 
 def _leaves(points: Points, max_rows: int, rng: Generator) -> Iterator[Ints]:
