@@ -10,7 +10,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdistill.student.forward import log_softmax, softmax
-from skdistill.tables import TabularEncoder, Transformer, as_table, check_matrix, warn_user
+from skdistill.tables import TabularEncoder, Transformer, as_table, prepare, warn_user
 
 _STAMPED = ("skdistill", "scikit-learn", "numpy")
 
@@ -95,8 +95,7 @@ class BaseStudent(DocLink, ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         X = as_table(X)
         validate_data(self, X, reset=False, skip_check_array=True)
-        Z = X if self.preprocessor_ is None else self.preprocessor_.transform(X)
-        return X, check_matrix(Z, self.preprocessor_)
+        return X, prepare(X, self.preprocessor_)
 
     def fit(self, X: Any, y: Any = None) -> NoReturn:
         """Refuse: a trained student cannot be fitted.

@@ -1,17 +1,16 @@
 """Any container of rows to columns, and to the numbers that the student reads.
 
-``frames`` hides the difference between arrays and DataFrames, ``checks`` holds the checks of sample
-weights, labels and probabilities, ``rows`` reads what `fit` was given. ``encoder`` makes the matrix
-that a student sees (``columns`` decides what each column is), ``bins`` the piecewise-linear
-encoding behind it. ``warn`` warns at the user's line.
+``frames`` hides the difference between arrays and DataFrames. ``rows`` checks what `fit` was given
+(weights, labels, probabilities), holds rows out and warns at the user's line. ``encoder`` makes the
+matrix that a student sees, column by column, ``bins`` the piecewise-linear encoding behind it.
 
-Two files are imported by path, as what they need would slow the way to `predict`: ``folds`` (which
-rows are held out; scikit-learn's model selection) and ``synthetic`` with ``neighbours`` (rows for
-the teachers to label; SciPy's trees).
+Two more are imported by path: ``folds`` (the default teacher's folds) and ``synthetic`` with
+``neighbours`` (rows for the teachers to label), whose trees of SciPy would slow the way to
+`predict`.
 """
 
 from skdistill.tables.bins import Lines, PiecewiseLinearEncoding, encode_lines
-from skdistill.tables.encoder import TabularEncoder, Transformer, check_matrix
+from skdistill.tables.encoder import TabularEncoder, Transformer, prepare
 from skdistill.tables.frames import (
     as_table,
     is_frame,
@@ -28,6 +27,7 @@ from skdistill.tables.rows import (
     find_improper,
     normalise,
     read_rows,
+    split_rows,
     warn_user,
 )
 
@@ -39,7 +39,6 @@ __all__ = [
     "TabularEncoder",
     "Transformer",
     "as_table",
-    "check_matrix",
     "check_teacher_proba",
     "encode_among",
     "encode_lines",
@@ -48,7 +47,9 @@ __all__ = [
     "n_rows",
     "named_columns",
     "normalise",
+    "prepare",
     "read_rows",
+    "split_rows",
     "stack_rows",
     "take_rows",
     "warn_user",

@@ -16,9 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skdistill.tables.frames import (
     NUMERIC_KINDS,
     as_table,
-    is_categorical,
     is_missing,
-    is_numeric_array,
     named_columns,
     take_rows,
 )
@@ -39,14 +37,15 @@ class Transformer(Protocol):
         """Return rows as the student sees them."""
 
 
-def check_matrix(Z: Any, preprocessor: Transformer | None = None) -> npt.NDArray[Any]:
-    """Return prepared rows as a finite float matrix; errors name the preprocessor, if any."""
-    if type(preprocessor) is TabularEncoder and type(Z) is np.ndarray:
-        return Z
+def prepare(X: Any, preprocessor: Transformer | None = None) -> npt.NDArray[Any]:
+    """Return rows as the student sees them, a finite float matrix; errors name the preprocessor."""
     if preprocessor is None:
         # inf beside -inf has no sum, of which scikit-learn's check would warn before it refuses.
         with np.errstate(invalid="ignore"):
-            return check_array(as_table(Z), dtype=[np.float64, np.float32], input_name="X")
+            return check_array(as_table(X), dtype=[np.float64, np.float32], input_name="X")
+    Z = preprocessor.transform(X)
+    if type(preprocessor) is TabularEncoder and type(Z) is np.ndarray:
+        return Z
     source = f"preprocessor ({type(preprocessor).__name__})"
     if issparse(Z):
         raise TypeError(
@@ -106,7 +105,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             X, weight = take_rows(X, kept), weight[kept]
         moments, self.categories_ = {}, []
         # In an array of booleans these are numbers.
-        expected = _NUMBER if is_numeric_array(X) else None
+        expected = _NUMBER if _is_numeric_array(X) else None
         for j, column in enumerate(named_columns(X)):
             kind, values = _read_column(column, expected)
             if kind == _NUMBER:
@@ -126,7 +125,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, as_table(X), reset=False, skip_check_array=True)
         n_numbers = self.numeric_.size
-        if not self.category_columns_.size and is_numeric_array(X):
+        if not self.category_columns_.size and _is_numeric_array(X):
             values = X
         else:
             columns = list(named_columns(X))
@@ -201,6 +200,11 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         return tags
 
 
+def _is_numeric_array(X: Any) -> bool:
+    """Tell whether a checked table is an array of numbers all over."""
+    return isinstance(X, np.ndarray) and X.dtype.kind in NUMERIC_KINDS
+
+
 def _category_name(category: Any) -> str:
     """Name a category in an output column."""
     if category == "" or category != category:
@@ -217,7 +221,7 @@ def _read_column(
     """
     name, column = named
     dtype = column.dtype
-    if is_categorical(dtype):
+    if hasattr(dtype, "categories"):  # pandas' category dtype
         return _read_categories(named, expected)
     if dtype.kind in NUMERIC_KINDS and expected != _TEXT:
         kind = expected or (_VALUE if dtype.kind == "b" else _NUMBER)

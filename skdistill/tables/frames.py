@@ -15,7 +15,7 @@ NUMERIC_KINDS = "biuf"
 
 def as_table(X: Any, *, name: str = "X") -> Any:
     """Return a dense table, values as they are: a pandas DataFrame, or an array of any dtype."""
-    if is_numeric_array(X) and X.ndim == 2 and X.size:
+    if type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind in NUMERIC_KINDS and X.size:
         return X
     if issparse(X):
         raise TypeError(
@@ -54,19 +54,9 @@ def _check_frame(X: Any, name: str) -> None:
             raise ValueError(f"Complex data not supported\n{name} column {column!r} is {dtype}.")
 
 
-def is_numeric_array(X: Any) -> bool:
-    """Tell an array of numbers all over, which needs no reading column by column."""
-    return type(X) is np.ndarray and X.dtype.kind in NUMERIC_KINDS
-
-
 def is_frame(X: Any) -> bool:
     """Tell a pandas DataFrame without importing pandas."""
     return hasattr(X, "iloc") and hasattr(X, "columns")
-
-
-def is_categorical(dtype: Any) -> bool:
-    """Tell pandas' category dtype."""
-    return hasattr(dtype, "categories") and hasattr(dtype, "ordered")
 
 
 def is_missing(value: Any) -> bool:
@@ -120,7 +110,7 @@ def _stack_frames(parts: Sequence[Any]) -> Any:
     for j, dtype in enumerate(out.dtypes):
         columns = [part.iloc[:, j] for part in parts]
         # pandas gives up category columns whose categories differ.
-        if not is_categorical(dtype) and all(is_categorical(c.dtype) for c in columns):
+        if dtype != "category" and all(column.dtype == "category" for column in columns):
             out.isetitem(j, union_categoricals(columns, ignore_order=True))
     return out
 

@@ -14,7 +14,7 @@ from sklearn.utils import check_array
 
 from skdistill.student.classifier import StudentClassifier
 from skdistill.student.forward import Forward
-from skdistill.tables.encoder import check_matrix
+from skdistill.tables.encoder import prepare
 from skdistill.tables.frames import n_rows, take_rows
 from skdistill.teachers.adapters import TorchTeacher
 from skdistill.teachers.answers import comes_from, is_torch_module, left_as_found
@@ -248,8 +248,7 @@ def _ask_mlp(net: MLPClassifier, layer: int, X: Any) -> np.ndarray:
 
 def _ask_student(student: StudentClassifier, layer: int, X: Any) -> np.ndarray:
     """Run a frozen student up to a hidden layer, its activation included."""
-    before = student.preprocessor_
-    Z = check_matrix(X if before is None else before.transform(X), before)
+    Z = prepare(X, student.preprocessor_)
     if student.encoding_ is not None:
         Z = student.encoding_.encode(Z)
     linear = [i for i, part in enumerate(student.layers_) if part.kind == "linear"]

@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
 from skdistill.tables.bins import PiecewiseLinearEncoding
-from skdistill.tables.encoder import TabularEncoder, check_matrix
+from skdistill.tables.encoder import TabularEncoder, prepare
 from skdistill.tables.frames import n_rows, stack_rows, take_rows
 from skdistill.tables.rows import Rows
 from skdistill.teachers.ensemble import SoftTargets
@@ -108,7 +108,7 @@ def build_training_set(
     used = (rows.weight > 0) & ~held
     train = rows.take(np.flatnonzero(used))
     fitted = _fit_preprocessor(preprocessor, train, extra) if like is None else like.preprocessor
-    Z = np.concatenate([apply_preprocessor(fitted, t) for t in [train.X, *(e.X for e in extra)]])
+    Z = np.concatenate([prepare(t, fitted) for t in [train.X, *(e.X for e in extra)]])
     n = len(train.weight)
     # A row without a label counts as much as the average row of X.
     weight = np.concatenate([train.weight, np.full(len(Z) - n, train.weight.mean())])
@@ -169,11 +169,6 @@ def _fit_preprocessor(preprocessor: Any, train: Rows, extra: Sequence[TransferRo
     return fitted.fit(train.X, label, **({"sample_weight": train.weight} if weighted else {}))
 
 
-def apply_preprocessor(fitted: Any, table: Any) -> np.ndarray:
-    """Return a table as the student sees it."""
-    return check_matrix(table if fitted is None else fitted.transform(table), fitted)
-
-
 def _stack_proba(
     targets: SoftTargets | None, extra: Sequence[TransferRows], used: np.ndarray, n_classes: int
 ) -> np.ndarray:
@@ -194,7 +189,7 @@ def _held_out(rows: Rows, targets: SoftTargets | None, held: np.ndarray, fitted:
     """Prepare the rows on which the epochs are compared."""
     assert rows.code is not None
     assert rows.classes is not None
-    Z = apply_preprocessor(fitted, take_rows(rows.X, np.flatnonzero(held)))
+    Z = prepare(take_rows(rows.X, np.flatnonzero(held)), fitted)
     proba = np.full((len(Z), len(rows.classes)), np.nan)
     if targets is not None:
         known = targets.known[held]

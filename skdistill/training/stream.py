@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from skdistill.tables.encoder import prepare
 from skdistill.tables.frames import n_rows, take_rows
 from skdistill.teachers.naming import labels_known_to
 from skdistill.teachers.sources import TargetSource
@@ -19,7 +20,6 @@ from skdistill.training.data import (
     HeldOut,
     Prepared,
     TrainingSet,
-    apply_preprocessor,
     build_training_set,
 )
 from skdistill.training.shards import Shard, Shards, Survey, as_rows, survey_shards
@@ -251,7 +251,7 @@ def _held_out(shard: Shard | None, classes: np.ndarray, sample: TrainingSet) -> 
     rows, targets = as_rows(shard, classes)
     assert rows.code is not None
     known = np.flatnonzero(rows.code >= 0)
-    Z = apply_preprocessor(sample.preprocessor, take_rows(shard.X, known))
+    Z = prepare(take_rows(shard.X, known), sample.preprocessor)
     return HeldOut(Z, rows.code[known], rows.weight[known], targets.proba[known])
 
 

@@ -10,14 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy import sparse
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator
 
-from skdistill.tables.encoder import TabularEncoder, check_matrix
+from skdistill.tables.encoder import TabularEncoder, prepare
 
 
 def mixed_frame(n=60, seed=0):
@@ -39,28 +38,24 @@ def mixed_frame(n=60, seed=0):
     )
 
 
-# check_matrix -------------------------------------------------------------------------------------
+# prepare ------------------------------------------------------------------------------------------
 
 
 def test_prepared_rows_become_float64_and_raw_ones_keep_float32():
     for dtype in (np.float32, np.float64, int):
         Z = np.ones((2, 2), dtype)
-        assert check_matrix(Z, StandardScaler()).dtype == np.float64
-        assert check_matrix(Z, None).dtype == (np.float32 if dtype is np.float32 else np.float64)
-
-
-def test_what_the_encoder_made_is_not_checked_again():
-    Z = np.ones((2, 2))
-    assert check_matrix(Z, TabularEncoder()) is Z
+        assert prepare(Z, FunctionTransformer()).dtype == np.float64
+        assert prepare(Z, None).dtype == (np.float32 if dtype is np.float32 else np.float64)
 
 
 def test_prepared_rows_must_be_dense_and_finite():
+    X = np.array([["a"], ["b"]])
     with pytest.raises(TypeError, match=r"preprocessor \(OneHotEncoder\).*sparse_output=False"):
-        check_matrix(sparse.csr_array(np.eye(2)), OneHotEncoder())
+        prepare(X, OneHotEncoder().fit(X))
     with pytest.raises(ValueError, match=r"preprocessor \(FunctionTransformer\).*NaN"):
-        check_matrix(np.array([[np.nan]]), FunctionTransformer())
+        prepare(np.array([[np.nan]]), FunctionTransformer())
     with pytest.raises(ValueError, match="Input X contains NaN"):
-        check_matrix(np.array([[np.nan]]))
+        prepare(np.array([[np.nan]]))
 
 
 # TabularEncoder -----------------------------------------------------------------------------------
@@ -347,7 +342,7 @@ def test_pandas_output_is_on_offer():
     assert list(encoder.transform(X)) == list(encoder.get_feature_names_out())
     with config_context(transform_output="pandas"):
         plain = TabularEncoder().fit(X)
-        assert type(check_matrix(plain.transform(X), plain)) is np.ndarray
+        assert type(prepare(X, plain)) is np.ndarray
 
 
 def test_tags_tell_what_is_taken():
