@@ -10,7 +10,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from skdistill.tables.bins import PiecewiseLinearEncoding
 from skdistill.tables.encoder import TabularEncoder, prepare
-from skdistill.tables.frames import n_rows, stack_rows, take_rows
+from skdistill.tables.frames import stack_rows, take_rows
 from skdistill.tables.rows import Rows
 from skdistill.teachers.ensemble import SoftTargets
 from skdistill.teachers.hints import ActiveHint
@@ -120,7 +120,7 @@ def build_training_set(
         hard[:n], label[:n] = train.weight, train.code
     encoding = None if like is None else like.encoding
     if n_bins is not None and like is None:
-        shaping = n + sum(n_rows(e.X) for e in extra if e.shapes_inputs)
+        shaping = n + sum(len(e.X) for e in extra if e.shapes_inputs)
         encoding = PiecewiseLinearEncoding(n_bins).fit(Z[:shaping], weight[:shaping])
     return TrainingSet(
         X=Z,
@@ -133,7 +133,7 @@ def build_training_set(
         encoding=encoding,
         held_out=_held_out(rows, targets, held, fitted) if held.any() else None,
         n_real=n,
-        n_synthetic=sum(n_rows(e.X) for e in extra if not e.shapes_inputs),
+        n_synthetic=sum(len(e.X) for e in extra if not e.shapes_inputs),
         hidden=[_hidden_layer(answers, used, weight) for answers in hidden],
     )
 
@@ -159,7 +159,7 @@ def _fit_preprocessor(preprocessor: Any, train: Rows, extra: Sequence[TransferRo
         return None
     if isinstance(preprocessor, str):
         real = [e.X for e in extra if e.shapes_inputs]
-        weight = [train.weight, *(np.full(n_rows(t), train.weight.mean()) for t in real)]
+        weight = [train.weight, *(np.full(len(t), train.weight.mean()) for t in real)]
         everything = stack_rows([train.X, *real]) if real else train.X
         return TabularEncoder().fit(everything, sample_weight=np.concatenate(weight))
     fitted = clone(preprocessor)
