@@ -23,7 +23,6 @@ from skdistill.tables.frames import (
 from skdistill.tables.rows import check_sample_weight
 
 FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 # What a column is to the student: a number to standardise, or a category to one-hot,
 # known by its text or (booleans, categories that are numbers) by its value.
@@ -146,7 +145,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             start += categories.size
         return out
 
-    def _standardise(self, values: npt.NDArray[Any]) -> tuple[FloatArray, BoolArray]:
+    def _standardise(self, values: npt.NDArray[Any]) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
         """Return standardised numbers, missing ones as 0, and where they were missing."""
         with np.errstate(over="ignore", invalid="ignore"):
             out = np.subtract(values, self.mean_, dtype=np.float64, order="C", casting="same_kind")

@@ -73,8 +73,7 @@ def n_rows(X: Any) -> int:
 
 def named_columns(X: Any) -> Iterable[tuple[Any, Any]]:
     """Return each column of a checked table with its name, in an array its position."""
-    items: Iterable[tuple[Any, Any]] = X.items() if is_frame(X) else enumerate(X.T)
-    return items
+    return X.items() if is_frame(X) else enumerate(X.T)
 
 
 def take_rows(X: Any, indices: Any) -> Any:

@@ -13,7 +13,7 @@ from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 
 from skdistill.tables.frames import is_frame, is_missing, named_columns
-from skdistill.tables.neighbours import Column, neighbours
+from skdistill.tables.neighbours import Column, Floats, Ints, neighbours
 from skdistill.tables.rows import check_sample_weight
 
 # Numeric columns of at most this many values, each seen twice on average, get no noise.
@@ -22,8 +22,6 @@ _FEW_VALUES = 10
 _EXACT_INTEGER = 2**53
 _NUMBERS = (int, float, np.integer, np.floating)
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
 
