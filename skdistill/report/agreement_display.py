@@ -8,8 +8,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skdistill.report.checks import check_n_bins, check_proba_pair, label_codes
 from skdistill.report.compared import Classifier, find_student, find_teachers
+from skdistill.report.metrics import check_labelled, check_n_bins, check_pair
 from skdistill.report.plotting import BLUE, GREEN, GREY, Display, as_frame, check_matplotlib
 from skdistill.tables import as_table
 
@@ -175,7 +175,7 @@ class AgreementDisplay(Display):
         """
         check_matplotlib(f"{cls.__name__}.from_predictions")
         check_n_bins(n_bins)
-        teacher, student = check_proba_pair(ensemble_proba, student_proba)
+        teacher, student = check_pair(ensemble_proba, student_proba)
         edges = np.linspace(1 / teacher.shape[1], 1, n_bins + 1)
         place = np.searchsorted(edges[1:-1], teacher.max(axis=1), side="left")
 
@@ -186,7 +186,7 @@ class AgreementDisplay(Display):
         differ = named != answered
         n_right = None
         if y is not None:
-            code = label_codes(y, teacher, labels)
+            _, code = check_labelled(y, teacher, labels)
             taught, learned = differ & (named == code), differ & (answered == code)
             n_right = {
                 "ensemble_right": count(taught),
