@@ -27,8 +27,8 @@ from skdistill.report.metrics import (
     multiclass_brier_score,
     predictive_kl,
 )
-from skdistill.report.verdict import Comparison, compare, notes_on, notes_on_times
-from skdistill.report.view import DistillationReport, ReportRow
+from skdistill.report.verdict import compare, notes_on
+from skdistill.report.view import COMPARED, DistillationReport, ReportRow
 from skdistill.tables import as_table, n_rows
 
 _FEWEST_RESAMPLES = 100
@@ -158,22 +158,23 @@ def distillation_report(
     y = _check_labels(y, n_rows(X), classes)
     rng = check_random_state(random_state)
     prepared = found.prepare(X)
-    teacher_ensemble = find_teachers(found, prepared, teachers)
-    plain = plain_student(
-        found, X, baseline=baseline, train=train, teachers=teachers, random_state=rng
-    )
-    *each, ensemble = teacher_ensemble.ask(prepared)
-    distilled = found.ask(prepared)
-    calibrated = teacher_ensemble.calibrated(ensemble)
+    taught = find_teachers(found, prepared, teachers)
+    plain = plain_student(found, X, baseline, train, teachers, rng)
+    *each, ensemble = taught.ask(prepared)
+    distilled, calibrated = found.ask(prepared), taught.calibrated(ensemble)
     models = [m for m in (*each, ensemble, calibrated, plain, distilled) if m is not None]
-    speeds = _speeds(models)
+    # A single teacher is its own ensemble and is timed once.
+    timed = {id(m.predict_proba): m for m in models}
+    speeds = {key: measure_speed(m.predict_proba, m.X) for key, m in timed.items()}
+    pairs = [(m, speeds[id(m.predict_proba)]) for m in models]
+    gains = [_gains(m.proba, y, classes) for m in (distilled, ensemble, plain) if m is not None]
     return DistillationReport(
-        rows=_rows(models, speeds, ensemble.proba, y, classes),
-        comparisons=_compare(distilled, ensemble, plain, y, classes, n_bootstrap, rng),
-        notes=(
-            *notes_on(found, teacher_ensemble, plain, trained=train is not None),
-            *notes_on_times(models, speeds),
-        ),
+        rows=tuple(_row(model, speed, ensemble.proba, y, classes) for model, speed in pairs),
+        comparisons={
+            score: compare(*(g[score] for g in gains), n_bootstrap=n_bootstrap, rng=rng)
+            for score in COMPARED
+        },
+        notes=notes_on(found, taught, plain, pairs, trained=train is not None),
         n_rows=len(y),
         n_classes=len(classes),
     )
@@ -222,88 +223,33 @@ def _check_labels(y: Any, n: int, classes: np.ndarray) -> np.ndarray:
     return y
 
 
-def _speeds(models: Sequence[ComparedModel]) -> list[Speed]:
-    """Time every model; a single teacher is its own ensemble and is timed once."""
-    known: dict[int, Speed] = {}
-    for model in models:
-        key = id(model.predict_proba)
-        if key not in known:
-            known[key] = measure_speed(model.predict_proba, model.X)
-    return [known[id(model.predict_proba)] for model in models]
-
-
-def _rows(
-    models: Sequence[ComparedModel],
-    speeds: Sequence[Speed],
-    ensemble: np.ndarray,
-    y: np.ndarray,
-    classes: np.ndarray,
-) -> tuple[ReportRow, ...]:
-    """Return the numbers of every model."""
-    return tuple(
-        ReportRow(
-            name=model.name,
-            role=model.role,
-            **_scores(model.proba, ensemble, y, classes),
-            n_parameters=total(count_parameters(part) for part in model.parts),
-            n_bytes=total(count_bytes(part) for part in model.parts),
-            latency_p50=speed.p50,
-            latency_p99=speed.p99,
-            rows_per_second=speed.rows_per_second,
-        )
-        for model, speed in zip(models, speeds, strict=True)
+def _row(
+    model: ComparedModel, speed: Speed, ensemble: np.ndarray, y: np.ndarray, classes: np.ndarray
+) -> ReportRow:
+    """Return the numbers of one model, on the labels and against the ensemble."""
+    proba, gains = model.proba, _gains(model.proba, y, classes)
+    # Of two classes the area is that of the second, of more the mean over those that y holds.
+    held = [1] if len(classes) == 2 else [k for k, c in enumerate(classes) if (y == c).any()]
+    return ReportRow(
+        name=model.name,
+        role=model.role,
+        accuracy=float(gains["accuracy"].mean()),
+        log_loss=float(-gains["log_loss"].mean()),
+        roc_auc=float(np.mean([roc_auc_score(y == classes[k], proba[:, k]) for k in held])),
+        brier=multiclass_brier_score(y, proba, labels=classes),
+        ece=expected_calibration_error(y, proba, labels=classes),
+        agreement=agreement_score(ensemble, proba),
+        kl=predictive_kl(ensemble, proba),
+        n_parameters=total(count_parameters(part) for part in model.parts),
+        n_bytes=total(count_bytes(part) for part in model.parts),
+        latency_p50=speed.p50,
+        latency_p99=speed.p99,
+        rows_per_second=speed.rows_per_second,
     )
 
 
-def _scores(
-    proba: np.ndarray, ensemble: np.ndarray, y: np.ndarray, classes: np.ndarray
-) -> dict[str, float]:
-    """Return the scores of one model on the labels and against the ensemble."""
-    return {
-        "accuracy": float(_correct(proba, y, classes).mean()),
-        "log_loss": float(log_loss_by_row(y, proba, labels=classes).mean()),
-        "roc_auc": _roc_auc(proba, y, classes),
-        "brier": multiclass_brier_score(y, proba, labels=classes),
-        "ece": expected_calibration_error(y, proba, labels=classes),
-        "agreement": agreement_score(ensemble, proba),
-        "kl": predictive_kl(ensemble, proba),
-    }
-
-
-def _correct(proba: np.ndarray, y: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return 1 for each row whose largest probability is that of its label, else 0."""
-    return (classes[proba.argmax(axis=1)] == y).astype(np.float64)
-
-
-def _roc_auc(proba: np.ndarray, y: np.ndarray, classes: np.ndarray) -> float:
-    """Return the area under the curve, of several classes the mean over those that y holds."""
-    if len(classes) == 2:
-        return float(roc_auc_score(y == classes[1], proba[:, 1]))
-    held = [k for k, label in enumerate(classes) if (y == label).any()]
-    return float(np.mean([roc_auc_score(y == classes[k], proba[:, k]) for k in held]))
-
-
-def _compare(
-    distilled: ComparedModel,
-    ensemble: ComparedModel,
-    plain: ComparedModel | None,
-    y: np.ndarray,
-    classes: np.ndarray,
-    n_bootstrap: int,
-    rng: np.random.RandomState,
-) -> dict[str, Comparison]:
-    """Compare the student with ensemble and plain student by accuracy and by log-loss."""
-    by_row = {
-        "accuracy": lambda proba: _correct(proba, y, classes),
-        "log_loss": lambda proba: -log_loss_by_row(y, proba, labels=classes),
-    }
-    return {
-        metric: compare(
-            gains(distilled.proba),
-            gains(ensemble.proba),
-            None if plain is None else gains(plain.proba),
-            n_bootstrap=n_bootstrap,
-            rng=rng,
-        )
-        for metric, gains in by_row.items()
-    }
+def _gains(proba: np.ndarray, y: np.ndarray, classes: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what is compared, one value a row: more is better."""
+    correct = classes[proba.argmax(axis=1)] == y
+    losses = log_loss_by_row(y, proba, labels=classes)
+    return {"accuracy": correct.astype(np.float64), "log_loss": -losses}

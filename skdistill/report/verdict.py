@@ -78,7 +78,7 @@ class Comparison:
         """The share with its interval in words, or why there is none."""
         if self.gap is None:
             return "not known: there is no plain student to compare with"
-        gap = f"{self.gap.value:+z.4f} {_interval(self.gap.low, self.gap.high)}"
+        gap = _say(self.gap)
         if self.share is None:
             reason = "is not clear of zero" if self.gap.sign >= 0 else "is negative"
             return f"no share: ensemble over plain student, {gap}, {reason}"
@@ -97,35 +97,25 @@ class Comparison:
             said.append(f"{words[self.over_plain.sign]} the plain student, {_say(self.over_plain)}")
         words = {1: "better than", 0: "within noise of", -1: "worse than"}
         said.append(f"{words[self.over_ensemble.sign]} the ensemble, {_say(self.over_ensemble)}")
-        if self.gap is not None and self.share is None:
-            said.append(self._doubtful_teacher(self.gap))
+        if self.over_plain is not None and self.gap is not None and self.share is None:
+            fact, so = "no better", ": distilling it cannot help"
+            if self.gap.sign >= 0:
+                fact, so = "not shown to be better", ""
+            elif self.over_plain.sign > 0:
+                so = ": what the student gained is not the teacher's own quality"
+            said.append(f"the teacher is {fact} than the plain student, {_say(self.gap)}{so}")
         return tuple(said)
-
-    def _doubtful_teacher(self, gap: Difference) -> str:
-        """Say what follows where the ensemble was not shown to beat the plain student."""
-        shown = _say(gap)
-        if gap.sign >= 0:
-            return f"the teacher is not shown to be better than the plain student, {shown}"
-        fact = f"the teacher is no better than the plain student, {shown}"
-        if self.over_plain is not None and self.over_plain.sign > 0:
-            return f"{fact}: what the student gained is not the teacher's own quality"
-        return f"{fact}: distilling it cannot help"
 
 
 def _say(difference: Difference) -> str:
     """Write a difference with its interval."""
-    return f"{difference.value:+z.4f} {_interval(difference.low, difference.high)}"
-
-
-def _interval(low: float, high: float) -> str:
-    """Write an interval."""
-    return f"[{low:+z.4f}, {high:+z.4f}]"
+    return f"{difference.value:+z.4f} [{difference.low:+z.4f}, {difference.high:+z.4f}]"
 
 
 def compare(
     student: np.ndarray,
     ensemble: np.ndarray,
-    plain: np.ndarray | None,
+    plain: np.ndarray | None = None,
     *,
     n_bootstrap: int,
     rng: np.random.RandomState,
@@ -178,7 +168,12 @@ _MOST_LISTED = 5
 
 
 def notes_on(
-    found: FoundStudent, teachers: TeacherEnsemble, plain: ComparedModel | None, *, trained: bool
+    found: FoundStudent,
+    teachers: TeacherEnsemble,
+    plain: ComparedModel | None,
+    timed: Sequence[tuple[ComparedModel, Speed]],
+    *,
+    trained: bool,
 ) -> tuple[str, ...]:
     """Say what a reader must know about the numbers."""
     notes = [_on_plain(plain, trained)]
@@ -193,6 +188,13 @@ def notes_on(
     if found.before:
         notes.append("The steps before the student in its Pipeline are in no row's size or time.")
     notes.append("Intervals cover the choice of held-out rows, not that of seeds.")
+    waiting = [model.name for model, speed in timed if speed.waited > _MUCH_WAITING]
+    if waiting:
+        notes.append(
+            f"Much of the time of {_listed(waiting)} went into waiting, for a busy processor or "
+            "for something remote. A busy machine delays long calls more than short ones, which "
+            "makes the student's speed-up look larger: measure again on a quiet one."
+        )
     return tuple(notes)
 
 
@@ -234,16 +236,3 @@ def _listed(names: Sequence[str]) -> str:
         return ", ".join(names)
     shown = names[: _MOST_LISTED - 1]
     return f"{', '.join(shown)} and {len(names) - len(shown)} more"
-
-
-def notes_on_times(models: Sequence[ComparedModel], speeds: Sequence[Speed]) -> list[str]:
-    """Warn of times that are not the models' own: long calls wait more often than short ones."""
-    pairs = zip(models, speeds, strict=True)
-    names = [model.name for model, speed in pairs if speed.waited > _MUCH_WAITING]
-    if not names:
-        return []
-    return [
-        f"Much of the time of {_listed(names)} went into waiting, for a busy processor or for "
-        "something remote. A busy machine delays long calls more than short ones, which makes the "
-        "student's speed-up look larger: measure again on a quiet one."
-    ]

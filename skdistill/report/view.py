@@ -13,7 +13,7 @@ from skdistill.report.verdict import Comparison
 
 _WIDTH = 96
 _NAME = 22
-_METRICS = {"accuracy": "accuracy", "log_loss": "log-loss"}
+COMPARED = {"accuracy": "accuracy", "log_loss": "log-loss"}
 
 
 @dataclass(frozen=True)
@@ -209,8 +209,8 @@ _COST: list[tuple[str, str, Callable[[Any], str]]] = [
 
 def _as_text(report: DistillationReport) -> str:
     """Lay the report out for a terminal."""
-    recovered = [(m, [report.comparisons[m].recovered]) for m in _METRICS]
-    verdict = [(m, report.comparisons[m].verdict) for m in _METRICS]
+    recovered = [(m, [report.comparisons[m].recovered]) for m in COMPARED]
+    verdict = [(m, report.comparisons[m].verdict) for m in COMPARED]
     parts = [
         f"Distillation report: {_held_out(report)}",
         _table(report.rows, _QUALITY, 10),
@@ -261,7 +261,7 @@ def _said(lines: Sequence[tuple[str, Sequence[str]]]) -> str:
     written = []
     for metric, sentences in lines:
         for i, sentence in enumerate(sentences):
-            first = f"  {_METRICS[metric] if i == 0 else '':<10}"
+            first = f"  {COMPARED[metric] if i == 0 else '':<10}"
             written.append(_wrapped(sentence, first, " " * 14))
     return "\n".join(written)
 
@@ -278,8 +278,8 @@ def _as_html(report: DistillationReport) -> str:
     columns = [*_QUALITY, *_COST]
     headings = "".join(f"<th>{html.escape(heading)}</th>" for _, heading, _ in columns)
     body = "".join(_html_row(row, columns) for row in report.rows)
-    recovered = _html_list((m, report.comparisons[m].recovered) for m in _METRICS)
-    verdict = _html_list((m, s) for m in _METRICS for s in report.comparisons[m].verdict)
+    recovered = _html_list((m, report.comparisons[m].recovered) for m in COMPARED)
+    verdict = _html_list((m, s) for m in COMPARED for s in report.comparisons[m].verdict)
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in report.notes)
     return (
         f"<div><p><b>Distillation report</b>: {_held_out(report)}</p>"
@@ -304,5 +304,5 @@ def _html_row(row: ReportRow, columns: list[tuple[str, str, Callable[[Any], str]
 
 def _html_list(lines: Iterable[tuple[str, str]]) -> str:
     """Write sentences as a list, each behind the name of its score."""
-    items = (f"<li>{_METRICS[metric]}: {html.escape(sentence)}</li>" for metric, sentence in lines)
+    items = (f"<li>{COMPARED[metric]}: {html.escape(sentence)}</li>" for metric, sentence in lines)
     return f"<ul>{''.join(items)}</ul>"
