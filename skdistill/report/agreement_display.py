@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -21,6 +22,7 @@ _RIGHT = {
 }
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class AgreementDisplay(Display):
     """How often student and ensemble name different classes, by the ensemble's confidence.
 
@@ -61,18 +63,10 @@ class AgreementDisplay(Display):
     [1, 0]
     """
 
-    def __init__(
-        self,
-        *,
-        edges: ArrayLike,
-        n_rows: ArrayLike,
-        n_differ: ArrayLike,
-        n_right: dict[str, Any] | None = None,
-    ) -> None:
-        self.edges = edges
-        self.n_rows = n_rows
-        self.n_differ = n_differ
-        self.n_right = n_right
+    edges: ArrayLike
+    n_rows: ArrayLike
+    n_differ: ArrayLike
+    n_right: dict[str, Any] | None = None
 
     @classmethod
     def from_estimator(

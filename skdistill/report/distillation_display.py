@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -19,7 +20,7 @@ from skdistill.report.plotting import (
     check_matplotlib,
 )
 from skdistill.report.report import distillation_report
-from skdistill.report.view import DistillationReport, write_bytes
+from skdistill.report.view import BYTES, DistillationReport, write
 
 METRICS = {
     "accuracy": "accuracy (higher is better)",
@@ -43,6 +44,7 @@ _AREA, _AREA_PER_DECADE = 90.0, 50.0
 _BESIDE, _LETTER, _LINE = 11, 6, 13
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class DistillationDisplay(Display):
     """Quality against the time for one row, for teachers, ensemble, plain and distilled student.
 
@@ -91,22 +93,12 @@ class DistillationDisplay(Display):
     'log'
     """
 
-    def __init__(
-        self,
-        *,
-        names: Sequence[str],
-        roles: Sequence[str],
-        quality: ArrayLike,
-        latency: ArrayLike,
-        n_bytes: Sequence[int | None],
-        metric: str = "log_loss",
-    ) -> None:
-        self.names = names
-        self.roles = roles
-        self.quality = quality
-        self.latency = latency
-        self.n_bytes = n_bytes
-        self.metric = metric
+    names: Sequence[str]
+    roles: Sequence[str]
+    quality: ArrayLike
+    latency: ArrayLike
+    n_bytes: Sequence[int | None]
+    metric: str = "log_loss"
 
     @classmethod
     def from_report(
@@ -275,7 +267,7 @@ class DistillationDisplay(Display):
     def _label(self, i: int) -> str:
         """Return the name of a model and its size."""
         size = self.n_bytes[i]
-        return self.names[i] if size is None else f"{self.names[i]}, {write_bytes(size)}"
+        return self.names[i] if size is None else f"{self.names[i]}, {write(size, BYTES)}"
 
 
 def _apart(left: np.ndarray, right: np.ndarray, y: np.ndarray) -> np.ndarray:

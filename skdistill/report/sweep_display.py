@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from skdistill.report.plotting import BLACK, Display, as_frame, check_matplotlib
 _MOST_WRITTEN = 80
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SweepDisplay(Display):
     """Mean test score of each temperature and alpha as a heat map, the best one framed.
 
@@ -54,20 +56,10 @@ class SweepDisplay(Display):
     {'temperature': 4, 'alpha': 0.5}
     """
 
-    image_: Any
-
-    def __init__(
-        self,
-        *,
-        temperatures: ArrayLike,
-        alphas: ArrayLike,
-        scores: ArrayLike,
-        score_name: str = "score",
-    ) -> None:
-        self.temperatures = temperatures
-        self.alphas = alphas
-        self.scores = scores
-        self.score_name = score_name
+    temperatures: ArrayLike
+    alphas: ArrayLike
+    scores: ArrayLike
+    score_name: str = "score"
 
     @property
     def best(self) -> dict[str, Any]:

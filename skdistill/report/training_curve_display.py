@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -28,6 +29,7 @@ _CURVES = {
 }
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class TrainingCurveDisplay(Display):
     """The losses of a student's training by epoch, and the epoch that was kept.
 
@@ -59,10 +61,7 @@ class TrainingCurveDisplay(Display):
     2
     """
 
-    lines_: dict[str, Any]
-
-    def __init__(self, *, history: Mapping[str, ArrayLike]) -> None:
-        self.history = history
+    history: Mapping[str, ArrayLike]
 
     @property
     def best_epoch(self) -> int | None:
@@ -130,7 +129,7 @@ class TrainingCurveDisplay(Display):
 
     def _draw(self) -> None:
         """Draw the curves."""
-        self.lines_ = {}
+        self.lines_: dict[str, Any] = {}
         for name, (label, colour, dashes) in _CURVES.items():
             values = np.asarray(self.history.get(name, 0.0))
             if values.any():
