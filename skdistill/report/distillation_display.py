@@ -10,15 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skdistill.report.compared import Classifier
-from skdistill.report.plotting import (
-    BLACK,
-    BLUE,
-    GREEN,
-    ORANGE,
-    Display,
-    as_frame,
-    check_matplotlib,
-)
+from skdistill.report.plotting import BLACK, BLUE, GREEN, ORANGE, Display, as_frame
 from skdistill.report.report import distillation_report
 from skdistill.report.view import BYTES, DistillationReport, write
 
@@ -139,7 +131,7 @@ class DistillationDisplay(Display):
         >>> display.frame().shape
         (3, 5)
         """
-        check_matplotlib(f"{cls.__name__}.from_report")
+        cls._check_matplotlib("from_report")
         _check_metric(metric)
         # The calibrated ensemble is no other model, and would stand above the ensemble itself.
         rows = [row for row in report.rows if row.role != "calibrated"]
@@ -195,7 +187,7 @@ class DistillationDisplay(Display):
         ValueError
             If the metric is none of these, or an argument of the report cannot be used.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
+        cls._check_matplotlib("from_estimator")
         _check_metric(metric)
         report = distillation_report(
             student,
@@ -254,7 +246,8 @@ class DistillationDisplay(Display):
         middle = self.ax_.transAxes.transform((0.5, 0.5))[0] * points_per_pixel
         # Text runs towards the middle of the axes, where there is room.
         side = np.where(x < middle, 1, -1)
-        texts = [self._label(i) for i in told]
+        sizes = ["" if n is None else f", {write(n, BYTES)}" for n in self.n_bytes]
+        texts = [self.names[i] + sizes[i] for i in told]
         far = x + side * (_BESIDE + np.array([_LETTER * len(text) for text in texts]))
         moves = _apart(np.minimum(x, far), np.maximum(x, far), y)
         for i, text, s, dy in zip(told, texts, side, moves, strict=True):
@@ -263,11 +256,6 @@ class DistillationDisplay(Display):
             self.ax_.annotate(text, tuple(points[i]), offset, textcoords="offset points", **style)
         if crowd:
             self.ax_.legend()
-
-    def _label(self, i: int) -> str:
-        """Return the name of a model and its size."""
-        size = self.n_bytes[i]
-        return self.names[i] if size is None else f"{self.names[i]}, {write(size, BYTES)}"
 
 
 def _apart(left: np.ndarray, right: np.ndarray, y: np.ndarray) -> np.ndarray:

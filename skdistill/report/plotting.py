@@ -23,11 +23,6 @@ def _load(module: str, caller: str) -> Any:
         ) from error
 
 
-def check_matplotlib(caller: str) -> None:
-    """Raise, before anything is computed, if matplotlib is not installed."""
-    _load("matplotlib.pyplot", caller)
-
-
 def find_axes(caller: str, ax: Any) -> Any:
     """Return the axes that were passed, or those of a new figure."""
     pyplot = _load("matplotlib.pyplot", caller)
@@ -58,15 +53,20 @@ class Display(ABC):
         self : Display
             The display itself.
         """
-        self._take_axes(ax)
-        self._draw()
-        return self
+        return self._plot(ax)
 
-    def _take_axes(self, ax: Any) -> None:
-        """Take the axes that were passed, or those of a new figure."""
+    def _plot(self, ax: Any, **style: Any) -> Self:
+        """Draw on the axes that were passed, or on those of a new figure."""
         self.ax_ = find_axes(f"{type(self).__name__}.plot", ax)
         self.figure_ = self.ax_.figure
+        self._draw(**style)
+        return self
 
     @abstractmethod
     def _draw(self) -> None:
         """Draw on `ax_`."""
+
+    @classmethod
+    def _check_matplotlib(cls, maker: str) -> None:
+        """Raise, before anything is computed, if matplotlib is not installed."""
+        _load("matplotlib.pyplot", f"{cls.__name__}.{maker}")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from skdistill.report.plotting import BLACK, Display, as_frame, check_matplotlib
+from skdistill.report.plotting import BLACK, Display, as_frame
 
 # Cells beyond this are too small to hold a number.
 _MOST_WRITTEN = 80
@@ -65,16 +65,13 @@ class SweepDisplay(Display):
     def best(self) -> dict[str, Any]:
         """The temperature and alpha of the best score; of equal ones the first."""
         row, column = self._best_cell()
-        return {
-            "temperature": np.asarray(self.temperatures)[column].item(),
-            "alpha": np.asarray(self.alphas)[row].item(),
-        }
+        temperatures, alphas = np.asarray(self.temperatures), np.asarray(self.alphas)
+        return {"temperature": temperatures[column].item(), "alpha": alphas[row].item()}
 
-    def _best_cell(self) -> tuple[int, int]:
+    def _best_cell(self) -> Any:
         """Return row and column of the best score."""
         scores = np.asarray(self.scores, dtype=np.float64)
-        row, column = np.unravel_index(int(np.nanargmax(scores)), scores.shape)
-        return int(row), int(column)
+        return np.unravel_index(np.nanargmax(scores), scores.shape)
 
     @classmethod
     def from_estimator(
@@ -120,7 +117,7 @@ class SweepDisplay(Display):
         >>> display.frame().shape
         (4, 3)
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
+        cls._check_matplotlib("from_estimator")
         check_is_fitted(search)
         if not hasattr(search, "cv_results_"):
             raise TypeError(
@@ -165,7 +162,7 @@ class SweepDisplay(Display):
         ValueError
             If temperature or alpha was not searched, or there is no such score.
         """
-        check_matplotlib(f"{cls.__name__}.from_cv_results")
+        cls._check_matplotlib("from_cv_results")
         key = f"mean_test_{score}"
         if key not in cv_results:
             scores = [name for name in cv_results if name.startswith("mean_test_")]
@@ -192,13 +189,8 @@ class SweepDisplay(Display):
             One row a cell: temperature, alpha, score.
         """
         alphas, temperatures = np.meshgrid(self.alphas, self.temperatures, indexing="ij")
-        return as_frame(
-            {
-                "temperature": temperatures.ravel(),
-                "alpha": alphas.ravel(),
-                "score": np.asarray(self.scores).ravel(),
-            }
-        )
+        columns = {"temperature": temperatures, "alpha": alphas, "score": self.scores}
+        return as_frame({name: np.ravel(values) for name, values in columns.items()})
 
     def plot(self, ax: Any = None, *, cmap: str = "cividis") -> Self:
         """Draw.
@@ -214,20 +206,17 @@ class SweepDisplay(Display):
         -------
         self : SweepDisplay
         """
-        self._take_axes(ax)
-        self._draw(cmap)
-        return self
+        return self._plot(ax, cmap=cmap)
 
     def _draw(self, cmap: Any = "cividis") -> None:
         """Draw the cells."""
         scores = np.asarray(self.scores, dtype=np.float64)
         self.image_ = self.ax_.imshow(scores, cmap=cmap, origin="lower", aspect="auto")
         self.figure_.colorbar(self.image_, ax=self.ax_, label=f"{self.score_name} (more is better)")
-        for axis, values in (
-            (self.ax_.xaxis, self.temperatures),
-            (self.ax_.yaxis, self.alphas),
-        ):
-            axis.set_ticks(range(len(np.asarray(values))), [f"{v:g}" for v in np.asarray(values)])
+        axes = self.ax_.xaxis, self.ax_.yaxis
+        for axis, values in zip(axes, (self.temperatures, self.alphas), strict=True):
+            labels = [f"{value:g}" for value in np.asarray(values)]
+            axis.set_ticks(range(len(labels)), labels)
         self.ax_.set(xlabel="temperature", ylabel="alpha (weight of the soft term)")
         if scores.size <= _MOST_WRITTEN:
             self._write(scores)
@@ -248,12 +237,10 @@ class SweepDisplay(Display):
         from matplotlib.patches import Rectangle
 
         row, column = self._best_cell()
+        corner = column - 0.46, row - 0.46
         for colour, width in ((BLACK, 5), ("white", 2)):
-            self.ax_.add_patch(
-                Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fill=False, ec=colour, lw=width)
-            )
-        best = self.best
-        self.ax_.set_title(f"best: temperature {best['temperature']:g}, alpha {best['alpha']:g}")
+            self.ax_.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, ec=colour, lw=width))
+        self.ax_.set_title("best: temperature {temperature:g}, alpha {alpha:g}".format(**self.best))
 
 
 def _searched(cv_results: Mapping[str, Any], name: str) -> np.ndarray:

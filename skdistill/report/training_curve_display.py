@@ -10,15 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skdistill.report.compared import Classifier, find_student
-from skdistill.report.plotting import (
-    BLACK,
-    BLUE,
-    GREEN,
-    ORANGE,
-    Display,
-    as_frame,
-    check_matplotlib,
-)
+from skdistill.report.plotting import BLACK, BLUE, GREEN, ORANGE, Display, as_frame
 
 # Name in history_, in the legend, colour, dashes.
 _CURVES = {
@@ -106,7 +98,7 @@ class TrainingCurveDisplay(Display):
         >>> sorted(display.lines_)
         ['train_hard_loss', 'train_loss', 'train_soft_loss', 'valid_loss']
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
+        cls._check_matplotlib("from_estimator")
         found = find_student(student)
         if found.estimator is None:
             raise TypeError(

@@ -82,11 +82,8 @@ class Comparison:
         if self.share is None:
             reason = "is not clear of zero" if self.gap.sign >= 0 else "is negative"
             return f"no share: ensemble over plain student, {gap}, {reason}"
-        assert self.share_low is not None
-        assert self.share_high is not None
-        return (
-            f"{self.share:z.0%} [{self.share_low:z.0%}, {self.share_high:z.0%}] of a gap of {gap}"
-        )
+        interval = f"[{self.share_low:z.0%}, {self.share_high:z.0%}]"
+        return f"{self.share:z.0%} {interval} of a gap of {gap}"
 
     @property
     def verdict(self) -> tuple[str, ...]:
