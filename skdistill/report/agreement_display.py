@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skdistill.report.compared import Classifier, find_student, find_teachers
+from skdistill.report.compared import Classifier, ask_student, find_student, find_teachers
 from skdistill.report.metrics import check_labelled, check_n_bins, check_pair
 from skdistill.report.plotting import BLUE, GREEN, GREY, Display, as_frame
 from skdistill.tables import as_table
@@ -127,9 +127,8 @@ class AgreementDisplay(Display):
         found = find_student(student)
         X = found.prepare(as_table(X))
         *_, ensemble = find_teachers(found, X, teachers).ask(X)
-        return cls.from_predictions(
-            ensemble.proba, found.ask(X).proba, y, labels=found.model.classes_, n_bins=n_bins, ax=ax
-        )
+        proba, labels = ask_student("distilled", found.model, X).proba, found.model.classes_
+        return cls.from_predictions(ensemble.proba, proba, y, labels=labels, n_bins=n_bins, ax=ax)
 
     @classmethod
     def from_predictions(

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from skdistill.estimators.classifier import DistilledClassifier
+from skdistill.estimators import DistilledClassifier
 from skdistill.student import StudentClassifier, TorchStudent
 from skdistill.teachers.asking import Teacher, as_teacher, learns_codes
 from skdistill.teachers.ensemble import (
@@ -92,12 +92,8 @@ class FoundStudent:
             X = transformer.transform(X)
         return X
 
-    def ask(self, X: Any) -> ComparedModel:
-        """Ask the student about prepared rows."""
-        return _asked("distilled", self.model, X)
 
-
-def _asked(kind: str, student: Classifier, X: Any) -> ComparedModel:
+def ask_student(kind: str, student: Classifier, X: Any) -> ComparedModel:
     """Ask a student of a kind about prepared rows."""
     proba = np.asarray(student.predict_proba(X), dtype=np.float64)
     return ComparedModel(f"{kind} student", kind, proba, X, student.predict_proba, [student])
@@ -136,7 +132,7 @@ def plain_student(
     if train is None:
         return None
     model = _train_plain(found, *train, teachers, random_state)
-    return _asked("plain", model, found.prepare(X))
+    return ask_student("plain", model, found.prepare(X))
 
 
 def _baseline(baseline: Classifier, classes: np.ndarray, X: Any) -> ComparedModel:
@@ -250,8 +246,8 @@ def find_teachers(
     """Gather the teachers that were passed, or those the student kept; prepared X checks them."""
     student, classes = found.estimator, found.model.classes_
     if teachers is None:
-        student = _with_teachers(found)
-        named, fitted = _kept(student), student.teachers_
+        student, named = _kept(found)
+        fitted = student.teachers_
     else:
         named = name_teachers(teachers)
         for teacher in named:
@@ -259,7 +255,10 @@ def find_teachers(
         fitted = [n.estimator for n in named]
     pairs = zip(named, fitted, strict=True)
     members = [(n.name, _adapters(n, answering, classes, X)) for n, answering in pairs]
-    in_sample = [] if student is None else _in_sample(student, named)
+    in_sample = []
+    # All prefit teachers answered as they were, of others the frozen ones.
+    if student is not None and student.teachers is not None and not is_self(student.teachers):
+        in_sample = [n.name for n in named if is_prefit(student.cv) or is_frozen(n.estimator)]
     calibrated = teachers is None and not in_sample
     return TeacherEnsemble(
         members,
@@ -280,8 +279,8 @@ def _weights_of(student: DistilledClassifier | None, n_teachers: int) -> np.ndar
     return np.full(n_teachers, 1 / n_teachers) if isinstance(weights, str) else weights
 
 
-def _with_teachers(found: FoundStudent) -> DistilledClassifier:
-    """Return the student if it kept its teachers, or say why there are none."""
+def _kept(found: FoundStudent) -> tuple[DistilledClassifier, list[Named]]:
+    """Return the student with the teachers that it kept, or say why there are none."""
     way_out = "Pass teachers=[...]: the fitted teachers, as DistilledClassifier takes them."
     student = found.estimator
     if student is None:
@@ -297,35 +296,20 @@ def _with_teachers(found: FoundStudent) -> DistilledClassifier:
             "No teacher was asked when this student was fitted: it had alpha=0, teachers='self', "
             f"or teacher_proba and no teachers. {way_out}"
         )
-    return student
-
-
-def _kept(student: DistilledClassifier) -> list[Named]:
-    """Name the teachers that the student kept."""
     if student.teachers is not None:
-        return name_teachers(student.teachers)
+        return student, name_teachers(student.teachers)
     first = student.teachers_[0][0]
-    return [Named("default teacher", first, f"the default teacher ({type(first).__name__})")]
+    label = f"the default teacher ({type(first).__name__})"
+    return student, [Named("default teacher", first, label)]
 
 
 def _adapters(named: Named, fitted: Any, classes: np.ndarray, X: Any) -> list[Teacher]:
     """Return the adapter of a teacher, or one for each of its fold clones."""
     if not isinstance(fitted, list):
         return [as_teacher(replace(named, estimator=fitted), classes, X)]
-    return [
-        as_teacher(
-            replace(named, estimator=clone_, label=f"{named.label}, fold {fold}"),
-            classes,
-            X,
-            own_classes=classes if learns_codes(clone_) else None,
-            allow_missing=True,
-        )
-        for fold, clone_ in enumerate(fitted)
-    ]
-
-
-def _in_sample(student: DistilledClassifier, named: Sequence[Named]) -> list[str]:
-    """Name the teachers that answered as they were: all prefit ones, else the frozen ones."""
-    if student.teachers is None or is_self(student.teachers):
-        return []
-    return [n.name for n in named if is_prefit(student.cv) or is_frozen(n.estimator)]
+    adapters = []
+    for fold, estimator in enumerate(fitted):
+        one = replace(named, estimator=estimator, label=f"{named.label}, fold {fold}")
+        own = classes if learns_codes(estimator) else None
+        adapters.append(as_teacher(one, classes, X, own_classes=own, allow_missing=True))
+    return adapters

@@ -29,9 +29,9 @@ def find_axes(caller: str, ax: Any) -> Any:
     return pyplot.subplots(layout="constrained")[1] if ax is None else ax
 
 
-def as_frame(columns: dict[str, Any]) -> Any:
-    """Return columns as a pandas.DataFrame."""
-    return _load("pandas", "frame()").DataFrame(columns)
+def as_frame(numbers: Any) -> Any:
+    """Return columns, or rows, as a pandas.DataFrame."""
+    return _load("pandas", "frame()").DataFrame(numbers)
 
 
 class Display(ABC):

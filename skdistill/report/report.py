@@ -15,6 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from skdistill.report.compared import (
     Classifier,
     ComparedModel,
+    ask_student,
     find_student,
     find_teachers,
     plain_student,
@@ -161,7 +162,8 @@ def distillation_report(
     taught = find_teachers(found, prepared, teachers)
     plain = plain_student(found, X, baseline, train, teachers, rng)
     *each, ensemble = taught.ask(prepared)
-    distilled, calibrated = found.ask(prepared), taught.calibrated(ensemble)
+    distilled = ask_student("distilled", found.model, prepared)
+    calibrated = taught.calibrated(ensemble)
     models = [m for m in (*each, ensemble, calibrated, plain, distilled) if m is not None]
     # A single teacher is its own ensemble and is timed once.
     timed = {id(m.predict_proba): m for m in models}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from skdistill.estimators.classifier import DistilledClassifier
+from skdistill.estimators import DistilledClassifier
 from skdistill.report.metrics import mean_and_error
 from skdistill.report.plotting import BLACK, BLUE, ORANGE, as_frame, find_axes
 
@@ -104,9 +104,7 @@ class SmallestStudent:
         ImportError
             If pandas is not installed.
         """
-        names = [field.name for field in fields(SizeRow)]
-        columns = {name: [getattr(row, name) for row in self.rows] for name in names}
-        return as_frame({**columns, "chosen": [self._is_chosen(row) for row in self.rows]})
+        return as_frame([{**asdict(row), "chosen": self._is_chosen(row)} for row in self.rows])
 
     def _is_chosen(self, row: SizeRow) -> bool:
         """Tell whether a row is that of the chosen size."""
@@ -134,13 +132,9 @@ class SmallestStudent:
         """
         ax = find_axes(f"{type(self).__name__}.plot", ax)
         drawn = [row for row in self.rows if np.isfinite(row.log_loss)]
-        n_parameters = [row.n_parameters for row in drawn]
-        losses = [row.log_loss for row in drawn]
-        errors = [2 * row.standard_error for row in drawn]
-        ax.errorbar(
-            n_parameters, losses, yerr=errors, fmt="o-", color=BLUE, capsize=3, label="students"
-        )
-        best = min(losses)
+        points = [(row.n_parameters, row.log_loss, 2 * row.standard_error) for row in drawn]
+        ax.errorbar(*zip(*points, strict=True), fmt="o-", color=BLUE, capsize=3, label="students")
+        best = min(row.log_loss for row in drawn)
         if not isinstance(self.tolerance, str):
             label = f"within {self.tolerance:g} of the best"
             ax.axhspan(best, best + self.tolerance, color=BLACK, alpha=0.1, label=label)
@@ -152,8 +146,8 @@ class SmallestStudent:
         ax.legend()
         return ax
 
-    def __str__(self) -> str:
-        """Return the table as text."""
+    def __repr__(self) -> str:
+        """Return the table as text, so that a session shows it."""
         lines = [f"{'hidden layers':16}{'parameters':>11}{'log-loss':>10}{'over the best':>22}"]
         for row in self.rows:
             over = f"{row.difference:+.4f} +- {row.standard_error:.4f}"
@@ -163,10 +157,6 @@ class SmallestStudent:
                 f"{over:>22}{mark}"
             )
         return "\n".join(lines)
-
-    def __repr__(self) -> str:
-        """Return the table as text, so that a session shows it."""
-        return str(self)
 
 
 def check_tolerance(tolerance: Any) -> float | str:
@@ -182,12 +172,11 @@ def check_tolerance(tolerance: Any) -> float | str:
 
 def choose_size(rows: Sequence[SizeRow], tolerance: float | str) -> SizeRow:
     """Return the least size within the tolerance; of equally large ones the better."""
-    close = [
-        row
-        for row in rows
-        if row.difference <= (row.standard_error if isinstance(tolerance, str) else tolerance)
-    ]
-    return min(close, key=lambda row: (row.n_parameters, row.log_loss))
+
+    def is_close(row: SizeRow) -> bool:
+        return row.difference <= (row.standard_error if isinstance(tolerance, str) else tolerance)
+
+    return min(filter(is_close, rows), key=lambda row: (row.n_parameters, row.log_loss))
 
 
 def compare_sizes(

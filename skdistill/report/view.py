@@ -189,14 +189,11 @@ def _held_out(report: DistillationReport) -> str:
 
 def _ratios(report: DistillationReport) -> str:
     """Say how much smaller and faster the student is than the ensemble."""
-    ratios = {
-        "parameters": report.parameter_ratio,
-        "bytes": report.compression_ratio,
-        "time for one row": report.speed_up,
-    }
+    what = "parameters", "bytes", "time for one row"
+    ratios = report.parameter_ratio, report.compression_ratio, report.speed_up
     known = [
-        f"{format(ratio, ',.0f' if ratio >= 10 else '.2g')}x the {what}"
-        for what, ratio in ratios.items()
+        f"{format(ratio, ',.0f' if ratio >= 10 else '.2g')}x the {name}"
+        for name, ratio in zip(what, ratios, strict=True)
         if ratio is not None
     ]
     return f"The ensemble takes {', '.join(known)} of the distilled student."
