@@ -125,14 +125,22 @@ def plain_student(
     train: tuple[Any, Any] | None,
     teachers: Sequence[Any] | None,
     random_state: Any,
-) -> ComparedModel | None:
-    """Return the baseline, or a plain student trained on `train`, asked about raw rows."""
+) -> tuple[ComparedModel | None, str]:
+    """Ask the baseline, or a plain student trained on `train`, about raw rows; say what it is."""
     if baseline is not None:
-        return _baseline(baseline, found.model.classes_, X)
+        kind = type(baseline).__name__
+        plain = _baseline(baseline, found.model.classes_, X)
+        return plain, f"The plain student is the baseline that was passed, a {kind}."
     if train is None:
-        return None
+        return None, (
+            "There is no plain student to compare with, and so no knowledge recovered: pass "
+            "X_train and y_train to have one trained, or a fitted baseline=."
+        )
     model = _train_plain(found, *train, teachers, random_state)
-    return ask_student("plain", model, found.prepare(X))
+    return ask_student("plain", model, found.prepare(X)), (
+        "The plain student has the settings of the distilled one, hard labels only (alpha=0) and "
+        "early stopping."
+    )
 
 
 def _baseline(baseline: Classifier, classes: np.ndarray, X: Any) -> ComparedModel:
@@ -240,9 +248,7 @@ class TeacherEnsemble:
         return replace(ensemble, name="calibrated ensemble", role="calibrated", proba=proba)
 
 
-def find_teachers(
-    found: FoundStudent, X: Any, teachers: Sequence[Any] | None = None
-) -> TeacherEnsemble:
+def find_teachers(found: FoundStudent, X: Any, teachers: Sequence[Any] | None) -> TeacherEnsemble:
     """Gather the teachers that were passed, or those the student kept; prepared X checks them."""
     student, classes = found.estimator, found.model.classes_
     if teachers is None:

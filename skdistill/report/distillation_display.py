@@ -21,12 +21,12 @@ METRICS = {
     "brier": "Brier score (lower is better)",
     "ece": "calibration error (lower is better)",
 }
-# Colour, marker and name in the legend.
+# How each role is drawn.
 _STYLES = {
-    "teacher": (BLUE, "s", "teacher"),
-    "ensemble": (BLACK, "D", "ensemble"),
-    "plain": (ORANGE, "^", "plain student"),
-    "distilled": (GREEN, "o", "distilled student"),
+    "teacher": {"color": BLUE, "marker": "s", "label": "teacher"},
+    "ensemble": {"color": BLACK, "marker": "D", "label": "ensemble"},
+    "plain": {"color": ORANGE, "marker": "^", "label": "plain student"},
+    "distilled": {"color": GREEN, "marker": "o", "label": "distilled student"},
 }
 # More teachers than this are not named one by one.
 _MOST_NAMED = 4
@@ -221,13 +221,14 @@ class DistillationDisplay(Display):
 
     def _draw(self) -> None:
         """Draw the models."""
-        areas = _areas(self.n_bytes)
-        for role, (colour, marker, label) in _STYLES.items():
+        # A model of unknown size counts as the smallest.
+        smallest = min((n for n in self.n_bytes if n), default=1)
+        decades = np.log10([(n or smallest) / smallest for n in self.n_bytes])
+        points = np.column_stack([self.latency, self.quality, _AREA + _AREA_PER_DECADE * decades])
+        for role, style in _STYLES.items():
             here = np.array([r == role for r in self.roles])
             if here.any():
-                style = {"color": colour, "marker": marker, "label": label, "edgecolors": "white"}
-                points = np.asarray(self.latency)[here], np.asarray(self.quality)[here]
-                self.ax_.scatter(*points, s=areas[here], zorder=3, **style)
+                self.ax_.scatter(*points[here].T, edgecolors="white", zorder=3, **style)
         from matplotlib.ticker import EngFormatter
 
         self.ax_.set(xscale="log", xlabel="median time for one row", ylabel=METRICS[self.metric])
@@ -273,11 +274,3 @@ def _check_metric(metric: str) -> None:
     """Raise for a score that is not drawn."""
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {sorted(METRICS)}, got {metric!r}.")
-
-
-def _areas(n_bytes: Sequence[int | None]) -> np.ndarray:
-    """Return the areas of the markers; unknown sizes count as the smallest."""
-    known = [n for n in n_bytes if n]
-    smallest = min(known, default=1)
-    decades = np.array([np.log10((n or smallest) / smallest) for n in n_bytes])
-    return _AREA + _AREA_PER_DECADE * decades

@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.utils import assert_all_finite, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
+from skdistill.report import metrics
 from skdistill.report.compared import (
     Classifier,
     ComparedModel,
@@ -21,13 +22,6 @@ from skdistill.report.compared import (
     plain_student,
 )
 from skdistill.report.cost import Speed, count_bytes, count_parameters, measure_speed, total
-from skdistill.report.metrics import (
-    agreement_score,
-    expected_calibration_error,
-    log_loss_by_row,
-    multiclass_brier_score,
-    predictive_kl,
-)
 from skdistill.report.verdict import compare, notes_on
 from skdistill.report.view import COMPARED, DistillationReport, ReportRow
 from skdistill.tables import as_table, n_rows
@@ -160,7 +154,7 @@ def distillation_report(
     rng = check_random_state(random_state)
     prepared = found.prepare(X)
     taught = find_teachers(found, prepared, teachers)
-    plain = plain_student(found, X, baseline, train, teachers, rng)
+    plain, on_plain = plain_student(found, X, baseline, train, teachers, rng)
     *each, ensemble = taught.ask(prepared)
     distilled = ask_student("distilled", found.model, prepared)
     calibrated = taught.calibrated(ensemble)
@@ -176,7 +170,7 @@ def distillation_report(
             score: compare(*(g[score] for g in gains), n_bootstrap=n_bootstrap, rng=rng)
             for score in COMPARED
         },
-        notes=notes_on(found, taught, plain, pairs, trained=train is not None),
+        notes=notes_on(found, taught, on_plain, pairs),
         n_rows=len(y),
         n_classes=len(classes),
     )
@@ -238,10 +232,10 @@ def _row(
         accuracy=float(gains["accuracy"].mean()),
         log_loss=float(-gains["log_loss"].mean()),
         roc_auc=float(np.mean([roc_auc_score(y == classes[k], proba[:, k]) for k in held])),
-        brier=multiclass_brier_score(y, proba, labels=classes),
-        ece=expected_calibration_error(y, proba, labels=classes),
-        agreement=agreement_score(ensemble, proba),
-        kl=predictive_kl(ensemble, proba),
+        brier=metrics.multiclass_brier_score(y, proba, labels=classes),
+        ece=metrics.expected_calibration_error(y, proba, labels=classes),
+        agreement=metrics.agreement_score(ensemble, proba),
+        kl=metrics.predictive_kl(ensemble, proba),
         n_parameters=total(count_parameters(part) for part in model.parts),
         n_bytes=total(count_bytes(part) for part in model.parts),
         latency_p50=speed.p50,
@@ -253,5 +247,5 @@ def _row(
 def _gains(proba: np.ndarray, y: np.ndarray, classes: np.ndarray) -> dict[str, np.ndarray]:
     """Return what is compared, one value a row: more is better."""
     correct = classes[proba.argmax(axis=1)] == y
-    losses = log_loss_by_row(y, proba, labels=classes)
+    losses = metrics.log_loss_by_row(y, proba, labels=classes)
     return {"accuracy": correct.astype(np.float64), "log_loss": -losses}

@@ -139,9 +139,9 @@ class SmallestStudent:
             label = f"within {self.tolerance:g} of the best"
             ax.axhspan(best, best + self.tolerance, color=BLACK, alpha=0.1, label=label)
         (chosen,) = (row for row in drawn if self._is_chosen(row))
-        name = f"chosen: {chosen.hidden_layer_sizes}"
-        ax.plot(chosen.n_parameters, chosen.log_loss, "D", color=ORANGE, ms=11, mec=BLACK,
-                label=name, zorder=3)  # fmt: skip
+        style = {"color": ORANGE, "ms": 11, "mec": BLACK, "zorder": 3}
+        label = f"chosen: {chosen.hidden_layer_sizes}"
+        ax.plot(chosen.n_parameters, chosen.log_loss, "D", label=label, **style)
         ax.set(xscale="log", xlabel="parameters", ylabel="cross-validated log-loss")
         ax.legend()
         return ax
@@ -182,16 +182,15 @@ def choose_size(rows: Sequence[SizeRow], tolerance: float | str) -> SizeRow:
 def compare_sizes(
     sizes: Sequence[Size],
     splits: Sequence[tuple[np.ndarray, np.ndarray]],
-    folds: Sequence[list[tuple[np.ndarray, int]]],
+    folds: Sequence[tuple[np.ndarray, np.ndarray]],
     weight: np.ndarray,
 ) -> tuple[SizeRow, ...]:
     """Return the table, the most parameters first; a row held out twice counts with its mean."""
     count = np.zeros(len(weight))
     losses = np.zeros((len(sizes), len(weight)))
-    for (_, test), fold in zip(splits, folds, strict=True):
+    for (_, test), (held_out, _) in zip(splits, folds, strict=True):
         np.add.at(count, test, 1)
-        for i, (held_out, _) in enumerate(fold):
-            np.add.at(losses[i], test, held_out)
+        np.add.at(losses.T, test, held_out.T)
     used = (count > 0) & (weight > 0)
     if not used.any():
         raise ValueError("The splits of cv hold out no row with a positive weight.")
@@ -201,10 +200,8 @@ def compare_sizes(
         raise ValueError(
             "No size could be trained: every training diverged. Lower learning_rate_init."
         )
-    best = int(np.nanargmin(means))
-    table = []
-    for i, size in enumerate(sizes):
-        difference, error = mean_and_error(losses[i] - losses[best], weight)
-        n_parameters = max(fold[i][1] for fold in folds)
-        table.append(SizeRow(size, n_parameters, float(means[i]), difference, error))
+    over_best = [mean_and_error(row, weight) for row in losses - losses[np.nanargmin(means)]]
+    n_parameters = np.max([n for _, n in folds], axis=0).tolist()
+    found = zip(sizes, n_parameters, means.tolist(), over_best, strict=True)
+    table = [SizeRow(size, n, mean, *over) for size, n, mean, over in found]
     return tuple(sorted(table, key=lambda row: -row.n_parameters))

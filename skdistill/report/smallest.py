@@ -230,7 +230,7 @@ def _run_fold(
     params: dict[str, Any],
     split: tuple[np.ndarray, np.ndarray],
     sizes: Sequence[Size],
-) -> list[tuple[np.ndarray, int]]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Return for each size the log-loss of every row held out, and the number of parameters."""
     assert rows.classes is not None
     train, test = split
@@ -238,15 +238,15 @@ def _run_fold(
     # What teachers answer, and how columns are prepared, does not depend on the size.
     run = read_fold(estimator, rows, params, train)
     training = run.prepare()
-    found = []
-    for size in sizes:
+    losses = np.full((len(sizes), len(test)), np.nan)
+    n_parameters = np.zeros(len(sizes), dtype=int)
+    for i, size in enumerate(sizes):
         student = run.of_size(size).student(training)
-        if student is None:
-            found.append((np.full(len(test), np.nan), 0))
-            continue
-        # A fold may lack a class that is held out.
-        proba = np.zeros((len(test), len(rows.classes)))
-        proba[:, np.searchsorted(rows.classes, student.classes_)] = student.predict_proba(X_test)
-        losses = log_loss_by_row(y_test, proba, labels=rows.classes)
-        found.append((losses, student.n_parameters_))
-    return found
+        if student is not None:
+            # A fold may lack a class that is held out.
+            column = np.searchsorted(rows.classes, student.classes_)
+            proba = np.zeros((len(test), len(rows.classes)))
+            proba[:, column] = student.predict_proba(X_test)
+            losses[i] = log_loss_by_row(y_test, proba, labels=rows.classes)
+            n_parameters[i] = student.n_parameters_
+    return losses, n_parameters

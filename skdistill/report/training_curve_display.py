@@ -12,12 +12,12 @@ from numpy.typing import ArrayLike
 from skdistill.report.compared import Classifier, find_student
 from skdistill.report.plotting import BLACK, BLUE, GREEN, ORANGE, Display, as_frame
 
-# Name in history_, in the legend, colour, dashes.
-_CURVES = {
-    "train_loss": ("total, trained on", BLACK, "-"),
-    "train_soft_loss": ("soft term (teachers)", BLUE, "--"),
-    "train_hard_loss": ("hard term (labels)", ORANGE, "-."),
-    "valid_loss": ("log-loss, held out", GREEN, (0, (1, 1))),
+# How what stands in history_ is drawn.
+_CURVES: dict[str, dict[str, Any]] = {
+    "train_loss": {"label": "total, trained on", "color": BLACK, "ls": "-"},
+    "train_soft_loss": {"label": "soft term (teachers)", "color": BLUE, "ls": "--"},
+    "train_hard_loss": {"label": "hard term (labels)", "color": ORANGE, "ls": "-."},
+    "valid_loss": {"label": "log-loss, held out", "color": GREEN, "ls": (0, (1, 1))},
 }
 
 
@@ -122,24 +122,20 @@ class TrainingCurveDisplay(Display):
     def _draw(self) -> None:
         """Draw the curves."""
         self.lines_: dict[str, Any] = {}
-        for name, (label, colour, dashes) in _CURVES.items():
+        for name, style in _CURVES.items():
             values = np.asarray(self.history.get(name, 0.0))
             if values.any():
                 epochs = np.arange(1, len(values) + 1)
-                style = {"color": colour, "linestyle": dashes, "label": label}
                 (self.lines_[name],) = self.ax_.plot(epochs, values, **style)
         if self.best_epoch is not None:
             label = f"best epoch: {self.best_epoch}"
             self.ax_.axvline(self.best_epoch, color="0.5", lw=1, zorder=0, label=label)
         self.ax_.set(xlabel="epoch", ylabel="mean loss", yscale="log")
-        self._write_ticks()
-        self.ax_.legend()
-
-    def _write_ticks(self) -> None:
-        """Write losses as plain numbers and epochs as whole ones."""
+        # Losses as plain numbers, epochs as whole ones.
         from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
         self.ax_.xaxis.set_major_locator(MaxNLocator(integer=True))
         self.ax_.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         self.ax_.yaxis.set_major_formatter(FormatStrFormatter("%g"))
         self.ax_.yaxis.set_minor_formatter(NullFormatter())
+        self.ax_.legend()

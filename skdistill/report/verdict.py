@@ -109,16 +109,8 @@ def _say(difference: Difference) -> str:
     return f"{difference.value:+z.4f} [{difference.low:+z.4f}, {difference.high:+z.4f}]"
 
 
-def compare(
-    student: np.ndarray,
-    ensemble: np.ndarray,
-    plain: np.ndarray | None = None,
-    *,
-    n_bootstrap: int,
-    rng: np.random.RandomState,
-) -> Comparison:
-    """Compare one value a row of each model, where more is better, on the same rows."""
-    models = [student, ensemble] if plain is None else [student, ensemble, plain]
+def compare(*models: np.ndarray, n_bootstrap: int, rng: np.random.RandomState) -> Comparison:
+    """Compare student, ensemble and plain student, if there is one, by gains on the same rows."""
     means = _resampled_means(np.column_stack(models), n_bootstrap, rng)
 
     def difference(a: int, b: int) -> Difference:
@@ -126,13 +118,13 @@ def compare(
         low, high = np.percentile(means[:, a] - means[:, b], _LEVELS)
         return Difference(value, error, float(low), float(high))
 
-    if plain is None:
+    if len(models) == 2:
         return Comparison(difference(0, 1))
     gap = difference(1, 2)
     share: tuple[float, ...] = ()
     if gap.is_clear and gap.value > 0:
         interval = _share_interval(means[:, 0] - means[:, 2], means[:, 1] - means[:, 2])
-        share = (gap_recovered(student, plain, ensemble), *interval)
+        share = (gap_recovered(models[0], models[2], models[1]), *interval)
     return Comparison(difference(0, 1), difference(0, 2), gap, *share)
 
 
@@ -167,13 +159,11 @@ _MOST_LISTED = 5
 def notes_on(
     found: FoundStudent,
     teachers: TeacherEnsemble,
-    plain: ComparedModel | None,
+    on_plain: str,
     timed: Sequence[tuple[ComparedModel, Speed]],
-    *,
-    trained: bool,
 ) -> tuple[str, ...]:
     """Say what a reader must know about the numbers."""
-    notes = [_on_plain(plain, trained)]
+    notes = [on_plain]
     if teachers.in_sample:
         notes.append(
             f"Used as they were: {_listed(teachers.in_sample)}. The soft targets of rows they "
@@ -193,22 +183,6 @@ def notes_on(
             "makes the student's speed-up look larger: measure again on a quiet one."
         )
     return tuple(notes)
-
-
-def _on_plain(plain: ComparedModel | None, trained: bool) -> str:
-    """Say what the plain student is, or why there is none."""
-    if plain is None:
-        return (
-            "There is no plain student to compare with, and so no knowledge recovered: pass "
-            "X_train and y_train to have one trained, or a fitted baseline=."
-        )
-    if trained:
-        return (
-            "The plain student has the settings of the distilled one, hard labels only "
-            "(alpha=0) and early stopping."
-        )
-    kind = type(plain.parts[0]).__name__
-    return f"The plain student is the baseline that was passed, a {kind}."
 
 
 def _on_calibration(temperature: float, teachers: TeacherEnsemble) -> str:
