@@ -215,22 +215,17 @@ class AgreementDisplay(Display):
                 style = {"align": "edge", "edgecolor": "white", **_STYLES[name]}
                 self.ax_.bar(edges[:-1], share, np.diff(edges), bottom=top, **style)
                 top += share
-        self._count_rows(edges, n_rows, top)
+        # A share of few rows says little.
+        for x, y, n in zip((edges[:-1] + edges[1:]) / 2, top, n_rows, strict=True):
+            offset = {"textcoords": "offset points", "ha": "center", "fontsize": "small"}
+            self.ax_.annotate(f"{n}", (x, y), (0, 2), **offset)
+        if self.n_right is not None and top.any():
+            self.ax_.legend(title="numbers: rows in the bin")
+        else:
+            self.ax_.set_title("numbers: rows in the bin", fontsize="small")
         self.ax_.set(
             xlabel="confidence of the ensemble (its largest probability)",
             ylabel="share of rows on which they differ",
             xlim=(edges[0], edges[-1]),
             ylim=(0, max(1.12 * top.max(), 0.01)),
         )
-
-    def _count_rows(self, edges: np.ndarray, n_rows: np.ndarray, top: np.ndarray) -> None:
-        """Write the number of rows above each bar: a share of few rows says little."""
-        middle = (edges[:-1] + edges[1:]) / 2
-        for x, y, n in zip(middle, top, n_rows, strict=True):
-            self.ax_.annotate(
-                f"{n}", (x, y), (0, 2), textcoords="offset points", ha="center", fontsize="small"
-            )
-        if self.n_right is not None and top.any():
-            self.ax_.legend(title="numbers: rows in the bin")
-        else:
-            self.ax_.set_title("numbers: rows in the bin", fontsize="small")

@@ -1,7 +1,5 @@
 """The models that are compared, and how the student's side of them is found and trained."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -122,21 +120,22 @@ def plain_student(
     found: FoundStudent,
     X: Any,
     baseline: Classifier | None,
-    train: tuple[Any, Any] | None,
+    X_train: Any,
+    y_train: Any,
     teachers: Sequence[Any] | None,
     random_state: Any,
 ) -> tuple[ComparedModel | None, str]:
-    """Ask the baseline, or a plain student trained on `train`, about raw rows; say what it is."""
+    """Ask the baseline, or a plain student trained for it, about raw rows; say what it is."""
     if baseline is not None:
         kind = type(baseline).__name__
         plain = _baseline(baseline, found.model.classes_, X)
         return plain, f"The plain student is the baseline that was passed, a {kind}."
-    if train is None:
+    if X_train is None:
         return None, (
             "There is no plain student to compare with, and so no knowledge recovered: pass "
             "X_train and y_train to have one trained, or a fitted baseline=."
         )
-    model = _train_plain(found, *train, teachers, random_state)
+    model = _train_plain(found, X_train, y_train, teachers, random_state)
     return ask_student("plain", model, found.prepare(X)), (
         "The plain student has the settings of the distilled one, hard labels only (alpha=0) and "
         "early stopping."

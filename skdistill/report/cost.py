@@ -1,7 +1,5 @@
 """What a classifier costs: learned numbers, bytes on disk, and time to answer."""
 
-from __future__ import annotations
-
 import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator

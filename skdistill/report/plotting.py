@@ -37,9 +37,6 @@ def as_frame(numbers: Any) -> Any:
 class Display(ABC):
     """Numbers that can be drawn, in scikit-learn's manner."""
 
-    ax_: Any
-    figure_: Any
-
     def plot(self, ax: Any = None) -> Self:
         """Draw.
 

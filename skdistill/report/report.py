@@ -148,13 +148,13 @@ def distillation_report(
     """
     found = find_student(student)
     classes = found.model.classes_
-    train = _check_arguments(X_train, y_train, baseline, n_bootstrap)
+    _check_arguments(X_train, y_train, baseline, n_bootstrap)
     X = as_table(X)
     y = _check_labels(y, n_rows(X), classes)
     rng = check_random_state(random_state)
     prepared = found.prepare(X)
     taught = find_teachers(found, prepared, teachers)
-    plain, on_plain = plain_student(found, X, baseline, train, teachers, rng)
+    plain, on_plain = plain_student(found, X, baseline, X_train, y_train, teachers, rng)
     *each, ensemble = taught.ask(prepared)
     distilled = ask_student("distilled", found.model, prepared)
     calibrated = taught.calibrated(ensemble)
@@ -176,10 +176,8 @@ def distillation_report(
     )
 
 
-def _check_arguments(
-    X_train: Any, y_train: Any, baseline: Classifier | None, n_bootstrap: Any
-) -> tuple[Any, Any] | None:
-    """Return the training rows, if there are any, or raise where arguments exclude each other."""
+def _check_arguments(X_train: Any, y_train: Any, baseline: Any, n_bootstrap: Any) -> None:
+    """Raise where arguments exclude each other, or resamples are too few."""
     if not isinstance(n_bootstrap, Integral) or n_bootstrap < _FEWEST_RESAMPLES:
         raise ValueError(
             f"n_bootstrap must be an integer of at least {_FEWEST_RESAMPLES}, got {n_bootstrap!r}."
@@ -187,14 +185,11 @@ def _check_arguments(
     if (X_train is None) != (y_train is None):
         given, missing = ("y_train", "X_train") if X_train is None else ("X_train", "y_train")
         raise ValueError(f"{given} was passed without {missing}. Pass both, or neither.")
-    if X_train is None:
-        return None
-    if baseline is not None:
+    if X_train is not None and baseline is not None:
         raise ValueError(
             "baseline and X_train, y_train were passed, and each of them gives the plain student. "
             "Pass the fitted baseline alone, or the rows on which a plain student is trained."
         )
-    return X_train, y_train
 
 
 def _check_labels(y: Any, n: int, classes: np.ndarray) -> np.ndarray:

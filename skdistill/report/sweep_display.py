@@ -220,7 +220,14 @@ class SweepDisplay(Display):
         self.ax_.set(xlabel="temperature", ylabel="alpha (weight of the soft term)")
         if scores.size <= _MOST_WRITTEN:
             self._write(scores)
-        self._frame_best()
+        # The best cell in white within black, which shows on any colour.
+        from matplotlib.patches import Rectangle
+
+        row, column = self._best_cell()
+        corner = column - 0.46, row - 0.46
+        for colour, width in ((BLACK, 5), ("white", 2)):
+            self.ax_.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, ec=colour, lw=width))
+        self.ax_.set_title("best: temperature {temperature:g}, alpha {alpha:g}".format(**self.best))
 
     def _write(self, scores: np.ndarray) -> None:
         """Write the scores into their cells, dark on light and light on dark."""
@@ -231,16 +238,6 @@ class SweepDisplay(Display):
             dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
             colour = "white" if dark else BLACK
             self.ax_.text(column, row, f"{value:.3f}", color=colour, ha="center", va="center")
-
-    def _frame_best(self) -> None:
-        """Frame the best cell, in white within black, which shows on any colour."""
-        from matplotlib.patches import Rectangle
-
-        row, column = self._best_cell()
-        corner = column - 0.46, row - 0.46
-        for colour, width in ((BLACK, 5), ("white", 2)):
-            self.ax_.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, ec=colour, lw=width))
-        self.ax_.set_title("best: temperature {temperature:g}, alpha {alpha:g}".format(**self.best))
 
 
 def _searched(cv_results: Mapping[str, Any], name: str) -> np.ndarray:

@@ -1,7 +1,5 @@
 """Whether distilling was worth it: paired differences over rows, their intervals, and words."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -47,6 +47,7 @@ class ReportRow:
 
     name: str
     role: str
+    # With its heading in tables, and how it is written there.
     accuracy: float = field(metadata={"accuracy": "z.4f"})
     log_loss: float = field(metadata={"log-loss": "z.4f"})
     roc_auc: float = field(metadata={"ROC AUC": "z.4f"})
@@ -61,7 +62,7 @@ class ReportRow:
     rows_per_second: float = field(metadata={"rows/s": ",.0f"})
 
 
-# Attribute of a row, heading, and how it is written.
+# Attribute, heading, and how it is written: seven scores, then what models cost.
 Columns = list[tuple[str, str, Form]]
 _COLUMNS: Columns = [(f.name, *item) for f in fields(ReportRow) for item in f.metadata.items()]
 
