@@ -219,7 +219,13 @@ class SweepDisplay(Display):
             axis.set_ticks(range(len(labels)), labels)
         self.ax_.set(xlabel="temperature", ylabel="alpha (weight of the soft term)")
         if scores.size <= _MOST_WRITTEN:
-            self._write(scores)
+            for row, column in np.argwhere(~np.isnan(scores)):
+                value = scores[row, column]
+                # Dark on light and light on dark.
+                red, green, blue, _ = self.image_.cmap(self.image_.norm(value))
+                dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+                style = {"color": "white" if dark else BLACK, "ha": "center", "va": "center"}
+                self.ax_.text(column, row, f"{value:.3f}", **style)
         # The best cell in white within black, which shows on any colour.
         from matplotlib.patches import Rectangle
 
@@ -228,16 +234,6 @@ class SweepDisplay(Display):
         for colour, width in ((BLACK, 5), ("white", 2)):
             self.ax_.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, ec=colour, lw=width))
         self.ax_.set_title("best: temperature {temperature:g}, alpha {alpha:g}".format(**self.best))
-
-    def _write(self, scores: np.ndarray) -> None:
-        """Write the scores into their cells, dark on light and light on dark."""
-        for (row, column), value in np.ndenumerate(scores):
-            if np.isnan(value):
-                continue
-            red, green, blue, _ = self.image_.cmap(self.image_.norm(value))
-            dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-            colour = "white" if dark else BLACK
-            self.ax_.text(column, row, f"{value:.3f}", color=colour, ha="center", va="center")
 
 
 def _searched(cv_results: Mapping[str, Any], name: str) -> np.ndarray:

@@ -159,11 +159,34 @@ class DistillationReport:
 
     def __repr__(self) -> str:
         """Return the report as text, so that a session shows it."""
-        return _as_text(self)
+        recovered, verdict = map(_said, _sentences(self))
+        notes = [_wrapped(note, "  - ", "    ") for note in self.notes]
+        parts = [
+            f"Distillation report: {_held_out(self)}",
+            _table(self.rows, _COLUMNS[:7], 10),
+            _table(self.rows, _COLUMNS[7:], 14),
+            textwrap.fill(_ratios(self), _WIDTH),
+            f"Knowledge recovered: (student - plain) / (ensemble - plain)\n{recovered}",
+            f"Verdict, with 95 % intervals; positive is better\n{verdict}",
+            "Notes\n" + "\n".join(notes),
+        ]
+        return "\n\n".join(parts)
 
     def _repr_html_(self) -> str:
         """Return the report as HTML, which notebooks show."""
-        return _as_html(self)
+        headings = "".join(f"<th>{html.escape(heading)}</th>" for _, heading, _ in _COLUMNS)
+        body = "".join(_html_row(row) for row in self.rows)
+        recovered, verdict = (
+            _html_list(f"{name}: {said}" for name, said in part) for part in _sentences(self)
+        )
+        return (
+            f"<div><p><b>Distillation report</b>: {_held_out(self)}</p>"
+            f'<div style="overflow-x:auto"><table><thead><tr><th></th>{headings}</tr></thead>'
+            f"<tbody>{body}</tbody></table></div><p>{html.escape(_ratios(self))}</p>"
+            f"<p><b>Knowledge recovered</b>: (student − plain) / (ensemble − plain)</p>{recovered}"
+            f"<p><b>Verdict</b>, with 95 % intervals; positive is better</p>{verdict}"
+            f"<p><b>Notes</b></p>{_html_list(self.notes)}</div>"
+        )
 
 
 def write(value: float | None, form: Form) -> str:
@@ -207,22 +230,6 @@ def _sentences(report: DistillationReport) -> tuple[list[tuple[str, str]], list[
     return [(name, of_score.recovered) for name, of_score in found], verdict
 
 
-def _as_text(report: DistillationReport) -> str:
-    """Lay the report out for a terminal."""
-    recovered, verdict = map(_said, _sentences(report))
-    notes = [_wrapped(note, "  - ", "    ") for note in report.notes]
-    parts = [
-        f"Distillation report: {_held_out(report)}",
-        _table(report.rows, _COLUMNS[:7], 10),
-        _table(report.rows, _COLUMNS[7:], 14),
-        textwrap.fill(_ratios(report), _WIDTH),
-        f"Knowledge recovered: (student - plain) / (ensemble - plain)\n{recovered}",
-        f"Verdict, with 95 % intervals; positive is better\n{verdict}",
-        "Notes\n" + "\n".join(notes),
-    ]
-    return "\n\n".join(parts)
-
-
 def _table(rows: Sequence[ReportRow], columns: Columns, width: int) -> str:
     """Write some columns of all rows, right-aligned behind the names."""
     table = [("", [heading for _, heading, _ in columns])]
@@ -248,23 +255,6 @@ def _wrapped(text: str, first: str, other: str) -> str:
     whole = re.sub(r"\[[^]]*\]", lambda interval: interval.group().replace(" ", "\0"), text)
     filled = textwrap.fill(whole, _WIDTH, initial_indent=first, subsequent_indent=other)
     return filled.replace("\0", " ")
-
-
-def _as_html(report: DistillationReport) -> str:
-    """Lay the report out for a notebook."""
-    headings = "".join(f"<th>{html.escape(heading)}</th>" for _, heading, _ in _COLUMNS)
-    body = "".join(_html_row(row) for row in report.rows)
-    recovered, verdict = (
-        _html_list(f"{name}: {said}" for name, said in part) for part in _sentences(report)
-    )
-    return (
-        f"<div><p><b>Distillation report</b>: {_held_out(report)}</p>"
-        f'<div style="overflow-x:auto"><table><thead><tr><th></th>{headings}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div><p>{html.escape(_ratios(report))}</p>"
-        f"<p><b>Knowledge recovered</b>: (student − plain) / (ensemble − plain)</p>{recovered}"
-        f"<p><b>Verdict</b>, with 95 % intervals; positive is better</p>{verdict}"
-        f"<p><b>Notes</b></p>{_html_list(report.notes)}</div>"
-    )
 
 
 def _html_row(row: ReportRow) -> str:
