@@ -7,6 +7,7 @@ it is executable. safetensors itself has no checksum, so the manifest carries on
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterable
 from contextlib import suppress
@@ -95,11 +96,16 @@ def decode(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 def read_bytes(path: str | os.PathLike[str], expected_sha256: str | None = None) -> bytes:
     """Read a whole file that is no larger than a student's, and compare its digest."""
-    expected = None if expected_sha256 is None else _checked_sha256(expected_sha256)
+    expected = expected_sha256.strip().lower() if isinstance(expected_sha256, str) else ""
+    if expected_sha256 is not None and not re.fullmatch("[0-9a-f]{64}", expected):
+        raise ValueError(
+            "expected_sha256 must be 64 hexadecimal digits, as sha256sum prints, got "
+            f"{expected_sha256!r}."
+        )
     with open(path, "rb") as file:
         content = file.read(_LARGEST_FILE + 1)
     require(len(content) <= _LARGEST_FILE, f"it is larger than {_LARGEST_FILE} bytes")
-    if expected is not None and (found := sha256_of(content)) != expected:
+    if expected and (found := sha256_of(content)) != expected:
         raise BadArtefactError(
             f"The file's SHA-256 is {found}, expected {expected}: it is not the file you meant."
         )
@@ -109,16 +115,6 @@ def read_bytes(path: str | os.PathLike[str], expected_sha256: str | None = None)
 def sha256_of(content: bytes) -> str:
     """Return the digest of a whole file, as ``sha256sum`` prints it."""
     return hashlib.sha256(content).hexdigest()
-
-
-def _checked_sha256(text: str) -> str:
-    """Check the form of a digest."""
-    digest = text.strip().lower() if isinstance(text, str) else ""
-    if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
-        raise ValueError(
-            f"expected_sha256 must be 64 hexadecimal digits, as sha256sum prints, got {text!r}."
-        )
-    return digest
 
 
 def _canonical(value: Any) -> str:
@@ -144,14 +140,13 @@ def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return built
 
 
-def _no_constant(name: str) -> NoReturn:
-    """Refuse what JSON does not know but Python reads."""
-    bad(f"its header holds {name}")
-
-
 def _parse(text: str) -> Any:
-    """Read JSON strictly."""
-    return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    """Read JSON strictly, without the NaN and Infinity that Python reads."""
+    return json.loads(
+        text,
+        object_pairs_hook=_unique,
+        parse_constant=lambda name: bad(f"its header holds {name}"),
+    )
 
 
 def _header(content: bytes) -> dict[str, Any]:
@@ -216,15 +211,10 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         with suppress(OSError):
             os.unlink(beside)
         raise
-    _sync_folder(os.path.dirname(target))
-
-
-def _sync_folder(folder: str) -> None:
-    """Make the new name of a file survive a power cut, where the system can."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    # So that the new name survives a power cut, where the system can do that.
+    if os.name == "posix":
+        folder = os.open(os.path.dirname(target), os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
