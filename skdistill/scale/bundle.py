@@ -8,17 +8,16 @@ import numpy as np
 from skdistill.scale.labeller import (
     Manifest,
     TeacherLabeller,
+    both_forms,
     read_manifest,
     read_teacher,
     takes_frame,
     write_bundle,
 )
 from skdistill.scale.storage import absolute
-from skdistill.teachers.asking import Teacher, as_teacher
+from skdistill.teachers.asking import as_teacher
 from skdistill.teachers.ensemble import weights_without_labels
 from skdistill.teachers.naming import check_fitted, name_teachers
-
-_LABEL_KINDS = "biufU"
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +102,11 @@ class TeacherBundle:
         """
         classes, names = _checked_classes(classes), [str(name) for name in feature_names]
         named = name_teachers(teachers)
+        frame, array = both_forms(np.empty((0, len(names))), names)
         for one in named:
             check_fitted(one)
-            _check_columns(as_teacher(one, classes), names)
+            # Raises where a teacher was fitted on other columns than it will be asked about.
+            as_teacher(one, classes, frame if takes_frame(one.estimator) else array)
         return cls._of(path, write_bundle(path, named, classes, names))
 
     @classmethod
@@ -181,7 +182,7 @@ def _checked_classes(classes: Any) -> np.ndarray:
     array = np.asarray(classes)
     if array.dtype.kind == "O" and all(isinstance(label, str) for label in array.tolist()):
         array = array.astype(str)
-    if array.ndim != 1 or len(array) < 2 or array.dtype.kind not in _LABEL_KINDS:
+    if array.ndim != 1 or len(array) < 2 or array.dtype.kind not in "biufU":
         raise TypeError(
             f"classes must be a list of at least two strings, integers, booleans or floats; got "
             f"{classes!r}."
@@ -189,13 +190,3 @@ def _checked_classes(classes: Any) -> np.ndarray:
     if len(np.unique(array)) < len(array):
         raise ValueError(f"classes must hold each label once; got {classes!r}.")
     return np.sort(array)
-
-
-def _check_columns(teacher: Teacher, names: list[str]) -> None:
-    """Raise where a teacher was fitted on other columns than those it will be asked about."""
-    import pandas as pd
-
-    if takes_frame(teacher.estimator):
-        teacher.check_input(pd.DataFrame(columns=names))
-    else:
-        teacher.check_input(np.empty((0, len(names))))

@@ -4,6 +4,7 @@ import io
 import json
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -14,9 +15,9 @@ from joblib import parallel_config
 from threadpoolctl import threadpool_limits
 
 from skdistill.files import BadArtefactError, UnsupportedFormatError, sha256_of
-from skdistill.scale.storage import absolute, is_whole, join, open_place, read_whole, write_whole
+from skdistill.scale.storage import absolute, is_whole, open_place, write_whole
 from skdistill.student import stamp
-from skdistill.tables.frames import is_frame
+from skdistill.tables import is_frame
 from skdistill.teachers.answers import SharedSetting, check_proba
 from skdistill.teachers.asking import Teacher, as_teacher
 from skdistill.teachers.ensemble import resolve_averaging, to_proba
@@ -48,7 +49,7 @@ def write_bundle(
         sha256 = sha256_of(content)
         # Named by content, so that the files of an older bundle stay whole until it goes.
         file = f"{sha256[:16]}.joblib"
-        write_whole(fs, join(folder, file), content)
+        write_whole(fs, f"{folder}/{file}", content)
         files.append({"name": one.name, "label": one.label, "file": file, "sha256": sha256})
     manifest = json.dumps(
         {
@@ -60,19 +61,21 @@ def write_bundle(
         },
         indent=1,
     ).encode()
-    old = _old_files(path)
-    write_whole(fs, join(folder, _MANIFEST), manifest)
+    old: set[str] = set()
+    with suppress(FileNotFoundError, BadArtefactError):
+        old = {entry["file"] for entry in read_manifest(path).files}
+    write_whole(fs, f"{folder}/{_MANIFEST}", manifest)
     for file in old - {entry["file"] for entry in files}:
-        fs.rm_file(join(folder, file))
+        fs.rm_file(f"{folder}/{file}")
     return _parsed(path, manifest)
 
 
 def read_manifest(path: Any, expected_sha256: str | None = None) -> Manifest:
     """Read the manifest of a folder, and compare its digest."""
     fs, folder = open_place(path)
-    if not is_whole(fs, join(folder, _MANIFEST)):
+    if not is_whole(fs, f"{folder}/{_MANIFEST}"):
         raise FileNotFoundError(f"There is no teacher bundle in {path}; see TeacherBundle.save.")
-    manifest = _parsed(path, read_whole(fs, join(folder, _MANIFEST)))
+    manifest = _parsed(path, fs.cat_file(f"{folder}/{_MANIFEST}"))
     if expected_sha256 not in (None, manifest.digest):
         raise BadArtefactError(
             f"The teacher bundle in {path} has the digest {manifest.digest}, expected "
@@ -84,7 +87,7 @@ def read_manifest(path: Any, expected_sha256: str | None = None) -> Manifest:
 def read_teacher(path: str, entry: dict[str, Any]) -> Any:
     """Unpickle the very bytes whose digest was compared."""
     fs, folder = open_place(path)
-    content = read_whole(fs, join(folder, entry["file"]))
+    content = fs.cat_file(f"{folder}/{entry['file']}")
     found = sha256_of(content)
     if found != entry["sha256"]:
         raise BadArtefactError(
@@ -128,14 +131,6 @@ def _pickled(named: Named) -> bytes:
             "importable by name: define them in a module, not in the script or as a lambda."
         ) from error
     return buffer.getvalue()
-
-
-def _old_files(path: Any) -> set[str]:
-    """Return the teacher files of the bundle that stands in a folder, if one does."""
-    try:
-        return {entry["file"] for entry in read_manifest(path).files}
-    except (FileNotFoundError, BadArtefactError):
-        return set()
 
 
 def log_proba_columns(classes: Any) -> list[str]:
@@ -183,7 +178,7 @@ class TeacherLabeller:
             The same rows and, as float32, ``log_proba_<class>``; -inf for probability 0.
         """
         log_proba = self.log_proba(rows)
-        columns = log_proba_columns(_load(self.path, self.digest).classes)
+        columns = log_proba_columns(_load(self.path, self.digest)[0].classes)
         return rows.assign(**dict(zip(columns, log_proba.T, strict=True)))
 
     def log_proba(self, rows: Any, *, first_row: int = 0) -> np.ndarray:
@@ -208,12 +203,12 @@ class TeacherLabeller:
         ValueError
             If a column is missing, or a teacher's answer is no probability.
         """
-        bundle = _load(self.path, self.digest)
-        frame, array = _both_forms(rows, bundle.feature_names)
-        space = resolve_averaging(self.averaging, bundle.named)
+        manifest, named, teachers = _load(self.path, self.digest)
+        frame, array = both_forms(rows, manifest.feature_names)
+        space = resolve_averaging(self.averaging, named)
         mean: Any = 0.0
         with _ONE_THREAD.use(), parallel_config(backend="sequential"):
-            for teacher, weight in zip(bundle.teachers, self.teacher_weights, strict=True):
+            for teacher, weight in zip(teachers, self.teacher_weights, strict=True):
                 if weight > 0:
                     X = frame if takes_frame(teacher.estimator) else array
                     mean = mean + weight * teacher.ask(X, space, first_row=first_row)
@@ -222,15 +217,7 @@ class TeacherLabeller:
             return np.log(proba).astype(np.float32)
 
 
-class _Loaded(NamedTuple):
-    """A bundle whose teachers are loaded."""
-
-    classes: np.ndarray
-    feature_names: list[str]
-    named: Sequence[Named]
-    teachers: Sequence[Teacher]
-
-
+_Loaded = tuple[Manifest, Sequence[Named], Sequence[Teacher]]
 _loading = threading.Lock()
 
 
@@ -242,12 +229,12 @@ def _load(path: str, digest: str) -> _Loaded:
 
 @lru_cache(maxsize=1)
 def _load_once(path: str, digest: str) -> _Loaded:
-    _, classes, feature_names, files = read_manifest(path, digest)
-    named = name_teachers([(entry["name"], read_teacher(path, entry)) for entry in files])
-    return _Loaded(classes, feature_names, named, [as_teacher(one, classes) for one in named])
+    manifest = read_manifest(path, digest)
+    named = name_teachers([(entry["name"], read_teacher(path, entry)) for entry in manifest.files])
+    return manifest, named, [as_teacher(one, manifest.classes) for one in named]
 
 
-def _both_forms(rows: Any, names: list[str]) -> tuple[Any, Any]:
+def both_forms(rows: Any, names: list[str]) -> tuple[Any, Any]:
     """Return the features as a DataFrame and as an array: a teacher gets what it was fitted on."""
     import pandas as pd
 
