@@ -79,8 +79,7 @@ def encode(manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
 def decode(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return the stamped manifest and the finite tensors of a file, or refuse it."""
     try:
-        header = _header(content)
-        manifest = _manifest(header)
+        header, manifest = _header(content)
         tensors = _tensors(header, content)
     except BadArtefactError:
         raise
@@ -149,18 +148,13 @@ def _parse(text: str) -> Any:
     )
 
 
-def _header(content: bytes) -> dict[str, Any]:
-    """Return the file's header."""
+def _header(content: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the header says of tensors, and the manifest, whose format version is checked."""
     length = int.from_bytes(content[:8], "little")
     longest = min(_LONGEST_HEADER, len(content) - 8)
     require(2 <= length <= longest, "its header length is wrong")
     header = _parse(content[8 : 8 + length].decode())
     require(isinstance(header, dict), "its header is no JSON object")
-    return header
-
-
-def _manifest(header: dict[str, Any]) -> dict[str, Any]:
-    """Take the manifest out of the header and check its format version."""
     metadata = header.pop("__metadata__", None)
     ours = isinstance(metadata, dict) and set(metadata) == {_KEY}
     require(ours, "it is no safetensors file of skdistill")
@@ -174,7 +168,7 @@ def _manifest(header: dict[str, Any]) -> dict[str, Any]:
             "Upgrade skdistill to load it."
         )
     require(version >= 1, f"it has the unknown format {version}")
-    return manifest
+    return header, manifest
 
 
 def _tensors(header: dict[str, Any], content: bytes) -> dict[str, np.ndarray]:

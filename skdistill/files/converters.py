@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from onnx import helper
 from skl2onnx import update_registered_converter
 from skl2onnx._parse import _parse_sklearn, _parse_sklearn_classifier
 from skl2onnx.common.data_types import DoubleTensorType, Int64TensorType, StringTensorType
@@ -14,8 +15,8 @@ from skdistill.files.onnx_graph import (
     DOUBLE,
     FLOAT,
     OPSET,
-    TENSOR_TYPES,
     Block,
+    Graph,
     label_array,
     write_student,
 )
@@ -38,10 +39,11 @@ def register_converters() -> None:
         update_registered_converter(model, alias, _shapes, _convert, parser=_parse, options=options)
 
 
-class _Skl2onnxGraph:
+class _Skl2onnxGraph(Graph):
     """Nodes and constants in a graph that skl2onnx builds."""
 
     def __init__(self, scope: Any, container: Any) -> None:
+        super().__init__()
         self.scope, self.container = scope, container
 
     def constant(self, array: np.ndarray) -> str:
@@ -49,12 +51,9 @@ class _Skl2onnxGraph:
         values = array.ravel().tolist()
         if array.dtype == object:
             values = [value.encode() for value in values]
-        kind = TENSOR_TYPES[array.dtype.name]
+        kind = helper.np_dtype_to_tensor_dtype(array.dtype)
         self.container.add_initializer(name, kind, list(array.shape), values)
         return name
-
-    def weight(self, array: np.ndarray) -> str:
-        return self.constant(array)
 
     def node(
         self, kind: str, *inputs: str, domain: str = "", output: str = "", **attributes: Any

@@ -21,11 +21,12 @@ LAYER_ARRAYS: dict[str, tuple[str, ...]] = {
     "gelu": (),
     "silu": (),
 }
-_KEYS = {
-    "classes", "encoding", "feature_names", "format", "layers", "n_features", "preprocessor",
-    "sha256", "versions",
-}  # fmt: skip
-_PREPROCESSOR_KEYS = {"categories", "category_columns", "has_missing", "kind", "numeric"}
+_KEYS = (
+    "classes", "n_features", "feature_names", "versions", "preprocessor", "encoding", "layers",
+    "format", "sha256",
+)  # fmt: skip
+# What the preprocessing says of itself, beside mean and scale among the tensors.
+_ENCODER = ("kind", "categories", "numeric", "category_columns", "has_missing")
 _MOST_LAYERS = 1000
 # One long string among many short ones makes a wide array; this bounds what a short file can ask.
 _MOST_CHARACTERS = 1 << 24
@@ -116,33 +117,37 @@ def _written_encoder(encoder: dict[str, Any]) -> dict[str, Any]:
         else:
             numbers = [None if math.isnan(value) else value for value in values.tolist()]
             categories.append({"dtype": "float64", "values": numbers})
-    columns = ("numeric", "category_columns", "has_missing")
-    written = {name: encoder[name].tolist() for name in columns}
+    written = {name: encoder[name].tolist() for name in _ENCODER[2:]}
     return {"kind": "tabular", "categories": categories, **written}
 
 
 def from_parts(manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> dict[str, Any]:
     """Put the state of a student together again, refusing whatever is not one."""
-    require(set(manifest) == _KEYS, "its manifest has other keys than a student's")
     left = dict(tensors)
-    state: dict[str, Any] = {"classes_": _read_labels(manifest["classes"])}
-    n_features, names = manifest["n_features"], manifest["feature_names"]
+    labels, n_features, names, versions, encoder, encoding, layers, *_ = _fields(
+        manifest, _KEYS, "its manifest has other keys than a student's"
+    )
+    state: dict[str, Any] = {"classes_": _read_labels(labels), "n_features_in_": n_features}
     require(_is_count(n_features), "n_features is no positive integer")
-    state["n_features_in_"] = n_features
     if names is not None:
         require(_is_list_of(names, str), "feature_names are no strings")
         require(len(names) == n_features == len(set(names)), "feature_names are not one a column")
         state["feature_names_in_"] = np.array(names, dtype=object)
-    versions = manifest["versions"]
     right = isinstance(versions, dict) and _is_list_of(list(versions.values()), str)
     require(right, "its versions are no strings")
-    state["preprocessor_"], width = _read_encoder(manifest["preprocessor"], n_features, left)
-    state["encoding_"], width = _read_encoding(manifest["encoding"], width, left)
-    state["layers_"], width = _read_layers(manifest["layers"], width, left)
+    state["preprocessor_"], width = _read_encoder(encoder, n_features, left)
+    state["encoding_"], width = _read_encoding(encoding, width, left)
+    state["layers_"], width = _read_layers(layers, width, left)
     n_classes = len(state["classes_"])
     require(width == n_classes, f"it has {n_classes} classes and {width} outputs")
     require(not left, f"it has unknown tensors {sorted(left)!r:.200}")
     return state
+
+
+def _fields(entry: Any, names: tuple[str, ...], reason: str) -> list[Any]:
+    """Return the values of a JSON object that has these keys and no others."""
+    require(isinstance(entry, dict) and set(entry) == set(names), reason)
+    return [entry[name] for name in names]
 
 
 def _is_count(value: Any) -> bool:
@@ -176,8 +181,7 @@ def _text_array(values: list[str], what: str) -> np.ndarray:
 
 def _read_labels(entry: Any) -> np.ndarray:
     """Read class labels."""
-    require(isinstance(entry, dict) and set(entry) == {"dtype", "values"}, "it has no classes")
-    tag, values = entry["dtype"], entry["values"]
+    tag, values = _fields(entry, ("dtype", "values"), "it has no classes")
     require(isinstance(values, list) and len(values) >= 1, "it has no classes")
     if tag == "str":
         require(_is_list_of(values, str), "its classes are no strings")
@@ -206,16 +210,16 @@ def _read_encoder(
     """Read the preprocessing, and how many columns it makes."""
     if entry is None:
         return None, n_features
-    right = isinstance(entry, dict) and set(entry) == _PREPROCESSOR_KEYS
-    require(right and entry["kind"] == "tabular", "its preprocessor is unknown")
-    numeric, columns, missing = entry["numeric"], entry["category_columns"], entry["has_missing"]
+    unknown = "its preprocessor is unknown"
+    kind, listed, numeric, columns, missing = _fields(entry, _ENCODER, unknown)
+    require(kind == "tabular", unknown)
     require(_is_list_of(numeric, int) and _is_list_of(columns, int), "columns are no integers")
     require(numeric == sorted(numeric) and columns == sorted(columns), "columns are not in order")
     # The lengths first: n_features may be any number, and the range of it any size.
     require(len(numeric) + len(columns) == n_features, "columns are not those of n_features")
     require(sorted(numeric + columns) == list(range(n_features)), "columns are not those expected")
     require(_is_list_of(missing, bool) and len(missing) == len(numeric), "has_missing does not fit")
-    categories = _read_categories(entry["categories"])
+    categories = _read_categories(listed)
     require(len(categories) == len(columns), "categories do not fit the columns")
     shape = (len(numeric),)
     mean = _take(left, "preprocessor.mean", shape, np.float64) if numeric else np.empty(0)
@@ -237,16 +241,15 @@ def _read_categories(entries: Any) -> list[np.ndarray]:
     require(_is_list_of(entries, dict), "its categories are no list")
     arrays, characters = [], 0
     for entry in entries:
-        require(set(entry) == {"dtype", "values"}, "a category column has other keys")
-        values = entry["values"]
+        dtype, values = _fields(entry, ("dtype", "values"), "a category column has other keys")
         require(isinstance(values, list) and len(values) >= 1, "a column has no categories")
-        if entry["dtype"] == "str":
+        if dtype == "str":
             require(_is_list_of(values, str), "categories are no strings")
             arrays.append(_text_array(values, "its categories"))
             characters += arrays[-1].size * arrays[-1].dtype.itemsize
             require(characters <= 4 * _MOST_CHARACTERS, "its categories are too long")
         else:
-            require(entry["dtype"] == "float64", "categories have an unknown dtype")
+            require(dtype == "float64", "categories have an unknown dtype")
             numbers = values[:-1] if values[-1] is None else values
             require(_is_list_of(numbers, float), "categories are no floats")
             missing = [math.nan] * (len(values) - len(numbers))
@@ -263,8 +266,7 @@ def _read_encoding(
     """Read the bins, and how many columns they make."""
     if entry is None:
         return None, width
-    require(isinstance(entry, dict) and set(entry) == {"n_bins", "sizes"}, "its bins are unknown")
-    n_bins, sizes = entry["n_bins"], entry["sizes"]
+    n_bins, sizes = _fields(entry, ("n_bins", "sizes"), "its bins are unknown")
     require(_is_count(n_bins), "n_bins is no positive integer")
     require(_is_list_of(sizes, int) and len(sizes) == width, "bins are not one set a column")
     require(all(1 <= size <= n_bins + 1 for size in sizes), "a column has a wrong number of bins")

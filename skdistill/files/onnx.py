@@ -24,9 +24,8 @@ from skdistill.files.onnx_graph import (
     FLOAT,
     IR_VERSION,
     OPSET,
-    TENSOR_TYPES,
     Block,
-    StandaloneGraph,
+    Graph,
     label_array,
     to_int8,
     write_student,
@@ -102,11 +101,12 @@ def to_onnx(
     columns = _columns(student)
     inputs = [helper.make_tensor_value_info(name, kind, ["n", d]) for name, kind, d in columns]
     blocks = [Block(name, d, kind == TensorProto.STRING) for name, kind, d in columns]
-    graph = StandaloneGraph(quantize)
+    graph = Graph(quantize)
     labels = label_array(student.classes_)
     write_student(graph, student, blocks, labels, FLOAT, "label", "probabilities")
+    label_type = helper.np_dtype_to_tensor_dtype(labels.dtype)
     outputs = [
-        helper.make_tensor_value_info("label", TENSOR_TYPES[labels.dtype.name], ["n"]),
+        helper.make_tensor_value_info("label", label_type, ["n"]),
         helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", len(labels)]),
     ]
     has_text = any(block.is_text for block in blocks)

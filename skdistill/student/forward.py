@@ -25,12 +25,8 @@ class Layer(NamedTuple):
 
 
 # Every layer takes a matrix of rows, or one row as a vector.
-def _matmul(h: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    # dot and not @: the ufunc matmul warns of an overflow, which is handled by value here.
-    return h.dot(weight)
-
-
 def _linear(h: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    # dot and not @: the ufunc matmul warns of an overflow, which is handled by value here.
     out = h.dot(weight)
     out += bias
     return out
@@ -77,7 +73,7 @@ def _standardise(
 
 
 _LAYERS: dict[str, Callable[..., np.ndarray]] = {
-    "matmul": _matmul,
+    "matmul": np.dot,
     "linear": _linear,
     "floor": _floor,
     "tanh": _tanh,
