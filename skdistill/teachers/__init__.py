@@ -3,16 +3,16 @@
 What users import stands here; other rooms import by file, as every name here is public.
 ``sources`` holds what they ask: where soft targets come from, chosen once. From there down:
 
-* ``target_source``, ``sources``, ``fitted_inside``: the sources, and what all of them do
-* ``cross_fitting``: folds and out-of-bag votes; ``transfer``: rows that only the teachers label
-* ``ensemble``, ``pooling``, ``calibration``: many answers to one, and its confidence
-* ``asking``, ``fitting``: one teacher asked, one fitted; ``alignment``: its columns
-* ``naming``: the parameter `teachers` -> named entries; ``left_behind``: what pickles put there
-* ``adapters``: what is no scikit-learn classifier, as one; ``libraries``: what others' objects need
+* ``sources``: what all of them do, and those that fit no teacher; ``cross_fitting``: those that
+  do, and the choice among all; ``transfer``: rows that only the teachers label
+* ``ensemble``, ``calibration``: many answers to one, and its confidence
+* ``asking``: one teacher asked, one fitted; ``answers``: what other libraries take and return
+* ``naming``: the parameter `teachers` -> named entries, and what pickles put there
+* ``adapters``: what is no scikit-learn classifier, as one
 * ``hints``, ``hidden``: what the student's layers are to match
-* ``progress``: what is shown of work that takes long; ``shared_setting``: what threads share
+* ``progress``: what is shown of work that takes long
 
-Teachers of a new library begin with ``asking`` and ``fitting``, their layers with ``hidden``.
+Teachers of a new library begin with ``asking``, their layers with ``hidden``.
 """
 
 from skdistill.teachers.adapters import CallableTeacher, TorchTeacher

@@ -206,10 +206,8 @@ class TeacherToFit:
 
     def fit(self, rows: Rows, used: np.ndarray) -> tuple[Named, np.ndarray | None]:
         """Return a clone fitted on some of the rows, and its labels where it learned codes."""
-        assert rows.classes is not None
-        assert rows.code is not None
         weight = rows.weight[used] if self.weighted and (rows.weight != 1).any() else None
-        X, y = take_rows(rows.X, used), rows.classes[rows.code[used]]
+        X, y = take_rows(rows.X, used), rows.labels[used]
         fitted, own = fit_teacher(self.named, X, y, weight, classes=rows.classes, seed=self.seed)
         return replace(self.named, estimator=fitted), own
 

@@ -24,163 +24,14 @@ from skdistill.teachers.naming import Named, is_frozen, is_prefit, is_self
 from skdistill.teachers.progress import run_counted, track
 from skdistill.teachers.sources import Given, Prefit, SelfTaught, TargetSource, TeacherSpec
 
+_Split = tuple[np.ndarray, np.ndarray]
 
-def cross_fit(
-    named: Sequence[Named],
-    rows: Rows,
-    *,
-    cv: Any,
-    averaging: str,
-    weights: np.ndarray | str,
-    weighted: Sequence[bool],
-    rng: np.random.RandomState,
-    n_jobs: int | None = None,
-    memory: Any = None,
-) -> tuple[SoftTargets, list[list[Teacher]]]:
-    """Give each row the mean answer of teachers that never saw it; return them too, by teacher.
 
-    The splits are drawn once and shared by the teachers. Splits that overlap (repeated or random
-    ones) are averaged; a row that is never held out has no soft target. ``weighted`` tells which
-    teachers get the sample weights.
+class _FittedInside(TargetSource):
+    """Teachers whose clones are fitted inside `fit`; frozen ones answer as they are.
+
+    ``weighted`` tells which of them get the sample weights.
     """
-    assert rows.code is not None
-    splits = [(np.asarray(a), np.asarray(b)) for a, b in _splits(cv, rows.X, rows.code)]
-    if not splits:
-        raise ValueError(f"cv={cv!r} yields no splits, so no teacher could be fitted.")
-    to_fit = [seeded(n, w, rng) for n, w in zip(named, weighted, strict=True)]
-    own = replace(rows, X_unlabeled=None, teacher_proba=None)
-    answers, members = remembered(memory, _ask_folds, to_fit, own, splits, averaging, n_jobs=n_jobs)
-    targets = pool(answers, weights, averaging, rows.code, rows.weight)
-    targets.fitted = [
-        n.estimator if is_frozen(n.estimator) else [t.estimator for t in folds]
-        for n, folds in zip(named, members, strict=True)
-    ]
-    targets.fold = np.full(n_rows(rows.X), -1)
-    for i, (_, test) in enumerate(splits):
-        targets.fold[test] = i
-    return targets, members
-
-
-def _splits(cv: Any, X: Any, code: np.ndarray) -> Any:
-    """Return the folds; an integer is lowered to the largest class, but never below 2."""
-    if cv is None or isinstance(cv, int | np.integer):
-        # As many folds as asked for while any class can fill them; scikit-learn warns of rare ones.
-        largest = int(np.bincount(code).max())
-        cv = min(5 if cv is None else int(cv), max(2, largest))
-    return check_cv(cv, code, classifier=True).split(X, code)
-
-
-def _ask_folds(
-    to_fit: Sequence[TeacherToFit],
-    rows: Rows,
-    splits: Sequence[tuple[np.ndarray, np.ndarray]],
-    averaging: str,
-    *,
-    n_jobs: int | None,
-) -> tuple[list[np.ndarray], list[list[Teacher]]]:
-    """Fit each teacher on each fold; return its mean answer to each row held out, NaN elsewhere."""
-    assert rows.classes is not None
-    counts = np.zeros(n_rows(rows.X))
-    for _, test in splits:
-        counts[test] += 1
-    jobs = [
-        (i, split)
-        for i, t in enumerate(to_fit)
-        for split in (splits if not is_frozen(t.named.estimator) else [None])
-    ]
-    questions = [delayed(_fit_and_ask)(to_fit[i], rows, split, averaging) for i, split in jobs]
-    results = run_counted("fitted teacher", questions, n_jobs)
-    answers = [np.zeros((n_rows(rows.X), len(rows.classes))) for _ in to_fit]
-    members: list[list[Teacher]] = [[] for _ in to_fit]
-    for (i, split), (teacher, answer) in zip(jobs, results, strict=True):
-        members[i].append(teacher)
-        if split is None:
-            answers[i] += answer
-        else:
-            test = split[1]
-            np.add.at(answers[i], test, answer / counts[test, None])
-    for answer in answers:
-        answer[counts == 0] = np.nan
-    return answers, members
-
-
-def _fit_and_ask(
-    to_fit: TeacherToFit,
-    rows: Rows,
-    split: tuple[np.ndarray, np.ndarray] | None,
-    averaging: str,
-) -> tuple[Teacher, np.ndarray]:
-    """Fit a teacher on one fold and ask it about the rows held out; frozen ones are just asked."""
-    if split is None:
-        teacher, X = as_teacher(to_fit.named, rows.classes), rows.X
-    else:
-        train, test = split
-        fitted, own = to_fit.fit(rows, train[rows.weight[train] > 0])
-        teacher = as_teacher(fitted, rows.classes, own_classes=own, allow_missing=True)
-        X = take_rows(rows.X, test)
-    return teacher, Ensemble([teacher], np.ones(1), averaging).mean(X)
-
-
-def out_of_bag(
-    named: Sequence[Named],
-    rows: Rows,
-    *,
-    averaging: str,
-    weights: np.ndarray | str,
-    weighted: Sequence[bool],
-    rng: np.random.RandomState,
-) -> tuple[SoftTargets, list[Teacher]]:
-    """Give each row the vote of the members that did not see it, for one fit a teacher.
-
-    Rows that every member saw have no soft target from that teacher; those that no teacher can
-    answer carry the hard term only.
-    """
-    assert rows.code is not None
-    answers, teachers = [], []
-    for n, takes in track("out-of-bag teacher", zip(named, weighted, strict=True), len(named)):
-        if is_frozen(n.estimator):
-            teacher = as_teacher(n, rows.classes)
-            answer = teacher.ask(rows.X, averaging)
-        else:
-            teacher, answer = _fit_out_of_bag(seeded(n, takes, rng), rows, averaging)
-        teachers.append(teacher)
-        answers.append(answer)
-    targets = pool(answers, weights, averaging, rows.code, rows.weight)
-    targets.fitted = [t.estimator for t in teachers]
-    return targets, teachers
-
-
-def _fit_out_of_bag(to_fit: TeacherToFit, rows: Rows, averaging: str) -> tuple[Teacher, np.ndarray]:
-    """Fit a bagged teacher and return it with its out-of-bag answers, NaN where none."""
-    estimator, label = to_fit.named.estimator, to_fit.named.label
-    if "oob_score" not in estimator.get_params(deep=False):
-        raise ValueError(
-            f"{label} has no oob_score, which cv='oob' needs. Pass bagged teachers (such as "
-            "RandomForestClassifier), or cv=5."
-        )
-    estimator.set_params(oob_score=True)
-    used = np.flatnonzero(rows.weight > 0)
-    try:
-        with warnings.catch_warnings():
-            # Rows that are never out of bag are what the answer's NaN stands for.
-            warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
-            fitted, own = to_fit.fit(rows, used)
-    except ValueError as error:
-        raise ValueError(
-            f"{label} could not be fitted with oob_score=True, as cv='oob' asks: {error}"
-        ) from error
-    teacher = as_teacher(fitted, rows.classes, own_classes=own)
-    votes = np.asarray(teacher.estimator.oob_decision_function_, dtype=np.float64)
-    sums = votes.sum(axis=1, keepdims=True)
-    votes = np.divide(votes, sums, out=np.full_like(votes, np.nan), where=sums > 0)
-    answers = np.full((n_rows(rows.X), len(teacher.classes)), np.nan)
-    known = np.isfinite(votes).all(axis=1)
-    answers[used[known]] = teacher.align(votes[known], averaging)
-    return teacher, answers
-
-
-class FittedInside(TargetSource):
-    """Teachers whose clones are fitted inside `fit`; some may have to answer as they are."""
 
     def __init__(
         self,
@@ -192,66 +43,83 @@ class FittedInside(TargetSource):
         super().__init__(spec, named, classes)
         self.weighted = [True] * len(named) if weighted is None else weighted
 
-    def _warn_about_frozen(self) -> None:
-        """Warn that frozen teachers may have seen the rows whose targets should be out-of-fold."""
+    def _label(
+        self, rows: Rows, rng: np.random.RandomState, weights: np.ndarray | str
+    ) -> SoftTargets:
+        """Fit the teachers, and set the confidence of what they say of rows they did not see."""
+        assert rows.code is not None
         if self.as_they_are:
             warn_user(
                 f"{', '.join(self.as_they_are)} cannot be fitted inside fit and answers as it "
                 "is: its soft targets are not out-of-fold."
             )
-
-    def _calibrated(self, targets: SoftTargets, rows: Rows) -> SoftTargets:
-        """Set the confidence right, where no teacher saw the rows, for further rows too."""
+        targets = self._fit(rows, rng, weights)
         used = targets.known & (rows.weight > 0)
         if self.spec.calibration is None or self.as_they_are or not used.any():
             return targets
-        assert rows.code is not None
         assert self.ensemble is not None
         proba = targets.proba
         temperature = sharpening_temperature(proba[used], rows.code[used], rows.weight[used])
         self.ensemble.temperature = temperature
         return replace(targets, proba=temper(proba, temperature), temperature=temperature)
 
+    def _fit(
+        self, rows: Rows, rng: np.random.RandomState, weights: np.ndarray | str
+    ) -> SoftTargets:
+        """Fit the teachers; return what they say of the rows of `fit`."""
+        raise NotImplementedError
 
-class CrossFitted(FittedInside):
+
+class CrossFitted(_FittedInside):
     """Clones fitted on folds; the mean of all fold clones labels further rows.
 
-    Attributes
-    ----------
-    members : list of list of Teacher
-        The fold clones of each teacher; a frozen teacher alone.
+    ``members`` are the fold clones of each teacher; a frozen teacher stands alone.
     """
 
     members: list[list[Teacher]]
 
     def _folds(self, rows: Rows) -> Any:
-        """Return the folds."""
-        return self.spec.cv
+        """Return pairs of rows to fit on and rows to answer."""
+        assert rows.code is not None
+        return _splits(self.spec.cv, rows.X, rows.code)
 
-    def _label(
+    def _fit(
         self, rows: Rows, rng: np.random.RandomState, weights: np.ndarray | str
     ) -> SoftTargets:
-        """Give each row the answer of teachers that never saw it."""
-        self._warn_about_frozen()
-        targets, self.members = cross_fit(
-            self.named,
-            rows,
-            cv=self._folds(rows),
-            averaging=self._averaging,
-            weights=weights,
-            weighted=self.weighted,
-            rng=rng,
-            n_jobs=self.spec.n_jobs,
-            memory=self.spec.memory,
+        """Give each row the mean answer of teachers that never saw it.
+
+        The splits are drawn once and shared by the teachers. Splits that overlap (repeated or
+        random ones) are averaged; a row that is never held out has no soft target.
+        """
+        assert rows.code is not None
+        splits = [(np.asarray(a), np.asarray(b)) for a, b in self._folds(rows)]
+        if not splits:
+            raise ValueError(
+                f"cv={self.spec.cv!r} yields no splits, so no teacher could be fitted."
+            )
+        to_fit = [seeded(n, w, rng) for n, w in zip(self.named, self.weighted, strict=True)]
+        own = replace(rows, X_unlabeled=None, teacher_proba=None)
+        key = (to_fit, own, splits, self._averaging)
+        answers, self.members = remembered(
+            self.spec.memory, _ask_folds, *key, n_jobs=self.spec.n_jobs
         )
+        targets = pool(answers, weights, self._averaging, rows.code, rows.weight)
         assert targets.weights is not None
-        shares = zip(self.members, targets.weights, strict=True)
-        self.ensemble = Ensemble(
-            [teacher for folds in self.members for teacher in folds],
-            np.concatenate([np.full(len(folds), weight / len(folds)) for folds, weight in shares]),
-            self._averaging,
-        )
-        return self._calibrated(targets, rows)
+        targets.fitted = [
+            n.estimator if is_frozen(n.estimator) else [t.estimator for t in folds]
+            for n, folds in zip(self.named, self.members, strict=True)
+        ]
+        targets.fold = np.full(n_rows(rows.X), -1)
+        for i, (_, test) in enumerate(splits):
+            targets.fold[test] = i
+        shares = [
+            weight / len(folds)
+            for folds, weight in zip(self.members, targets.weights, strict=True)
+            for _ in folds
+        ]
+        everyone = [teacher for folds in self.members for teacher in folds]
+        self.ensemble = Ensemble(everyone, np.array(shares), self._averaging)
+        return targets
 
     def check_hint(self, asked: ActiveHint) -> None:
         """Raise where the hidden units of the folds' clones would be compared."""
@@ -292,25 +160,34 @@ class DefaultTeacher(CrossFitted):
         return super()._folds(rows)
 
 
-class OutOfBag(FittedInside):
+class OutOfBag(_FittedInside):
     """Bagged clones fitted once; their out-of-bag votes are the targets."""
 
-    def _label(
+    def _fit(
         self, rows: Rows, rng: np.random.RandomState, weights: np.ndarray | str
     ) -> SoftTargets:
-        """Give each row the vote of the members that did not see it."""
-        self._warn_about_frozen()
-        targets, teachers = out_of_bag(
-            self.named,
-            rows,
-            averaging=self._averaging,
-            weights=weights,
-            weighted=self.weighted,
-            rng=rng,
-        )
+        """Give each row the vote of the members that did not see it, for one fit a teacher.
+
+        Rows that every member saw have no soft target from that teacher; those that no teacher can
+        answer carry the hard term only.
+        """
+        assert rows.code is not None
+        answers, teachers = [], []
+        both = zip(self.named, self.weighted, strict=True)
+        for named, weighted in track("out-of-bag teacher", both, len(self.named)):
+            if is_frozen(named.estimator):
+                teacher = as_teacher(named, rows.classes)
+                answer = teacher.ask(rows.X, self._averaging)
+            else:
+                to_fit = seeded(named, weighted, rng)
+                teacher, answer = _fit_out_of_bag(to_fit, rows, self._averaging)
+            teachers.append(teacher)
+            answers.append(answer)
+        targets = pool(answers, weights, self._averaging, rows.code, rows.weight)
+        targets.fitted = [t.estimator for t in teachers]
         assert targets.weights is not None
         self.ensemble = Ensemble(teachers, targets.weights, self._averaging)
-        return self._calibrated(targets, rows)
+        return targets
 
     def check_hint(self, asked: ActiveHint) -> None:
         """Raise: votes have no layers."""
@@ -318,6 +195,92 @@ class OutOfBag(FittedInside):
             "Hints are not offered with cv='oob': a layer of a teacher that saw the row is no "
             "out-of-bag answer. Pass cv=5, or fitted teachers."
         )
+
+
+def _splits(cv: Any, X: Any, code: np.ndarray) -> Any:
+    """Return the folds; an integer is lowered to the largest class, but never below 2."""
+    if cv is None or isinstance(cv, int | np.integer):
+        # As many folds as asked for while any class can fill them; scikit-learn warns of rare ones.
+        largest = int(np.bincount(code).max())
+        cv = min(5 if cv is None else int(cv), max(2, largest))
+    return check_cv(cv, code, classifier=True).split(X, code)
+
+
+def _ask_folds(
+    to_fit: Sequence[TeacherToFit],
+    rows: Rows,
+    splits: Sequence[_Split],
+    averaging: str,
+    *,
+    n_jobs: int | None,
+) -> tuple[list[np.ndarray], list[list[Teacher]]]:
+    """Fit each teacher on each fold; return its mean answer to each row held out, NaN elsewhere."""
+    assert rows.classes is not None
+    counts = np.zeros(n_rows(rows.X))
+    for _, test in splits:
+        counts[test] += 1
+    jobs = [
+        (i, split)
+        for i, t in enumerate(to_fit)
+        for split in (splits if not is_frozen(t.named.estimator) else [None])
+    ]
+    questions = [delayed(_fit_and_ask)(to_fit[i], rows, split, averaging) for i, split in jobs]
+    results = run_counted("fitted teacher", questions, n_jobs)
+    answers = [np.zeros((n_rows(rows.X), len(rows.classes))) for _ in to_fit]
+    members: list[list[Teacher]] = [[] for _ in to_fit]
+    for (i, split), (teacher, answer) in zip(jobs, results, strict=True):
+        members[i].append(teacher)
+        if split is None:
+            answers[i] += answer
+        else:
+            test = split[1]
+            np.add.at(answers[i], test, answer / counts[test, None])
+    for answer in answers:
+        answer[counts == 0] = np.nan
+    return answers, members
+
+
+def _fit_and_ask(
+    to_fit: TeacherToFit, rows: Rows, split: _Split | None, averaging: str
+) -> tuple[Teacher, np.ndarray]:
+    """Fit a teacher on one fold and ask it about the rows held out; frozen ones are just asked."""
+    if split is None:
+        teacher, X = as_teacher(to_fit.named, rows.classes), rows.X
+    else:
+        train, test = split
+        fitted, own = to_fit.fit(rows, train[rows.weight[train] > 0])
+        teacher = as_teacher(fitted, rows.classes, own_classes=own, allow_missing=True)
+        X = take_rows(rows.X, test)
+    return teacher, Ensemble([teacher], np.ones(1), averaging).mean(X)
+
+
+def _fit_out_of_bag(to_fit: TeacherToFit, rows: Rows, averaging: str) -> tuple[Teacher, np.ndarray]:
+    """Fit a bagged teacher and return it with its out-of-bag answers, NaN where none."""
+    estimator, label = to_fit.named.estimator, to_fit.named.label
+    if "oob_score" not in estimator.get_params(deep=False):
+        raise ValueError(
+            f"{label} has no oob_score, which cv='oob' needs. Pass bagged teachers (such as "
+            "RandomForestClassifier), or cv=5."
+        )
+    estimator.set_params(oob_score=True)
+    used = np.flatnonzero(rows.weight > 0)
+    try:
+        with warnings.catch_warnings():
+            # Rows that are never out of bag are what the answer's NaN stands for.
+            warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
+            fitted, own = to_fit.fit(rows, used)
+    except ValueError as error:
+        raise ValueError(
+            f"{label} could not be fitted with oob_score=True, as cv='oob' asks: {error}"
+        ) from error
+    teacher = as_teacher(fitted, rows.classes, own_classes=own)
+    votes = np.asarray(teacher.estimator.oob_decision_function_, dtype=np.float64)
+    sums = votes.sum(axis=1, keepdims=True)
+    votes = np.divide(votes, sums, out=np.full_like(votes, np.nan), where=sums > 0)
+    answers = np.full((n_rows(rows.X), len(teacher.classes)), np.nan)
+    known = np.isfinite(votes).all(axis=1)
+    answers[used[known]] = teacher.align(votes[known], averaging)
+    return teacher, answers
 
 
 def choose_source(

@@ -245,7 +245,7 @@ def test_it_stands_at_the_end_of_a_pipeline():
 def test_modules_are_recognised_without_importing_torch(fresh_process):
     code = """
     import sys
-    from skdistill.teachers.libraries import is_torch_module
+    from skdistill.teachers.answers import is_torch_module
     from skdistill import TorchTeacher
     print(is_torch_module(object()), "torch" in sys.modules)
     """

@@ -3,14 +3,11 @@
 import re
 from concurrent.futures import ThreadPoolExecutor
 
-import catboost
-import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
-import skorch
 import torch
-import xgboost
+from libraries_zoo import adapt, boosters, each, net
 from scipy.special import softmax
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -20,47 +17,11 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from teachers_zoo import Answer, Noisy, make_rows
 
 from skdistill.teachers import CallableTeacher, TorchTeacher
-from skdistill.teachers.asking import Teacher, as_teacher
-from skdistill.teachers.naming import Named, name_teachers
 
 X, Y = make_rows()
 X3, Y3 = make_rows(n_classes=3)
 FRAME = pd.DataFrame(X, columns=["a", "b", "c"])
 LABELS = np.array(["ant", "bee", "cat"])
-
-
-def named(teacher) -> Named:
-    return name_teachers([teacher])[0]
-
-
-def adapt(teacher, classes, **kwargs) -> Teacher:
-    return as_teacher(named(teacher), np.asarray(classes), **kwargs)
-
-
-def net(criterion=torch.nn.CrossEntropyLoss, n_classes=2, **kwargs):
-    return skorch.NeuralNetClassifier(
-        Noisy,
-        module__n_classes=n_classes,
-        criterion=criterion,
-        max_epochs=2,
-        verbose=0,
-        train_split=None,
-        **kwargs,
-    )
-
-
-def boosters():
-    return [
-        xgboost.XGBClassifier(n_estimators=3, n_jobs=1),
-        lightgbm.LGBMClassifier(n_estimators=3, verbose=-1, n_jobs=1, min_child_samples=2),
-        catboost.CatBoostClassifier(
-            iterations=3, verbose=0, allow_writing_files=False, thread_count=1
-        ),
-    ]
-
-
-def each(teachers):
-    return pytest.mark.parametrize("teacher", teachers, ids=lambda t: type(t).__name__)
 
 
 @each([LogisticRegression(), *boosters(), make_pipeline(StandardScaler(), LogisticRegression())])

@@ -3,14 +3,12 @@
 import warnings
 from dataclasses import replace
 
-import catboost
-import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
 import skorch
 import torch
-import xgboost
+from libraries_zoo import adapt, boosters, each, named, net
 from sklearn import config_context
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
@@ -20,49 +18,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from teachers_zoo import Noisy, make_rows
+from teachers_zoo import make_rows
 
-from skdistill.teachers.asking import Teacher, as_teacher, fit_teacher, seeded
-from skdistill.teachers.naming import Named, check_fitted, name_teachers
+from skdistill.teachers.asking import as_teacher, fit_teacher, seeded
+from skdistill.teachers.naming import check_fitted, name_teachers
 
 X, Y = make_rows()
 X3, Y3 = make_rows(n_classes=3)
 FRAME = pd.DataFrame(X, columns=["a", "b", "c"])
 LABELS = np.array(["ant", "bee", "cat"])
-
-
-def named(teacher) -> Named:
-    return name_teachers([teacher])[0]
-
-
-def adapt(teacher, classes, **kwargs) -> Teacher:
-    return as_teacher(named(teacher), np.asarray(classes), **kwargs)
-
-
-def net(criterion=torch.nn.CrossEntropyLoss, n_classes=2, **kwargs):
-    return skorch.NeuralNetClassifier(
-        Noisy,
-        module__n_classes=n_classes,
-        criterion=criterion,
-        max_epochs=2,
-        verbose=0,
-        train_split=None,
-        **kwargs,
-    )
-
-
-def boosters():
-    return [
-        xgboost.XGBClassifier(n_estimators=3, n_jobs=1),
-        lightgbm.LGBMClassifier(n_estimators=3, verbose=-1, n_jobs=1, min_child_samples=2),
-        catboost.CatBoostClassifier(
-            iterations=3, verbose=0, allow_writing_files=False, thread_count=1
-        ),
-    ]
-
-
-def each(teachers):
-    return pytest.mark.parametrize("teacher", teachers, ids=lambda t: type(t).__name__)
 
 
 @each(
@@ -190,12 +154,12 @@ def test_early_stopping_is_told_from_an_interrupt_that_comes_while_it_looks():
 
 def test_seeds_are_drawn_where_none_is_set():
     teacher = make_pipeline(PCA(), PCA(), RandomForestClassifier(random_state=7))
-    (named,) = name_teachers([teacher])
+    (entry,) = name_teachers([teacher])
 
     def seeds(rng):
-        to_fit = seeded(named, True, rng)
+        to_fit = seeded(entry, True, rng)
         assert to_fit.weighted
-        assert to_fit.named.label == named.label
+        assert to_fit.named.label == entry.label
         params = to_fit.named.estimator.get_params()
         assert params["randomforestclassifier__random_state"] == 7
         return [to_fit.seed, params["pca-1__random_state"], params["pca-2__random_state"]]
