@@ -7,7 +7,7 @@ import numpy as np
 
 from skdistill.student.base import BaseStudent
 from skdistill.student.forward import Forward, Layer, OneRow
-from skdistill.tables import PiecewiseLinearEncoding, TabularEncoder
+from skdistill.tables import Lines, PiecewiseLinearEncoding, TabularEncoder
 
 if TYPE_CHECKING:
     import onnx
@@ -104,14 +104,15 @@ class StudentClassifier(BaseStudent):
         self._takes_raw = self.preprocessor_ is None or (
             type(self.preprocessor_) is TabularEncoder and self.preprocessor_.is_affine_
         )
-        self._prepared = {d: Forward(self._encode(), self.layers_, d) for d in _DTYPES}
+        self._prepared = {d: Forward(self._encoding_and_layers(), d) for d in _DTYPES}
         self._raw: dict[Any, Forward] = {}
         if self._takes_raw and not hasattr(self, "feature_names_in_"):
             self._raw = {d: self._fold(d) for d in _DTYPES}
 
-    def _encode(self) -> list[Layer]:
-        """Return the embedding of prepared rows as a layer, if there is one."""
-        return [] if self.encoding_ is None else [Layer("encode", self.encoding_.lines)]
+    def _encoding_and_layers(self) -> list[Layer]:
+        """Return all that comes behind the preprocessing."""
+        encoding = self.encoding_
+        return [*([] if encoding is None else [Layer("encode", encoding.lines)]), *self.layers_]
 
     def _fold(self, dtype: np.dtype) -> Forward:
         """Return the forward from raw rows, with the scaling folded in where it loses no digits."""
@@ -120,20 +121,17 @@ class StudentClassifier(BaseStudent):
         mean, scale = self.preprocessor_.mean_, self.preprocessor_.scale_
         folds = (np.abs(mean) < _FOLDABLE_MEAN[dtype] * scale) & (scale < _FOLDABLE_SCALE)
         folds &= scale > 1 / _FOLDABLE_SCALE
-        first = self.layers_[0]
-        if not folds.all() or (self.encoding_ is None and first.kind != "linear"):
-            return Forward(
-                [Layer("standardise", (mean, scale)), *self._encode()], self.layers_, dtype
-            )
-        if self.encoding_ is not None:
-            lines = self.encoding_.lines
-            slope = lines.slope / scale[lines.column]
-            offset = lines.offset - mean[lines.column] * slope
-            encode = Layer("encode", lines._replace(slope=slope, offset=offset))
-            return Forward([encode], self.layers_, dtype)
-        weight = first.arrays[0].astype(np.float64) / scale[:, None]
-        bias = first.arrays[1].astype(np.float64) - mean @ weight
-        return Forward([], [Layer("linear", (weight, bias)), *self.layers_[1:]], dtype)
+        match self._encoding_and_layers():
+            case [Layer("encode", Lines() as lines), *rest] if folds.all():
+                slope = lines.slope / scale[lines.column]
+                offset = lines.offset - mean[lines.column] * slope
+                first = Layer("encode", lines._replace(slope=slope, offset=offset))
+            case [Layer("linear", (weight, bias)), *rest] if folds.all():
+                weight = weight.astype(np.float64) / scale[:, None]
+                first = Layer("linear", (weight, bias.astype(np.float64) - mean @ weight))
+            case rest:
+                first = Layer("standardise", (mean, scale))
+        return Forward([first, *rest], dtype)
 
     @property
     def n_parameters_(self) -> int:
