@@ -11,8 +11,7 @@ from typing import Any, Self
 import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 
-from skdistill.scale.bundle import TeacherBundle
-from skdistill.scale.labeller import TeacherLabeller, log_proba_columns
+from skdistill.scale.bundle import TeacherBundle, TeacherLabeller, log_proba_columns
 from skdistill.scale.storage import (
     absolute,
     clear_leftovers,
