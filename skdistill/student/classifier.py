@@ -293,9 +293,7 @@ class StudentClassifier(BaseStudent):
         from skdistill.files import read_bytes, unpack
 
         student = cls()
-        # Numbers near the ends of their range are no reason to warn: predicting handles them.
-        with np.errstate(over="ignore", invalid="ignore"):
-            student.__setstate__(unpack(read_bytes(path, expected_sha256)))
+        student.__setstate__(unpack(read_bytes(path, expected_sha256)))
         return student
 
     def to_onnx(
@@ -350,7 +348,9 @@ class StudentClassifier(BaseStudent):
             encoder.n_features_in_ = self.n_features_in_
             if hasattr(self, "feature_names_in_"):
                 encoder.feature_names_in_ = np.asarray(self.feature_names_in_, dtype=object)
-        if state["encoding_"] is not None:
-            self.encoding_ = PiecewiseLinearEncoding.from_edges(**state["encoding_"])
         self.layers_ = [Layer(kind, tuple(arrays)) for kind, *arrays in state["layers_"]]
-        self._build_forwards()
+        # Numbers near the ends of their range are no reason to warn: predicting handles them.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if state["encoding_"] is not None:
+                self.encoding_ = PiecewiseLinearEncoding.from_edges(**state["encoding_"])
+            self._build_forwards()
