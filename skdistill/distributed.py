@@ -4,8 +4,7 @@ Needs the extra ``skdistill[dask]``. Without a cluster the same code runs in thi
 writes the same bytes.
 """
 
-from skdistill.scale.bundle import TeacherBundle
-from skdistill.scale.labeller import TeacherLabeller
+from skdistill.scale.bundle import TeacherBundle, TeacherLabeller
 from skdistill.scale.labelling import LabellingError, label_parquet
 from skdistill.scale.parquet import LabelledParquet
 

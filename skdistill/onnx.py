@@ -12,6 +12,6 @@ from skdistill.files.onnx_graph import IR_VERSION, OPSET
 __all__ = ["IR_VERSION", "OPSET", "to_onnx"]
 
 if find_spec("skl2onnx") is not None:
-    from skdistill.files.onnx import register_converters
+    from skdistill.files.converters import register_converters
 
     register_converters()

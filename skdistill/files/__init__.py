@@ -1,9 +1,9 @@
 """Students as files: safetensors with a manifest and a digest, and ONNX.
 
-``artefact`` is the container: bytes, digest, errors. ``manifest`` says what a student's file holds,
-and checks it. ``atomic`` writes any file whole or not at all. ``onnx`` has the public ``to_onnx``,
-``onnx_graph`` writes the nodes of a student, ``skl2onnx`` converts Pipelines; these three need an
-extra and are not imported here.
+``artefact`` is the container: bytes, digest, errors, and any file written whole or not at all.
+``manifest`` says what a student's file holds, and checks it. ``onnx`` has the public ``to_onnx``,
+``onnx_graph`` writes the nodes of a student, ``converters`` teaches skl2onnx our classifiers; these
+three need an extra and are not imported here.
 """
 
 from skdistill.files.artefact import (

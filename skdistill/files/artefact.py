@@ -7,6 +7,7 @@ it is executable. safetensors itself has no checksum, so the manifest carries on
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterable
 from contextlib import suppress
@@ -78,8 +79,7 @@ def encode(manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
 def decode(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return the stamped manifest and the finite tensors of a file, or refuse it."""
     try:
-        header = _header(content)
-        manifest = _manifest(header)
+        header, manifest = _header(content)
         tensors = _tensors(header, content)
     except BadArtefactError:
         raise
@@ -95,11 +95,16 @@ def decode(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 def read_bytes(path: str | os.PathLike[str], expected_sha256: str | None = None) -> bytes:
     """Read a whole file that is no larger than a student's, and compare its digest."""
-    expected = None if expected_sha256 is None else _checked_sha256(expected_sha256)
+    expected = expected_sha256.strip().lower() if isinstance(expected_sha256, str) else ""
+    if expected_sha256 is not None and not re.fullmatch("[0-9a-f]{64}", expected):
+        raise ValueError(
+            "expected_sha256 must be 64 hexadecimal digits, as sha256sum prints, got "
+            f"{expected_sha256!r}."
+        )
     with open(path, "rb") as file:
         content = file.read(_LARGEST_FILE + 1)
     require(len(content) <= _LARGEST_FILE, f"it is larger than {_LARGEST_FILE} bytes")
-    if expected is not None and (found := sha256_of(content)) != expected:
+    if expected and (found := sha256_of(content)) != expected:
         raise BadArtefactError(
             f"The file's SHA-256 is {found}, expected {expected}: it is not the file you meant."
         )
@@ -109,16 +114,6 @@ def read_bytes(path: str | os.PathLike[str], expected_sha256: str | None = None)
 def sha256_of(content: bytes) -> str:
     """Return the digest of a whole file, as ``sha256sum`` prints it."""
     return hashlib.sha256(content).hexdigest()
-
-
-def _checked_sha256(text: str) -> str:
-    """Check the form of a digest."""
-    digest = text.strip().lower() if isinstance(text, str) else ""
-    if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
-        raise ValueError(
-            f"expected_sha256 must be 64 hexadecimal digits, as sha256sum prints, got {text!r}."
-        )
-    return digest
 
 
 def _canonical(value: Any) -> str:
@@ -144,28 +139,22 @@ def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return built
 
 
-def _no_constant(name: str) -> NoReturn:
-    """Refuse what JSON does not know but Python reads."""
-    bad(f"its header holds {name}")
-
-
 def _parse(text: str) -> Any:
-    """Read JSON strictly."""
-    return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    """Read JSON strictly, without the NaN and Infinity that Python reads."""
+    return json.loads(
+        text,
+        object_pairs_hook=_unique,
+        parse_constant=lambda name: bad(f"its header holds {name}"),
+    )
 
 
-def _header(content: bytes) -> dict[str, Any]:
-    """Return the file's header."""
+def _header(content: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the header says of tensors, and the manifest, whose format version is checked."""
     length = int.from_bytes(content[:8], "little")
     longest = min(_LONGEST_HEADER, len(content) - 8)
     require(2 <= length <= longest, "its header length is wrong")
     header = _parse(content[8 : 8 + length].decode())
     require(isinstance(header, dict), "its header is no JSON object")
-    return header
-
-
-def _manifest(header: dict[str, Any]) -> dict[str, Any]:
-    """Take the manifest out of the header and check its format version."""
     metadata = header.pop("__metadata__", None)
     ours = isinstance(metadata, dict) and set(metadata) == {_KEY}
     require(ours, "it is no safetensors file of skdistill")
@@ -179,7 +168,7 @@ def _manifest(header: dict[str, Any]) -> dict[str, Any]:
             "Upgrade skdistill to load it."
         )
     require(version >= 1, f"it has the unknown format {version}")
-    return manifest
+    return header, manifest
 
 
 def _tensors(header: dict[str, Any], content: bytes) -> dict[str, np.ndarray]:
@@ -216,15 +205,10 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         with suppress(OSError):
             os.unlink(beside)
         raise
-    _sync_folder(os.path.dirname(target))
-
-
-def _sync_folder(folder: str) -> None:
-    """Make the new name of a file survive a power cut, where the system can."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    # So that the new name survives a power cut, where the system can do that.
+    if os.name == "posix":
+        folder = os.open(os.path.dirname(target), os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -1,13 +1,10 @@
-"""What a saved student says: plain data to manifest and tensors, and back with every check.
+"""What a saved student says: its state to manifest and tensors, and back with every check.
 
-Plain data is a dictionary of numbers, strings, lists and arrays:
-
-``classes`` (ndarray), ``n_features`` (int), ``feature_names`` (list of str or None),
-``preprocessor`` (None, or numeric, category_columns, has_missing, mean, scale, categories),
-``encoding`` (None, or n_bins, edges) and ``layers`` (pairs of kind and arrays).
+The state is what a student's pickle holds: plain numbers, strings, lists, dictionaries and arrays.
 """
 
 import math
+from operator import lt
 from typing import Any
 
 import numpy as np
@@ -24,11 +21,12 @@ LAYER_ARRAYS: dict[str, tuple[str, ...]] = {
     "gelu": (),
     "silu": (),
 }
-_KEYS = {
-    "classes", "encoding", "feature_names", "format", "layers", "n_features", "preprocessor",
-    "sha256", "versions",
-}  # fmt: skip
-_PREPROCESSOR_KEYS = {"categories", "category_columns", "has_missing", "kind", "numeric"}
+_KEYS = (
+    "classes", "n_features", "feature_names", "versions", "preprocessor", "encoding", "layers",
+    "format", "sha256",
+)  # fmt: skip
+# What the preprocessing says of itself, beside mean and scale among the tensors.
+_ENCODER = ("kind", "categories", "numeric", "category_columns", "has_missing")
 _MOST_LAYERS = 1000
 # One long string among many short ones makes a wide array; this bounds what a short file can ask.
 _MOST_CHARACTERS = 1 << 24
@@ -39,9 +37,9 @@ _LABEL_DTYPES = {
 }
 
 
-def pack(plain: dict[str, Any], versions: dict[str, str]) -> bytes:
+def pack(state: dict[str, Any]) -> bytes:
     """Return the bytes of a student's file, which are sure to load."""
-    content = encode(*to_parts(plain, versions))
+    content = encode(*_to_parts(state))
     try:
         unpack(content)
     except BadArtefactError as error:
@@ -50,38 +48,47 @@ def pack(plain: dict[str, Any], versions: dict[str, str]) -> bytes:
 
 
 def unpack(content: bytes) -> dict[str, Any]:
-    """Return the plain data in the bytes of a student's file."""
+    """Return the state of the student in the bytes of its file."""
     return from_parts(*decode(content))
 
 
-def to_parts(
-    plain: dict[str, Any], versions: dict[str, str]
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Split plain data into a manifest of JSON values and float arrays."""
-    tensors: dict[str, np.ndarray] = {}
-    layers = []
-    for i, (kind, arrays) in enumerate(plain["layers"]):
-        layers.append(kind)
-        for name, array in zip(LAYER_ARRAYS[kind], arrays, strict=True):
-            tensors[f"layers.{i}.{name}"] = array
-    manifest = {
-        "classes": _written_labels(plain["classes"]),
-        "encoding": None,
-        "feature_names": plain["feature_names"],
-        "layers": layers,
-        "n_features": plain["n_features"],
-        "preprocessor": None,
-        "versions": versions,
+def check_file_holds(preprocessor: Any) -> None:
+    """Raise where the preprocessing is code and no dictionary, which no file of ours holds."""
+    if preprocessor is not None and not isinstance(preprocessor, dict):
+        raise TypeError(
+            f"The preprocessor ({type(preprocessor).__name__}) cannot go into the file: it is "
+            "code, and the file holds arrays only. Convert the student to ONNX with "
+            "skl2onnx.to_onnx(student, X) after `import skdistill.onnx`, keep it with "
+            "skops.io.dump, or fit with preprocessor='auto' or None."
+        )
+
+
+def _to_parts(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Split a state into a manifest of JSON values and float arrays."""
+    check_file_holds(state["preprocessor_"])
+    tensors = {
+        f"layers.{i}.{name}": array
+        for i, (kind, *arrays) in enumerate(state["layers_"])
+        for name, array in zip(LAYER_ARRAYS[kind], arrays, strict=True)
     }
-    if (encoding := plain["encoding"]) is not None:
+    names = state.get("feature_names_in_")
+    manifest = {
+        "classes": _written_labels(state["classes_"]),
+        "encoding": None,
+        "feature_names": None if names is None else [str(name) for name in names],
+        "layers": [kind for kind, *_ in state["layers_"]],
+        "n_features": int(state["n_features_in_"]),
+        "preprocessor": None,
+        "versions": state["_versions"],
+    }
+    if (encoding := state["encoding_"]) is not None:
         sizes = [len(edges) for edges in encoding["edges"]]
         manifest["encoding"] = {"n_bins": encoding["n_bins"], "sizes": sizes}
         tensors["encoding.edges"] = np.concatenate(encoding["edges"])
-    if (encoder := plain["preprocessor"]) is not None:
+    if (encoder := state["preprocessor_"]) is not None:
         manifest["preprocessor"] = _written_encoder(encoder)
         if len(encoder["mean"]):
-            tensors["preprocessor.mean"] = encoder["mean"]
-            tensors["preprocessor.scale"] = encoder["scale"]
+            tensors |= {f"preprocessor.{name}": encoder[name] for name in ("mean", "scale")}
     return manifest, tensors
 
 
@@ -108,42 +115,39 @@ def _written_encoder(encoder: dict[str, Any]) -> dict[str, Any]:
         if values.dtype.kind == "U":
             categories.append({"dtype": "str", "values": values.tolist()})
         else:
-            listed = [None if math.isnan(value) else value for value in values.tolist()]
-            categories.append({"dtype": "float64", "values": listed})
-    return {
-        "kind": "tabular",
-        "numeric": np.asarray(encoder["numeric"]).tolist(),
-        "category_columns": np.asarray(encoder["category_columns"]).tolist(),
-        "has_missing": np.asarray(encoder["has_missing"]).tolist(),
-        "categories": categories,
-    }
+            numbers = [None if math.isnan(value) else value for value in values.tolist()]
+            categories.append({"dtype": "float64", "values": numbers})
+    written = {name: encoder[name].tolist() for name in _ENCODER[2:]}
+    return {"kind": "tabular", "categories": categories, **written}
 
 
 def from_parts(manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Put plain data together again, refusing whatever is not a student."""
-    require(set(manifest) == _KEYS, "its manifest has other keys than a student's")
+    """Put the state of a student together again, refusing whatever is not one."""
     left = dict(tensors)
-    classes = _read_labels(manifest["classes"])
-    n_features = manifest["n_features"]
+    labels, n_features, names, versions, encoder, encoding, layers, *_ = _fields(
+        manifest, _KEYS, "its manifest has other keys than a student's"
+    )
+    state: dict[str, Any] = {"classes_": _read_labels(labels), "n_features_in_": n_features}
     require(_is_count(n_features), "n_features is no positive integer")
-    names = manifest["feature_names"]
     if names is not None:
         require(_is_list_of(names, str), "feature_names are no strings")
         require(len(names) == n_features == len(set(names)), "feature_names are not one a column")
-    require(_is_texts(manifest["versions"]), "its versions are no strings")
-    encoder, width = _read_encoder(manifest["preprocessor"], n_features, left)
-    encoding, width = _read_encoding(manifest["encoding"], width, left)
-    layers, width = _read_layers(manifest["layers"], width, left)
-    require(width == len(classes), f"it has {len(classes)} classes and {width} outputs")
+        state["feature_names_in_"] = np.array(names, dtype=object)
+    right = isinstance(versions, dict) and _is_list_of(list(versions.values()), str)
+    require(right, "its versions are no strings")
+    state["preprocessor_"], width = _read_encoder(encoder, n_features, left)
+    state["encoding_"], width = _read_encoding(encoding, width, left)
+    state["layers_"], width = _read_layers(layers, width, left)
+    n_classes = len(state["classes_"])
+    require(width == n_classes, f"it has {n_classes} classes and {width} outputs")
     require(not left, f"it has unknown tensors {sorted(left)!r:.200}")
-    return {
-        "classes": classes,
-        "n_features": n_features,
-        "feature_names": names,
-        "preprocessor": encoder,
-        "encoding": encoding,
-        "layers": layers,
-    }
+    return state
+
+
+def _fields(entry: Any, names: tuple[str, ...], reason: str) -> list[Any]:
+    """Return the values of a JSON object that has these keys and no others."""
+    require(isinstance(entry, dict) and set(entry) == set(names), reason)
+    return [entry[name] for name in names]
 
 
 def _is_count(value: Any) -> bool:
@@ -152,10 +156,6 @@ def _is_count(value: Any) -> bool:
 
 def _is_list_of(values: Any, kind: type) -> bool:
     return isinstance(values, list) and all(type(value) is kind for value in values)
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, dict) and _is_list_of(list(value.values()), str)
 
 
 def _take(
@@ -181,8 +181,7 @@ def _text_array(values: list[str], what: str) -> np.ndarray:
 
 def _read_labels(entry: Any) -> np.ndarray:
     """Read class labels."""
-    require(isinstance(entry, dict) and set(entry) == {"dtype", "values"}, "it has no classes")
-    tag, values = entry["dtype"], entry["values"]
+    tag, values = _fields(entry, ("dtype", "values"), "it has no classes")
     require(isinstance(values, list) and len(values) >= 1, "it has no classes")
     if tag == "str":
         require(_is_list_of(values, str), "its classes are no strings")
@@ -194,19 +193,14 @@ def _read_labels(entry: Any) -> np.ndarray:
     else:
         require(isinstance(tag, str) and tag in _LABEL_DTYPES, "its classes have an unknown dtype")
         require(_is_list_of(values, _LABEL_DTYPES[tag]), f"its classes are not {tag}")
-        array = _number_labels(values, tag)
+        try:
+            with np.errstate(over="ignore"):
+                array = np.array(values, dtype=tag)
+        except (OverflowError, ValueError):
+            bad(f"its classes are not {tag}")
+        # What a smaller dtype rounds or wraps is no label of that dtype.
+        require(array.tolist() == values, f"its classes are not {tag}")
     require(len(set(values)) == len(values), "its classes repeat")
-    return array
-
-
-def _number_labels(values: list[Any], tag: str) -> np.ndarray:
-    """Make an array of labels that are numbers, which must not change by it."""
-    try:
-        with np.errstate(over="ignore"):
-            array = np.array(values, dtype=tag)
-    except (OverflowError, ValueError):
-        bad(f"its classes are not {tag}")
-    require(array.tolist() == values, f"its classes are not {tag}")
     return array
 
 
@@ -216,16 +210,16 @@ def _read_encoder(
     """Read the preprocessing, and how many columns it makes."""
     if entry is None:
         return None, n_features
-    right = isinstance(entry, dict) and set(entry) == _PREPROCESSOR_KEYS
-    require(right and entry["kind"] == "tabular", "its preprocessor is unknown")
-    numeric, columns, missing = entry["numeric"], entry["category_columns"], entry["has_missing"]
+    unknown = "its preprocessor is unknown"
+    kind, listed, numeric, columns, missing = _fields(entry, _ENCODER, unknown)
+    require(kind == "tabular", unknown)
     require(_is_list_of(numeric, int) and _is_list_of(columns, int), "columns are no integers")
     require(numeric == sorted(numeric) and columns == sorted(columns), "columns are not in order")
     # The lengths first: n_features may be any number, and the range of it any size.
     require(len(numeric) + len(columns) == n_features, "columns are not those of n_features")
     require(sorted(numeric + columns) == list(range(n_features)), "columns are not those expected")
     require(_is_list_of(missing, bool) and len(missing) == len(numeric), "has_missing does not fit")
-    categories = _read_categories(entry["categories"])
+    categories = _read_categories(listed)
     require(len(categories) == len(columns), "categories do not fit the columns")
     shape = (len(numeric),)
     mean = _take(left, "preprocessor.mean", shape, np.float64) if numeric else np.empty(0)
@@ -247,28 +241,23 @@ def _read_categories(entries: Any) -> list[np.ndarray]:
     require(_is_list_of(entries, dict), "its categories are no list")
     arrays, characters = [], 0
     for entry in entries:
-        require(set(entry) == {"dtype", "values"}, "a category column has other keys")
-        values = entry["values"]
+        dtype, values = _fields(entry, ("dtype", "values"), "a category column has other keys")
         require(isinstance(values, list) and len(values) >= 1, "a column has no categories")
-        if entry["dtype"] == "str":
+        if dtype == "str":
             require(_is_list_of(values, str), "categories are no strings")
             arrays.append(_text_array(values, "its categories"))
             characters += arrays[-1].size * arrays[-1].dtype.itemsize
             require(characters <= 4 * _MOST_CHARACTERS, "its categories are too long")
         else:
-            require(entry["dtype"] == "float64", "categories have an unknown dtype")
+            require(dtype == "float64", "categories have an unknown dtype")
             numbers = values[:-1] if values[-1] is None else values
             require(_is_list_of(numbers, float), "categories are no floats")
             missing = [math.nan] * (len(values) - len(numbers))
             arrays.append(np.array([*numbers, *missing], dtype=np.float64))
             require(not np.isinf(arrays[-1]).any(), "a category is infinite")
             values = numbers
-        require(all(map(_before, values[:-1], values[1:])), "categories are not in order")
+        require(all(map(lt, values, values[1:])), "categories are not in order")
     return arrays
-
-
-def _before(value: Any, following: Any) -> bool:
-    return bool(value < following)
 
 
 def _read_encoding(
@@ -277,8 +266,7 @@ def _read_encoding(
     """Read the bins, and how many columns they make."""
     if entry is None:
         return None, width
-    require(isinstance(entry, dict) and set(entry) == {"n_bins", "sizes"}, "its bins are unknown")
-    n_bins, sizes = entry["n_bins"], entry["sizes"]
+    n_bins, sizes = _fields(entry, ("n_bins", "sizes"), "its bins are unknown")
     require(_is_count(n_bins), "n_bins is no positive integer")
     require(_is_list_of(sizes, int) and len(sizes) == width, "bins are not one set a column")
     require(all(1 <= size <= n_bins + 1 for size in sizes), "a column has a wrong number of bins")
@@ -300,7 +288,7 @@ def _are_edges(edges: np.ndarray) -> bool:
 
 def _read_layers(
     kinds: Any, width: int, left: dict[str, np.ndarray]
-) -> tuple[list[tuple[str, list[np.ndarray]]], int]:
+) -> tuple[list[list[Any]], int]:
     """Read the layers, each of which must take what the one before gives."""
     require(_is_list_of(kinds, str) and len(kinds) >= 1, "its layers are no list")
     require(len(kinds) <= _MOST_LAYERS, f"it has more than {_MOST_LAYERS} layers")
@@ -319,5 +307,5 @@ def _read_layers(
         ]
         if kind == "layer_norm":
             require(bool(arrays[2] >= 0), f"layer {i} has a negative epsilon")
-        layers.append((kind, arrays))
+        layers.append([kind, *arrays])
     return layers, width

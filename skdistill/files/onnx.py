@@ -9,134 +9,6 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from skl2onnx import update_registered_converter
-from skl2onnx._parse import _parse_sklearn, _parse_sklearn_classifier
-from skl2onnx.common.data_types import DoubleTensorType, Int64TensorType, StringTensorType
-from skl2onnx.common.utils_classifier import get_label_classes
-
-from skdistill.estimators.classifier import DistilledClassifier
-from skdistill.files.artefact import FORMAT, write_atomically
-from skdistill.files.onnx_graph import (
-    DOUBLE,
-    FLOAT,
-    IR_VERSION,
-    OPSET,
-    TENSOR_TYPES,
-    Block,
-    StandaloneGraph,
-    label_array,
-    to_int8,
-    write_student,
-)
-from skdistill.student import StudentClassifier, plain_student, stamp
-from skdistill.tables import TabularEncoder
-
-# Private, because the public parse_sklearn makes an output of the model of what a preprocessor
-# returns, and the public OnnxSubEstimator cannot convert a ColumnTransformer.
-
-
-def register_converters() -> None:
-    """Teach skl2onnx our two classifiers."""
-    options = {
-        "zipmap": [True, False, "columns"],
-        "nocl": [True, False],
-        "output_class_labels": [False, True],
-    }
-    for model in (StudentClassifier, DistilledClassifier):
-        alias = f"Skdistill{model.__name__}"
-        update_registered_converter(model, alias, _shapes, _convert, parser=_parse, options=options)
-
-
-class _Skl2onnxGraph:
-    """Nodes and constants in a graph that skl2onnx builds."""
-
-    def __init__(self, scope: Any, container: Any) -> None:
-        self.scope, self.container = scope, container
-
-    def constant(self, array: np.ndarray) -> str:
-        name = self.scope.get_unique_variable_name("student_constant")
-        values = array.ravel().tolist()
-        if array.dtype == object:
-            values = [value.encode() for value in values]
-        kind = TENSOR_TYPES[array.dtype.name]
-        self.container.add_initializer(name, kind, list(array.shape), values)
-        return name
-
-    def weight(self, array: np.ndarray) -> str:
-        return self.constant(array)
-
-    def node(
-        self, kind: str, *inputs: str, domain: str = "", output: str = "", **attributes: Any
-    ) -> str:
-        output = output or self.scope.get_unique_variable_name(f"student_{kind}")
-        name = self.scope.get_unique_operator_name(f"student_{kind}")
-        versions = {"op_version": 1} if domain else {}
-        self.container.add_node(
-            kind, list(inputs), [output], op_domain=domain, name=name, **versions, **attributes
-        )
-        return output
-
-
-def _student_of(model: StudentClassifier | DistilledClassifier) -> StudentClassifier:
-    """Return the frozen student of what skl2onnx was given."""
-    student = model.student_ if isinstance(model, DistilledClassifier) else model
-    if not isinstance(student, StudentClassifier):
-        student.to_onnx()  # a TorchStudent, which says why it cannot
-    return student
-
-
-def _parse(scope: Any, model: Any, inputs: list[Any], custom_parsers: Any = None) -> Any:
-    """Let skl2onnx convert a preprocessor that is not ours, and put the student behind it."""
-    encoder = _student_of(model).preprocessor_
-    if encoder is not None and type(encoder) is not TabularEncoder:
-        inputs = _parse_sklearn(scope, encoder, inputs, custom_parsers=custom_parsers)
-    return _parse_sklearn_classifier(scope, model, inputs, custom_parsers=custom_parsers)
-
-
-def _shapes(operator: Any) -> None:
-    """Tell skl2onnx the types and shapes of the outputs."""
-    labels = label_array(get_label_classes(operator.scope_inst, operator.raw_operator))
-    kind = StringTensorType if labels.dtype == object else Int64TensorType
-    n = operator.inputs[0].get_first_dimension()
-    operator.outputs[0].set_type(kind([n]))
-    operator.outputs[1].type.shape = [n, len(labels)]
-
-
-def _convert(scope: Any, operator: Any, container: Any) -> None:
-    """Write a student into a graph that skl2onnx builds."""
-    if container.target_opset < OPSET:
-        raise RuntimeError(
-            f"A student needs opset {OPSET}; target_opset is {container.target_opset}."
-        )
-    student = _student_of(operator.raw_operator)
-    labels = _labels(get_label_classes(scope, operator.raw_operator))
-    blocks = _blocks(operator.inputs, student.n_features_in_)
-    is_double = isinstance(operator.outputs[1].type, DoubleTensorType)
-    names = [output.full_name for output in operator.outputs]
-    graph = _Skl2onnxGraph(scope, container)
-    write_student(graph, student, blocks, labels, DOUBLE if is_double else FLOAT, *names[:2])
-
-
-def _labels(classes: np.ndarray) -> np.ndarray:
-    """Return the class labels as strings or integers: skl2onnx has no others."""
-    labels = label_array(classes)
-    if labels.dtype != np.float64:
-        return labels
-    if not (labels == labels.astype(np.int64)).all():
-        raise ValueError("skl2onnx has integer and string labels only; these are fractions.")
-    return labels.astype(np.int64)
-
-
-def _blocks(inputs: Sequence[Any], n_features: int) -> Sequence[Block]:
-    """Describe the inputs, whose width skl2onnx may not know."""
-    blocks = []
-    for variable in inputs:
-        shape = variable.type.shape
-        known = len(shape) == 2 and isinstance(shape[1], int)
-        width = shape[1] if known else 1 if len(inputs) > 1 else n_features
-        blocks.append(Block(variable.full_name, width, isinstance(variable.type, StringTensorType)))
-    return blocks
-
 
 try:
     import onnx
@@ -146,6 +18,19 @@ except ImportError as error:
         "ONNX needs further packages: pip install skdistill[onnx] (or onnx and onnxruntime)."
     ) from error
 
+from skdistill.files.artefact import FORMAT, write_atomically
+from skdistill.files.manifest import check_file_holds
+from skdistill.files.onnx_graph import (
+    FLOAT,
+    IR_VERSION,
+    OPSET,
+    Block,
+    Graph,
+    label_array,
+    to_int8,
+    write_student,
+)
+from skdistill.student import StudentClassifier, stamp
 
 # Probabilities of the model and of the student, on rows like those of fit, differ by rounding
 # only: float32 in the model, float64 in the student.
@@ -212,15 +97,16 @@ def to_onnx(
     >>> [output.name for output in model.graph.output]
     ['label', 'probabilities']
     """
-    plain = plain_student(student)
+    check_file_holds(student.__getstate__()["preprocessor_"])
     columns = _columns(student)
     inputs = [helper.make_tensor_value_info(name, kind, ["n", d]) for name, kind, d in columns]
     blocks = [Block(name, d, kind == TensorProto.STRING) for name, kind, d in columns]
-    graph = StandaloneGraph(quantize)
+    graph = Graph(quantize)
     labels = label_array(student.classes_)
     write_student(graph, student, blocks, labels, FLOAT, "label", "probabilities")
+    label_type = helper.np_dtype_to_tensor_dtype(labels.dtype)
     outputs = [
-        helper.make_tensor_value_info("label", TENSOR_TYPES[labels.dtype.name], ["n"]),
+        helper.make_tensor_value_info("label", label_type, ["n"]),
         helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", len(labels)]),
     ]
     has_text = any(block.is_text for block in blocks)
@@ -234,7 +120,7 @@ def to_onnx(
     )
     helper.set_model_props(model, _metadata(student, [block.name for block in blocks]))
     checker.check_model(model, full_check=True)
-    _compare_with_onnxruntime(model, _reference(plain, quantize))
+    _compare_with_onnxruntime(model, _reference(student, quantize))
     if path is not None:
         write_atomically(path, model.SerializeToString(deterministic=True))
     return model
@@ -272,15 +158,18 @@ def _metadata(student: StudentClassifier, inputs: list[str]) -> dict[str, str]:
     return {key: json.dumps(value) for key, value in facts.items()}
 
 
-def _reference(plain: dict[str, Any], quantize: bool) -> StudentClassifier:
+def _reference(student: StudentClassifier, quantize: bool) -> StudentClassifier:
     """Return the student that the model holds: weights as rounded, and columns without names."""
-    layers = []
-    for kind, arrays in plain["layers"]:
-        if quantize and kind == "linear":
-            integers, scale = to_int8(arrays[0])
-            arrays = (integers * scale, arrays[1])
-        layers.append((kind, arrays))
-    return StudentClassifier._from_plain({**plain, "feature_names": None, "layers": layers})
+    state = student.__getstate__()
+    state.pop("feature_names_in_", None)
+    if quantize:
+        for layer in state["layers_"]:
+            if layer[0] == "linear":
+                integers, scale = to_int8(layer[1])
+                layer[1] = integers * scale
+    reference = StudentClassifier()
+    reference.__setstate__(state)
+    return reference
 
 
 def _compare_with_onnxruntime(model: onnx.ModelProto, student: StudentClassifier) -> None:

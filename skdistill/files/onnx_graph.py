@@ -1,10 +1,10 @@
 """The nodes of a student as an ONNX graph: preprocessing, embedding, network, label.
 
-They are written through a :class:`GraphBuilder`: our own standalone graph, or skl2onnx's.
+They are written to a :class:`Graph`: one of our own, or the one that skl2onnx builds.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
@@ -14,13 +14,6 @@ from skdistill.tables import Lines, TabularEncoder
 
 # Every onnxruntime since 1.12 (2022) runs models of this opset and IR version.
 OPSET, IR_VERSION = 17, 8
-TENSOR_TYPES = {
-    "float32": TensorProto.FLOAT,
-    "float64": TensorProto.DOUBLE,
-    "int64": TensorProto.INT64,
-    "int8": TensorProto.INT8,
-    "object": TensorProto.STRING,
-}
 FLOAT, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 
@@ -32,25 +25,10 @@ class Block(NamedTuple):
     is_text: bool
 
 
-class GraphBuilder(Protocol):
+class Graph:
     """Takes nodes and constants, and names them."""
 
-    def constant(self, array: np.ndarray) -> str:
-        """Add a constant and return its name."""
-
-    def weight(self, array: np.ndarray) -> str:
-        """Add a matrix of weights and return its name."""
-
-    def node(
-        self, kind: str, *inputs: str, domain: str = "", output: str = "", **attributes: Any
-    ) -> str:
-        """Add a node and return the name of its output."""
-
-
-class StandaloneGraph:
-    """The nodes and constants of a graph of our own."""
-
-    def __init__(self, quantize: bool) -> None:
+    def __init__(self, quantize: bool = False) -> None:
         self.quantize = quantize
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
@@ -106,7 +84,7 @@ def label_array(classes: np.ndarray) -> np.ndarray:
 
 
 def write_student(
-    graph: GraphBuilder,
+    graph: Graph,
     student: StudentClassifier,
     blocks: Sequence[Block],
     labels: np.ndarray,
@@ -128,17 +106,17 @@ def write_student(
     graph.node("Gather", graph.constant(labels), best, axis=0, output=label)
 
 
-def _cast(graph: GraphBuilder, name: str, dtype: np.dtype) -> str:
+def _cast(graph: Graph, name: str, dtype: np.dtype) -> str:
     """Cast a tensor."""
-    return graph.node("Cast", name, to=TENSOR_TYPES[dtype.name])
+    return graph.node("Cast", name, to=helper.np_dtype_to_tensor_dtype(dtype))
 
 
-def _concat(graph: GraphBuilder, names: Sequence[str]) -> str:
+def _concat(graph: Graph, names: Sequence[str]) -> str:
     """Put tensors side by side."""
     return names[0] if len(names) == 1 else graph.node("Concat", *names, axis=1)
 
 
-def _nan_rows(graph: GraphBuilder, checked: Sequence[str], dtype: np.dtype) -> str:
+def _nan_rows(graph: Graph, checked: Sequence[str], dtype: np.dtype) -> str:
     """Return a column of 0, and NaN for rows with a value that is not finite: 0 · inf is NaN.
 
     Without it such a row might be answered: what Relu and Clip make of NaN is the runtime's choice.
@@ -148,7 +126,7 @@ def _nan_rows(graph: GraphBuilder, checked: Sequence[str], dtype: np.dtype) -> s
     return _cast(graph, total, dtype)
 
 
-def _prepare(graph: GraphBuilder, encoder: Any, blocks: Sequence[Block]) -> tuple[str, list[str]]:
+def _prepare(graph: Graph, encoder: Any, blocks: Sequence[Block]) -> tuple[str, list[str]]:
     """Write the preprocessing in double, where (x - mean) / scale keeps its digits.
 
     Returns the prepared rows, and the tensors whose every value must be finite.
@@ -171,7 +149,7 @@ def _prepare(graph: GraphBuilder, encoder: Any, blocks: Sequence[Block]) -> tupl
     return _concat(graph, parts), checked
 
 
-def _numbers(graph: GraphBuilder, blocks: Sequence[Block], positions: Sequence[int]) -> str:
+def _numbers(graph: Graph, blocks: Sequence[Block], positions: Sequence[int]) -> str:
     """Return columns of X as one double tensor."""
     if len(blocks) == 1 and list(positions) == list(range(blocks[0].width)):
         _check_kind(blocks[0], 0, text=False)
@@ -180,7 +158,7 @@ def _numbers(graph: GraphBuilder, blocks: Sequence[Block], positions: Sequence[i
     return _concat(graph, picked)
 
 
-def _pick(graph: GraphBuilder, blocks: Sequence[Block], position: int, *, text: bool) -> str:
+def _pick(graph: Graph, blocks: Sequence[Block], position: int, *, text: bool) -> str:
     """Return one column of X."""
     start = 0
     for block in blocks:
@@ -204,7 +182,7 @@ def _check_kind(block: Block, position: int, *, text: bool) -> None:
         )
 
 
-def _standardise(graph: GraphBuilder, encoder: TabularEncoder, numbers: str) -> list[str]:
+def _standardise(graph: Graph, encoder: TabularEncoder, numbers: str) -> list[str]:
     """Write standardised numbers, and the indicators of missing ones if there are any."""
     parts, mean = [], graph.constant(encoder.mean_)
     if encoder.allow_missing_:
@@ -218,7 +196,7 @@ def _standardise(graph: GraphBuilder, encoder: TabularEncoder, numbers: str) -> 
     return [graph.node("Div", centred, graph.constant(encoder.scale_)), *parts]
 
 
-def _one_hot_text(graph: GraphBuilder, column: str, categories: np.ndarray) -> str:
+def _one_hot_text(graph: Graph, column: str, categories: np.ndarray) -> str:
     """Write a column for each text; an unknown one is 0 in all."""
     listed = categories.tolist()
     hot = graph.node("OneHotEncoder", column, domain="ai.onnx.ml", cats_strings=listed, zeros=1)
@@ -226,7 +204,7 @@ def _one_hot_text(graph: GraphBuilder, column: str, categories: np.ndarray) -> s
     return _cast(graph, flat, DOUBLE)
 
 
-def _one_hot_value(graph: GraphBuilder, column: str, categories: np.ndarray) -> tuple[str, str]:
+def _one_hot_value(graph: Graph, column: str, categories: np.ndarray) -> tuple[str, str]:
     """Write a column for each number, the last for NaN if it is a category."""
     missing = graph.node("IsNaN", column)
     known = categories[~np.isnan(categories)]
@@ -237,7 +215,7 @@ def _one_hot_value(graph: GraphBuilder, column: str, categories: np.ndarray) -> 
     return _concat(graph, [_cast(graph, h, DOUBLE) for h in hot]), finite
 
 
-def _embed(graph: GraphBuilder, lines: Lines, prepared: str) -> str:
+def _embed(graph: Graph, lines: Lines, prepared: str) -> str:
     """Write the piecewise-linear encoding."""
     column = graph.constant(lines.column.astype(np.int64))
     picked = graph.node("Gather", prepared, column, axis=1)
@@ -247,7 +225,7 @@ def _embed(graph: GraphBuilder, lines: Lines, prepared: str) -> str:
     return graph.node("Min", raised, graph.constant(lines.upper))
 
 
-def _write_layer(graph: GraphBuilder, layer: Layer, h: str, dtype: np.dtype) -> str:
+def _write_layer(graph: Graph, layer: Layer, h: str, dtype: np.dtype) -> str:
     """Write one layer of the network."""
     if layer.kind in {"relu", "tanh"}:
         return graph.node(layer.kind.capitalize(), h)
@@ -266,7 +244,7 @@ def _write_layer(graph: GraphBuilder, layer: Layer, h: str, dtype: np.dtype) -> 
     return graph.node("Add", scaled, arrays[1])
 
 
-def _write_gelu(graph: GraphBuilder, h: str, dtype: np.dtype) -> str:
+def _write_gelu(graph: Graph, h: str, dtype: np.dtype) -> str:
     """Write h · (1 + erf(h / √2)) / 2; runtimes have erf in float32 only."""
     scaled = graph.node("Mul", h, graph.constant(np.array(np.sqrt(0.5), dtype)))
     erf = graph.node("Erf", _cast(graph, scaled, FLOAT))

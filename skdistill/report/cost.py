@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from skdistill.files import pack
-from skdistill.student import StudentClassifier, plain_student, stamp
+from skdistill.student import StudentClassifier
 from skdistill.tables import n_rows, take_rows
 from skdistill.teachers.adapters import TorchTeacher
 from skdistill.teachers.naming import split_steps
@@ -80,7 +80,7 @@ def count_bytes(estimator: object) -> int | None:
     if isinstance(student, StudentClassifier):
         # A preprocessor of the user's own has no saved form.
         with suppress(TypeError, ValueError):
-            return len(pack(plain_student(student), stamp()))
+            return len(pack(student.__getstate__()))
     # The length of a pickle, without holding it in memory.
     counter = _Counter()
     try:

@@ -142,18 +142,15 @@ def label_parquet(
             f"bundle {bundle.feature_names}; got {columns}."
         )
     pairs = pair_files(source, out)
-    tasks = [
-        FileTask(
-            source=source_file,
-            target=target_file,
-            labeller=bundle.labeller(averaging=averaging, teacher_weights=teacher_weights),
-            classes=tuple(bundle.classes.tolist()),
-            columns=tuple(columns),
-            features=tuple(bundle.feature_names),
-            batch_rows=int(batch_rows),
-        )
-        for source_file, target_file in pairs
-    ]
+    task = partial(
+        FileTask,
+        labeller=bundle.labeller(averaging=averaging, teacher_weights=teacher_weights),
+        classes=tuple(bundle.classes.tolist()),
+        columns=tuple(columns),
+        features=tuple(bundle.feature_names),
+        batch_rows=int(batch_rows),
+    )
+    tasks = [task(*pair) for pair in pairs]
     run = _run_here if client is None else partial(_run_on_cluster, client)
     with live_line("label_parquet", verbose):
         errors = _with_second_try(run, tasks)
@@ -163,7 +160,9 @@ def label_parquet(
         if on_bad_partition == "raise" or len(failures) == len(tasks):
             raise LabellingError(message, failures)
         warnings.warn(f"Quarantined: {message}", UserWarning, stacklevel=2)
-    return LabelledParquet._of_pairs(pairs, bundle, columns, failures)
+    # The files that were labelled: more may have come into the folder meanwhile.
+    sources, targets = map(list, zip(*pairs, strict=True))
+    return LabelledParquet(sources, targets, bundle=bundle, columns=columns, skipped=failures)
 
 
 def _check(bundle: Any, client: Any, batch_rows: Any, on_bad_partition: Any) -> None:
@@ -198,17 +197,27 @@ def _message(failures: dict[str, str], n_files: int) -> str:
 
 
 def _with_second_try(run: _Run, tasks: Sequence[FileTask]) -> dict[str, BaseException]:
-    """Run tasks, and once more those that failed by their storage, which may answer again."""
+    """Run tasks, and once more those whose failure may not be their own; return the errors."""
     errors = run(tasks)
-    again = [task for task in tasks if _is_temporary(errors.get(task.source))]
-    if not again:
-        return errors
-    return {s: e for s, e in errors.items() if not _is_temporary(e)} | run(again)
+    # Storage may answer again.
+    if again := [task for task in tasks if _is_temporary(errors.get(task.source))]:
+        errors = {s: e for s, e in errors.items() if not _is_temporary(e)} | run(again)
+    # A file that took its worker down may have had innocent neighbours there.
+    for task in tasks:
+        if _killed_its_worker(errors.get(task.source)):
+            del errors[task.source]
+            errors |= run([task])
+    return errors
 
 
 def _is_temporary(error: BaseException | None) -> bool:
     """Tell an error of storage that may not come again from one that will."""
     return isinstance(error, OSError) and not isinstance(error, PermissionError)
+
+
+def _killed_its_worker(error: BaseException | None) -> bool:
+    """Tell the error that Dask's scheduler gives where workers died; it need not be installed."""
+    return type(error).__name__ == "KilledWorker"
 
 
 def _run_here(tasks: Sequence[FileTask]) -> dict[str, BaseException]:
@@ -224,7 +233,7 @@ def _run_here(tasks: Sequence[FileTask]) -> dict[str, BaseException]:
 
 def _reason(error: BaseException) -> str:
     """Say what was wrong with a file; a dead worker cannot say it itself."""
-    if type(error).__name__ == "KilledWorker":
+    if _killed_its_worker(error):
         return (
             "its worker died every time (KilledWorker): out of memory, or a crash in a teacher. "
             "Lower batch_rows, write smaller files, or look into the worker's log"
@@ -233,26 +242,15 @@ def _reason(error: BaseException) -> str:
 
 
 def _run_on_cluster(client: Client, tasks: Sequence[FileTask]) -> dict[str, BaseException]:
-    """Label the files on a Dask cluster; return the errors."""
-    from distributed import KilledWorker
-
-    errors = _run_together(client, tasks)
-    # A file that took its worker down may have had innocent neighbours there.
-    for task in tasks:
-        if isinstance(errors.get(task.source), KilledWorker):
-            del errors[task.source]
-            errors |= _run_together(client, [task])
-    return errors
-
-
-def _run_together(client: Client, tasks: Sequence[FileTask]) -> dict[str, BaseException]:
-    """Submit the tasks, wait for them all and return the errors."""
+    """Submit the tasks to a Dask cluster, wait for them all and return the errors."""
     from distributed import as_completed
     from distributed.scheduler import NoWorkerError
 
-    futures: dict[Future, str] = {
-        client.submit(task.run, key=_key(task), pure=False): task.source for task in tasks
-    }
+    futures: dict[Future, str] = {}
+    for task in tasks:
+        # Named after the file, for the dashboard and the logs; no two runs share a key.
+        key = f"label-{task.source.rpartition('/')[2]}-{uuid4().hex}"
+        futures[client.submit(task.run, key=key, pure=False)] = task.source
     errors: dict[str, BaseException] = {}
     n_done = 0
     try:
@@ -275,8 +273,3 @@ def _run_together(client: Client, tasks: Sequence[FileTask]) -> dict[str, BaseEx
         with contextlib.suppress(Exception):
             client.cancel(list(futures), force=True)
     return errors
-
-
-def _key(task: FileTask) -> str:
-    """Name a task after its file, for the dashboard and the logs; no two runs share a key."""
-    return f"label-{task.source.rpartition('/')[2]}-{uuid4().hex}"

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+from fsspec.implementations.local import LocalFileSystem
 
-from skdistill.scale.bundle import TeacherBundle
-from skdistill.scale.labeller import TeacherLabeller, log_proba_columns
+from skdistill.scale.bundle import TeacherBundle, TeacherLabeller, log_proba_columns
 from skdistill.scale.storage import (
     absolute,
     clear_leftovers,
@@ -30,6 +30,7 @@ except ImportError as error:
         "Parquet files need further packages: pip install skdistill[dask] (or pyarrow and pandas)."
     ) from error
 
+_FORMAT = 1
 # The key under which a file of soft targets says how it was made.
 KEY = b"skdistill"
 FITTED_ON = "Name the columns that the teachers were fitted on with columns=[...]"
@@ -73,9 +74,6 @@ def metadata_of(fs: Any, path: str) -> dict[str, Any] | None:
         return json.loads(written[KEY])
     except (pa.ArrowException, OSError, ValueError, KeyError):
         return None
-
-
-_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,6 @@ class FileTask:
 
 # What a file's metadata say of the call that made it; the same for all shards.
 _SETTINGS = ("averaging", "teacher_weights")
-_LOCAL = (("file", "local"), "file")
 
 
 class LabelledParquet:
@@ -210,48 +207,25 @@ class LabelledParquet:
         label: str | None = None,
         skipped: dict[str, str] | None = None,
     ) -> None:
-        self._set(pair_files(source, targets), bundle, columns, label, skipped)
-
-    @classmethod
-    def _of_pairs(
-        cls,
-        pairs: list[tuple[str, str]],
-        bundle: TeacherBundle,
-        columns: list[str],
-        skipped: dict[str, str],
-    ) -> Self:
-        """Return shards of files that are known: more may have come into the folder meanwhile."""
-        new = cls.__new__(cls)
-        new._set(pairs, bundle, columns, None, skipped)
-        return new
-
-    def _set(
-        self,
-        pairs: list[tuple[str, str]],
-        bundle: TeacherBundle,
-        columns: Any,
-        label: str | None,
-        skipped: dict[str, str] | None,
-    ) -> None:
+        # Lists of both, from label_parquet, are paired already.
+        paired = isinstance(targets, list)
+        pairs = list(zip(source, targets, strict=True)) if paired else pair_files(source, targets)
         self.bundle = bundle
         self.classes = bundle.classes
         self.columns = list(bundle.feature_names if columns is None else columns)
         self.label = label
         self.quarantined = dict(skipped or {})
         pairs = [pair for pair in pairs if pair[0] not in self.quarantined]
-        self.sources = [source for source, _ in pairs]
-        self.targets = [target for _, target in pairs]
+        self.sources: list[str] = [source for source, _ in pairs]
+        self.targets: list[str] = [target for _, target in pairs]
         self._settings: dict[str, Any] = {}
         if self.sources != self.targets:
             self._read_settings()
 
     def _read_settings(self) -> None:
         """Raise where soft targets are missing; learn how the first of them were made."""
-        missing = []
-        for source, target in zip(self.sources, self.targets, strict=True):
-            fs, path = open_place(target)
-            if not is_whole(fs, path):
-                missing.append(source)
+        pairs = zip(self.sources, self.targets, strict=True)
+        missing = [source for source, target in pairs if not is_whole(*open_place(target))]
         if missing:
             raise FileNotFoundError(
                 f"{len(missing)} of {len(self.sources)} files have no soft targets yet, the first "
@@ -331,12 +305,8 @@ class LabelledParquet:
             check_has(names, parquet, "Name the column of true labels with label='...', or None")
             check_has(wanted, parquet, "Rows without soft targets go through label_parquet")
             table = parquet.read(columns=wanted)
-        if source != target:
-            other = self._read_targets(
-                target, {"source_size": size, "source_footer_sha256": footer}
-            )
-        else:
-            other = table
+        belongs_to = {"source_size": size, "source_footer_sha256": footer}
+        other = table if source == target else self._read_targets(target, belongs_to)
         log_proba = np.column_stack([other.column(name).to_numpy() for name in targets])
         if len(log_proba) != table.num_rows:
             raise ValueError(f"it has {table.num_rows} rows and {len(log_proba)} soft targets")
@@ -371,7 +341,7 @@ class LabelledParquet:
 def pair_files(source: Any, targets: Any) -> list[tuple[str, str]]:
     """Return the source files with the files of their targets, which have the same names."""
     fs, paths, names = find_files(source, ".parquet")
-    urls = [fs.unstrip_protocol(p) if fs.protocol not in _LOCAL else p for p in paths]
+    urls = paths if isinstance(fs, LocalFileSystem) else [fs.unstrip_protocol(p) for p in paths]
     if targets is None:
         return [(url, url) for url in urls]
     folder = absolute(targets)

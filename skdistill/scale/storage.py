@@ -4,6 +4,7 @@ import glob
 import json
 import os
 from contextlib import suppress
+from posixpath import commonpath, dirname
 from typing import Any
 
 import fsspec
@@ -26,11 +27,6 @@ def absolute(path: Any) -> str:
     """Return a path that means the same in a process that was started in another folder."""
     fs, place = open_place(path)
     return place if isinstance(fs, LocalFileSystem) else str(path).rstrip("/")
-
-
-def join(folder: str, name: str) -> str:
-    """Return the path of a file in a folder; every file system of fsspec takes slashes."""
-    return f"{folder}/{name}"
 
 
 def find_files(source: Any, suffix: str) -> tuple[AbstractFileSystem, list[str], list[str]]:
@@ -62,7 +58,7 @@ def find_files(source: Any, suffix: str) -> tuple[AbstractFileSystem, list[str],
         found.update(paths)
     paths = sorted(found)
     alone = len(sources) == 1 and fs.isdir(places[0][1])
-    root = places[0][1] if alone else _common_folder(paths)
+    root = places[0][1] if alone else commonpath([dirname(p) for p in paths])
     return fs, paths, [p[len(root) :].lstrip("/") for p in paths]
 
 
@@ -91,23 +87,6 @@ def _hidden(path: str, folder: str) -> bool:
     return any(name[:1] in ("_", ".") for name in path[len(folder) :].split("/"))
 
 
-def _common_folder(paths: list[str]) -> str:
-    """Return the deepest folder that holds all files."""
-    parts = [p.split("/")[:-1] for p in paths]
-    shared = []
-    for level in zip(*parts, strict=False):
-        if len(set(level)) > 1:
-            break
-        shared.append(level[0])
-    return "/".join(shared)
-
-
-def read_whole(fs: AbstractFileSystem, path: str) -> bytes:
-    """Read a file."""
-    with fs.open(path, "rb") as file:
-        return file.read()
-
-
 def write_whole(fs: AbstractFileSystem, path: str, content: bytes) -> None:
     """Write a file such that a reader that asks `is_whole` never takes a part for the whole.
 
@@ -121,10 +100,8 @@ def write_whole(fs: AbstractFileSystem, path: str, content: bytes) -> None:
     marker = f"{path}.done"
     if fs.exists(marker):
         fs.rm_file(marker)
-    with fs.open(path, "wb") as file:
-        file.write(content)
-    with fs.open(marker, "wb") as file:
-        file.write(json.dumps({"size": len(content)}).encode())
+    fs.pipe_file(path, content)
+    fs.pipe_file(marker, json.dumps({"size": len(content)}).encode())
 
 
 def _write_beside(path: str, content: bytes) -> None:
@@ -145,10 +122,9 @@ def is_whole(fs: AbstractFileSystem, path: str) -> bool:
     if not fs.exists(path) or not fs.exists(marker):
         return False
     try:
-        size = json.loads(read_whole(fs, marker))["size"]
+        return bool(json.loads(fs.cat_file(marker))["size"] == fs.size(path))
     except (ValueError, KeyError, TypeError):
         return False
-    return size == fs.size(path)
 
 
 def is_newer(fs: AbstractFileSystem, path: str, other_fs: AbstractFileSystem, other: str) -> bool:

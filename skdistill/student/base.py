@@ -30,14 +30,10 @@ def stamp() -> dict[str, str]:
 
 def check_stamp(state: dict[str, Any], type_name: str) -> None:
     """Take the stamp out of an unpickled state and warn where it differs from today's versions."""
-    stamped = state.pop("_versions", None)
-    if stamped is None:
-        return
-    current = stamp()
     changed = [
-        f"{name} {stamped[name]} (now {current[name]})"
-        for name in _STAMPED
-        if name in stamped and stamped[name] != current[name]
+        f"{name} {made_with} (now {version(name)})"
+        for name, made_with in state.pop("_versions", {}).items()
+        if name in _STAMPED and made_with != version(name)
     ]
     if changed:
         warn_user(
@@ -72,6 +68,7 @@ class BaseStudent(DocLink, ClassifierMixin, BaseEstimator):
     @classmethod
     def _with(
         cls,
+        *,
         classes: np.ndarray,
         n_features_in: int,
         feature_names_in: np.ndarray | None,

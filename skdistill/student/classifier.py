@@ -5,16 +5,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from skdistill.student.base import BaseStudent, stamp
+from skdistill.student.base import BaseStudent
 from skdistill.student.forward import Forward, Layer, OneRow
-from skdistill.student.state import (
-    plain_encoder,
-    plain_encoding,
-    plain_student,
-    rebuild_encoder,
-    rebuild_encoding,
-)
-from skdistill.tables import PiecewiseLinearEncoding, TabularEncoder, Transformer
+from skdistill.tables import Lines, PiecewiseLinearEncoding, TabularEncoder
 
 if TYPE_CHECKING:
     import onnx
@@ -28,6 +21,8 @@ _FOLDABLE_MEAN = {np.dtype(np.float32): 10.0, np.dtype(np.float64): 1e4}
 _FOLDABLE_SCALE = 1e15
 # Where the arithmetic overflows, inputs are taken as this many standard deviations from the mean.
 _FAR = 1e6
+# What makes a TabularEncoder, apart from the names of the columns, which the student has.
+_ENCODER = ("numeric", "category_columns", "has_missing", "mean", "scale", "categories")
 _DTYPES: tuple[np.dtype[Any], ...] = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -86,17 +81,10 @@ class StudentClassifier(BaseStudent):
 
     @classmethod
     def _freeze(
-        cls,
-        *,
-        classes: np.ndarray,
-        n_features_in: int,
-        feature_names_in: np.ndarray | None,
-        preprocessor: Transformer | None,
-        encoding: PiecewiseLinearEncoding | None,
-        layers: list[Layer],
+        cls, *, encoding: PiecewiseLinearEncoding | None, layers: list[Layer], **described: Any
     ) -> Self:
         """Build a student from trained arrays, rounding the weights to float32 once."""
-        self = cls._with(classes, n_features_in, feature_names_in, preprocessor)
+        self = cls._with(**described)
         self.encoding_ = encoding
         with np.errstate(over="ignore"):
             self.layers_ = [
@@ -116,14 +104,15 @@ class StudentClassifier(BaseStudent):
         self._takes_raw = self.preprocessor_ is None or (
             type(self.preprocessor_) is TabularEncoder and self.preprocessor_.is_affine_
         )
-        self._prepared = {d: Forward(self._encode(), self.layers_, d) for d in _DTYPES}
+        self._prepared = {d: Forward(self._encoding_and_layers(), d) for d in _DTYPES}
         self._raw: dict[Any, Forward] = {}
         if self._takes_raw and not hasattr(self, "feature_names_in_"):
             self._raw = {d: self._fold(d) for d in _DTYPES}
 
-    def _encode(self) -> list[Layer]:
-        """Return the embedding of prepared rows as a layer, if there is one."""
-        return [] if self.encoding_ is None else [Layer("encode", self.encoding_.lines)]
+    def _encoding_and_layers(self) -> list[Layer]:
+        """Return all that comes behind the preprocessing."""
+        encoding = self.encoding_
+        return [*([] if encoding is None else [Layer("encode", encoding.lines)]), *self.layers_]
 
     def _fold(self, dtype: np.dtype) -> Forward:
         """Return the forward from raw rows, with the scaling folded in where it loses no digits."""
@@ -132,20 +121,17 @@ class StudentClassifier(BaseStudent):
         mean, scale = self.preprocessor_.mean_, self.preprocessor_.scale_
         folds = (np.abs(mean) < _FOLDABLE_MEAN[dtype] * scale) & (scale < _FOLDABLE_SCALE)
         folds &= scale > 1 / _FOLDABLE_SCALE
-        first = self.layers_[0]
-        if not folds.all() or (self.encoding_ is None and first.kind != "linear"):
-            return Forward(
-                [Layer("standardise", (mean, scale)), *self._encode()], self.layers_, dtype
-            )
-        if self.encoding_ is not None:
-            lines = self.encoding_.lines
-            slope = lines.slope / scale[lines.column]
-            offset = lines.offset - mean[lines.column] * slope
-            encode = Layer("encode", lines._replace(slope=slope, offset=offset))
-            return Forward([encode], self.layers_, dtype)
-        weight = first.arrays[0].astype(np.float64) / scale[:, None]
-        bias = first.arrays[1].astype(np.float64) - mean @ weight
-        return Forward([], [Layer("linear", (weight, bias)), *self.layers_[1:]], dtype)
+        match self._encoding_and_layers():
+            case [Layer("encode", Lines() as lines), *rest] if folds.all():
+                slope = lines.slope / scale[lines.column]
+                offset = lines.offset - mean[lines.column] * slope
+                first = Layer("encode", lines._replace(slope=slope, offset=offset))
+            case [Layer("linear", (weight, bias)), *rest] if folds.all():
+                weight = weight.astype(np.float64) / scale[:, None]
+                first = Layer("linear", (weight, bias.astype(np.float64) - mean @ weight))
+            case rest:
+                first = Layer("standardise", (mean, scale))
+        return Forward([first, *rest], dtype)
 
     @property
     def n_parameters_(self) -> int:
@@ -277,7 +263,7 @@ class StudentClassifier(BaseStudent):
         """
         from skdistill.files import pack, write_atomically
 
-        write_atomically(path, pack(plain_student(self), stamp()))
+        write_atomically(path, pack(self.__getstate__()))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], expected_sha256: str | None = None) -> Self:
@@ -306,22 +292,9 @@ class StudentClassifier(BaseStudent):
         """
         from skdistill.files import read_bytes, unpack
 
-        return cls._from_plain(unpack(read_bytes(path, expected_sha256)))
-
-    @classmethod
-    def _from_plain(cls, plain: dict[str, Any]) -> Self:
-        """Build a student from what `plain_student` makes of one."""
-        names = plain["feature_names"]
-        # Numbers near the ends of their range are no reason to warn: predicting handles them.
-        with np.errstate(over="ignore", invalid="ignore"):
-            return cls._freeze(
-                classes=plain["classes"],
-                n_features_in=plain["n_features"],
-                feature_names_in=None if names is None else np.array(names, dtype=object),
-                preprocessor=rebuild_encoder(plain["preprocessor"], plain["n_features"], names),
-                encoding=rebuild_encoding(plain["encoding"]),
-                layers=[Layer(kind, tuple(arrays)) for kind, arrays in plain["layers"]],
-            )
+        student = cls()
+        student.__setstate__(unpack(read_bytes(path, expected_sha256)))
+        return student
 
     def to_onnx(
         self, path: str | os.PathLike[str] | None = None, *, quantize: bool = False
@@ -356,16 +329,28 @@ class StudentClassifier(BaseStudent):
         """Pickle the student as plain arrays, lists and strings, without what follows from them."""
         made = ("_prepared", "_raw", "_takes_raw")
         state = {k: v for k, v in super().__getstate__().items() if k not in made}
-        state["preprocessor_"] = plain_encoder(self.preprocessor_)
-        state["encoding_"] = plain_encoding(self.encoding_)
+        if type(encoder := self.preprocessor_) is TabularEncoder:
+            state["preprocessor_"] = {name: getattr(encoder, f"{name}_") for name in _ENCODER}
+        if (encoding := self.encoding_) is not None:
+            # Slopes and offsets follow from the edges.
+            edges = list(encoding.edges_)
+            state["encoding_"] = {"n_bins": int(encoding.n_bins), "edges": edges}
         state["layers_"] = [[layer.kind, *layer.arrays] for layer in self.layers_]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore the student and what follows from its parts."""
         super().__setstate__(state)
-        names = getattr(self, "feature_names_in_", None)
-        self.preprocessor_ = rebuild_encoder(state["preprocessor_"], self.n_features_in_, names)
-        self.encoding_ = rebuild_encoding(state["encoding_"])
+        if isinstance(state["preprocessor_"], dict):
+            self.preprocessor_ = encoder = TabularEncoder()
+            for name, value in state["preprocessor_"].items():
+                setattr(encoder, f"{name}_", value)
+            encoder.n_features_in_ = self.n_features_in_
+            if hasattr(self, "feature_names_in_"):
+                encoder.feature_names_in_ = np.asarray(self.feature_names_in_, dtype=object)
         self.layers_ = [Layer(kind, tuple(arrays)) for kind, *arrays in state["layers_"]]
-        self._build_forwards()
+        # Numbers near the ends of their range are no reason to warn: predicting handles them.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if state["encoding_"] is not None:
+                self.encoding_ = PiecewiseLinearEncoding.from_edges(**state["encoding_"])
+            self._build_forwards()

@@ -5,7 +5,6 @@ from typing import Any, NoReturn, Self
 import numpy as np
 
 from skdistill.student.base import BaseStudent
-from skdistill.tables import Transformer
 
 
 class TorchStudent(BaseStudent):
@@ -40,17 +39,9 @@ class TorchStudent(BaseStudent):
     _condition = "trained"
 
     @classmethod
-    def _freeze(
-        cls,
-        *,
-        classes: np.ndarray,
-        n_features_in: int,
-        feature_names_in: np.ndarray | None,
-        preprocessor: Transformer | None,
-        module: Any,
-    ) -> Self:
-        """Build a student around a trained module."""
-        self = cls._with(classes, n_features_in, feature_names_in, preprocessor)
+    def _freeze(cls, *, module: Any, **described: Any) -> Self:
+        """Build a student around a trained module; see :meth:`BaseStudent._with`."""
+        self = cls._with(**described)
         self.module_ = module.cpu().eval()
         return self
 

@@ -253,7 +253,7 @@ def _ask_student(student: StudentClassifier, layer: int, X: Any) -> np.ndarray:
         Z = student.encoding_.encode(Z)
     linear = [i for i, part in enumerate(student.layers_) if part.kind == "linear"]
     layers = student.layers_[: linear[layer % (len(linear) - 1) + 1]]
-    return Forward([], layers, np.dtype(np.float64))(np.array(Z, dtype=np.float64))
+    return Forward(layers, np.dtype(np.float64))(np.array(Z, dtype=np.float64))
 
 
 def reads_units(teacher: Teacher, asked: ActiveHint, X: Any) -> bool:

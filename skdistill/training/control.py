@@ -165,7 +165,7 @@ def _log_loss_at_best(held: HeldOut, rows: np.ndarray) -> np.ndarray:
 
 def _logits(layers: list[Layer], training: TrainingSet, Z: np.ndarray) -> Any:
     """Return the logits of frozen layers on prepared rows, in float64."""
-    forward = Forward([], layers, np.dtype(np.float64))
+    forward = Forward(layers, np.dtype(np.float64))
     answers = []
     # In blocks: an encoded row is several times as wide.
     for start in range(0, max(len(Z), 1), _BLOCK_ROWS):

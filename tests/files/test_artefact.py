@@ -14,7 +14,6 @@ from students_zoo import LABELS, TABLES, freeze, make_student, make_table
 from skdistill import BadArtefactError, StudentClassifier, TorchStudent, UnsupportedFormatError
 from skdistill.files.artefact import FORMAT, decode, encode, read_bytes
 from skdistill.files.manifest import pack, unpack
-from skdistill.student.state import plain_student
 from skdistill.tables.encoder import TabularEncoder
 
 N_MUTATIONS = 12_000
@@ -22,7 +21,7 @@ N_MUTATIONS = 12_000
 
 def content_of(student):
     """Return the bytes that `save` writes."""
-    return pack(plain_student(student), {"skdistill": "0"})
+    return pack(student.__getstate__())
 
 
 def parts_of(student):
@@ -85,7 +84,7 @@ def test_all_that_can_be_seen_of_the_parts_comes_back(tmp_path, mixed):
 )
 def test_labels_keep_values_and_dtype(classes):
     student = freeze(make_table("numbers"), classes)
-    loaded = unpack(content_of(student))["classes"]
+    loaded = unpack(content_of(student))["classes_"]
     assert loaded.tolist() == classes.tolist()
     assert loaded.dtype == classes.dtype
 

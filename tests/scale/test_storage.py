@@ -14,9 +14,7 @@ from skdistill.scale.storage import (
     find_files,
     is_newer,
     is_whole,
-    join,
     open_place,
-    read_whole,
     write_whole,
 )
 
@@ -28,17 +26,17 @@ def place(request, tmp_path):
 
 def test_what_is_written_is_whole(place):
     fs, folder = open_place(place)
-    path = join(folder, "deep/down/file.bin")
+    path = f"{folder}/deep/down/file.bin"
     assert not is_whole(fs, path)
     for content in (b"one", b"another", b""):
         write_whole(fs, path, content)
         assert is_whole(fs, path)
-        assert read_whole(fs, path) == content
+        assert fs.cat_file(path) == content
 
 
 def test_a_local_file_stands_alone(tmp_path):
     fs, folder = open_place(tmp_path)
-    write_whole(fs, join(folder, "file.bin"), b"content")
+    write_whole(fs, f"{folder}/file.bin", b"content")
     assert [p.name for p in tmp_path.iterdir()] == ["file.bin"]
 
 
@@ -54,7 +52,7 @@ def test_without_its_marker_a_remote_file_is_not_whole(marker):
 
 def test_the_file_that_was_changed_last_is_newer(place, tmp_path):
     fs, folder = open_place(place)
-    paths = [join(folder, name) for name in ("old", "new")]
+    paths = [f"{folder}/{name}" for name in ("old", "new")]
     for path in paths:
         write_whole(fs, path, b"")
         time.sleep(0.02)
@@ -71,7 +69,7 @@ def test_leftovers_of_one_file_are_cleared(tmp_path):
     for path in [leftover, *others]:
         path.touch()
     fs, folder = open_place(tmp_path)
-    clear_leftovers(fs, join(folder, "a[1].parquet"))
+    clear_leftovers(fs, f"{folder}/a[1].parquet")
     assert not leftover.exists()
     assert all(path.exists() for path in others)
     clear_leftovers(*open_place("memory://x/file"))
@@ -79,7 +77,7 @@ def test_leftovers_of_one_file_are_cleared(tmp_path):
 
 def test_a_write_survives_a_cleaner_that_takes_it_for_a_leftover(tmp_path, monkeypatch):
     fs, folder = open_place(tmp_path)
-    path = join(folder, "file.bin")
+    path = f"{folder}/file.bin"
     real, n_lost = _storage.write_atomically, []
 
     def lose_twice(path, content):
@@ -96,7 +94,7 @@ def test_a_write_survives_a_cleaner_that_takes_it_for_a_leftover(tmp_path, monke
 
 def test_writers_and_cleaners_side_by_side_leave_one_whole_file(tmp_path):
     fs, folder = open_place(tmp_path)
-    path = join(folder, "file.bin")
+    path = f"{folder}/file.bin"
     done = threading.Event()
 
     def clean():

@@ -38,10 +38,10 @@ def test_an_encoding_in_front_gives_what_its_own_encode_gives(n, scale):
     (weight, bias), (W, c) = layers[0].arrays, layers[2].arrays
     far = X[:n] * np.where(rng.random((n, 3)) < 0.1, 50, 1)
     expected = np.maximum(encoding.encode(far) @ weight + bias, 0) @ W + c
-    forward = Forward([encode_layer(encoding)], layers, np.dtype(np.float64))
+    forward = Forward([encode_layer(encoding), *layers], np.dtype(np.float64))
     np.testing.assert_allclose(forward(far), expected, rtol=0, atol=1e-11)
     np.testing.assert_allclose(forward.apply(far[0]), expected[0], rtol=0, atol=1e-11)
-    single = Forward([encode_layer(encoding)], layers, np.dtype(np.float32))
+    single = Forward([encode_layer(encoding), *layers], np.dtype(np.float32))
     np.testing.assert_allclose(single(far.astype(np.float32)), expected, rtol=0, atol=1e-4)
 
 
@@ -49,7 +49,7 @@ def test_constant_columns_encode_to_nothing():
     rng = np.random.default_rng(0)
     encoding = PiecewiseLinearEncoding(4).fit(np.ones((5, 2)))
     layers = network(1, rng)
-    forward = Forward([encode_layer(encoding)], layers, np.dtype(np.float64))
+    forward = Forward([encode_layer(encoding), *layers], np.dtype(np.float64))
     answers = forward(rng.normal(size=(70, 2)))
     assert (answers == answers[0]).all()
 
@@ -59,7 +59,7 @@ def test_rows_within_the_bound_give_finite_logits(dtype):
     rng = np.random.default_rng(0)
     encoding = PiecewiseLinearEncoding(6).fit(rng.normal(size=(100, 3)))
     layers = network(encoding.n_features_out_, rng)
-    forward = Forward([encode_layer(encoding)], layers, np.dtype(dtype))
+    forward = Forward([encode_layer(encoding), *layers], np.dtype(dtype))
     row = np.full((1, 3), np.sqrt(forward.safe_square / 3.01), dtype)
     assert forward.safe_square > 1e6
     assert np.isfinite(forward(row)).all()
@@ -72,7 +72,7 @@ def test_networks_of_any_depth_are_folded_and_answer_as_before(encoded, hidden):
     X = rng.normal(size=(20, 3))
     encoding = PiecewiseLinearEncoding(6).fit(X)
     layers = network(encoding.n_features_out_ if encoded else 3, rng, hidden)
-    forward = Forward([encode_layer(encoding)] * encoded, layers, np.dtype(np.float64))
+    forward = Forward([encode_layer(encoding)] * encoded + layers, np.dtype(np.float64))
     expected = encoding.encode(X) if encoded else X
     for kind, arrays in layers:
         expected = np.maximum(expected, 0) if kind == "relu" else expected @ arrays[0] + arrays[1]
@@ -92,7 +92,7 @@ def test_a_bias_moves_behind_the_relu_where_the_dtype_has_the_digits(size, singl
     X = rng.normal(size=(20, 3))
     expected = np.maximum(X @ weight + layers[0].arrays[1], 0) @ W + c
     for dtype, moved in ((np.float32, single), (np.float64, double)):
-        forward = Forward([], layers, np.dtype(dtype))
+        forward = Forward(layers, np.dtype(dtype))
         assert ("matmul" in kinds(forward)) == moved
         atol = 4 * (size + 10) * np.finfo(dtype).eps
         np.testing.assert_allclose(forward(X.astype(dtype)), expected, rtol=0, atol=atol)
@@ -103,7 +103,7 @@ def test_one_row_of_many_columns_is_encoded_as_in_a_batch():
     X = rng.normal(size=(100, bins._MANY + 6))
     encoding = PiecewiseLinearEncoding(3).fit(X)
     layers = network(encoding.n_features_out_, rng)
-    forward = Forward([encode_layer(encoding)], layers, np.dtype(np.float64))
+    forward = Forward([encode_layer(encoding), *layers], np.dtype(np.float64))
     np.testing.assert_allclose(forward.apply(X[0]), forward(X)[0], rtol=0, atol=1e-11)
 
 
@@ -114,7 +114,7 @@ def test_a_scaling_in_front_works_in_float64_and_answers_in_the_dtype(dtype):
     X = (1e6 + rng.normal(size=(20, 3))).astype(dtype)
     layers = network(3, rng)
     (weight, bias), (W, c) = layers[0].arrays, layers[2].arrays
-    forward = Forward([Layer("standardise", (mean + 0.01, scale))], layers, np.dtype(dtype))
+    forward = Forward([Layer("standardise", (mean + 0.01, scale)), *layers], np.dtype(dtype))
     expected = np.maximum((X.astype(float) - mean - 0.01) / scale @ weight + bias, 0) @ W + c
     for logits, rows in ((forward(X), expected), (forward.apply(X[0]), expected[0])):
         assert logits.dtype == dtype
@@ -127,16 +127,16 @@ def test_a_scaling_in_front_works_in_float64_and_answers_in_the_dtype(dtype):
 def test_chunks_of_any_size_join_without_a_seam(n_bytes, monkeypatch):
     rng = np.random.default_rng(0)
     layers, X = network(3, rng), rng.normal(size=(450, 3))
-    whole = Forward([], layers, np.dtype(np.float64)).apply(X)
+    whole = Forward(layers, np.dtype(np.float64)).apply(X)
     monkeypatch.setattr(_forward, "_CHUNK_BYTES", n_bytes)
-    forward = Forward([], layers, np.dtype(np.float64))
+    forward = Forward(layers, np.dtype(np.float64))
     for n in (1, 127, 128, 129, 199, 200, 201, 400, 450):
         np.testing.assert_allclose(forward(X[:n]), whole[:n], rtol=0, atol=1e-13)
 
 
 def test_weights_that_overflow_in_the_dtype_leave_no_row_safe():
     layers = [Layer("linear", (np.full((3, 2), 1e200), np.zeros(2)))]
-    forward = Forward([], layers, np.dtype(np.float32))
+    forward = Forward(layers, np.dtype(np.float32))
     assert forward.safe_square == 0
 
 
@@ -176,7 +176,7 @@ def test_the_bound_is_the_largest_number_on_the_way(layer, largest):
 @pytest.mark.parametrize("size", [1e-5, 1.0, 1e5, 1e10, 1e20, 1e31])
 def test_the_safe_square_is_as_large_as_the_weights_allow(size, dtype):
     layers = [Layer("matmul", (np.array([[1.0]]),)), Layer("matmul", (np.array([[size]]),))]
-    safe = Forward([], layers, np.dtype(dtype)).safe_square
+    safe = Forward(layers, np.dtype(dtype)).safe_square
     limit = {np.float32: 1e30, np.float64: 1e200}[dtype]
     # Sums of squares and what the network makes of the row both stay below the limit.
     for largest in (safe, max(1.0, size) * safe**0.5):

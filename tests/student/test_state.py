@@ -14,7 +14,6 @@ from sklearn.preprocessing import StandardScaler
 from students_zoo import TABLES, freeze, make_student, make_table
 
 from skdistill import SkdistillVersionWarning, StudentClassifier
-from skdistill.student.state import plain_student
 
 
 @pytest.mark.parametrize("embedding", [False, True])
@@ -51,8 +50,6 @@ def test_a_preprocessor_of_the_user_stays_what_it_is():
     again = pickle.loads(pickle.dumps(student))
     assert type(again.preprocessor_) is StandardScaler
     np.testing.assert_array_equal(again.predict_proba(X), student.predict_proba(X))
-    with pytest.raises(TypeError, match=r"\(StandardScaler\).*ONNX.*skops"):
-        plain_student(student)
 
 
 def test_joblib_memory_maps_a_student(tmp_path):

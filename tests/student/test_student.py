@@ -180,6 +180,12 @@ def test_one_row_that_is_not_finite_is_refused(dtype, value):
         make_student().predict_proba(x)
 
 
+def test_a_compiled_row_goes_to_other_processes():
+    compiled, row = make_student("numbers", embedding=True).compile(), make_table("numbers", 1)[0]
+    again = pickle.loads(pickle.dumps(compiled))
+    np.testing.assert_array_equal(again(row), compiled(row))
+
+
 def test_nan_gives_nan_in_a_compiled_row():
     assert np.isnan(make_student(labels="bool").compile()(np.array([0.0, np.nan, 1.0]))).all()
 

@@ -16,7 +16,7 @@ def test_a_factory_must_return_a_module():
 
 
 def run_frozen(layers, rows):
-    return Forward([], layers, np.dtype(np.float64))(rows.copy())
+    return Forward(layers, np.dtype(np.float64))(rows.copy())
 
 
 LAYERS = {
