@@ -82,11 +82,6 @@ class TrainingSet:
         """Number of rows of an epoch."""
         return len(self.X)
 
-    @property
-    def n_features(self) -> int:
-        """Number of prepared columns."""
-        return int(self.X.shape[1])
-
 
 def build_training_set(
     rows: Rows,

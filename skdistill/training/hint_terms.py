@@ -1,7 +1,8 @@
-"""Hints as terms of the objective: the comparison, its scale, the projection."""
+"""Hints: hidden layers of a network, and terms of the objective that compare them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,56 @@ from torch import Tensor, nn
 from skdistill import losses
 from skdistill.teachers.hints import student_layer
 from skdistill.training.data import HiddenLayer
+from skdistill.training.network import StudentMLP, logits_of, on_two_rows
+
+
+def with_hidden(
+    module: nn.Module, X: Tensor, names: Collection[Any] | None = None
+) -> tuple[Tensor, dict[Any, Tensor]]:
+    """Run a module; return its logits and the named hidden layers, or all of them.
+
+    Layers of the built-in network go by number. In a user's module a name is a key of the
+    dictionary that the module returns beside the logits, or the dotted name of a submodule that is
+    called once.
+    """
+    if isinstance(module, StudentMLP):
+        logits, layers = module.with_hidden(X)
+        return logits, dict(enumerate(layers))
+    outputs: dict[str, Tensor] = {}
+    calls: Counter[str] = Counter()
+
+    def record(name: str, part: nn.Module) -> Any:
+        def hook(part: nn.Module, inputs: Any, output: Any) -> None:
+            tensor = logits_of(output)
+            calls[name] += 1
+            if isinstance(tensor, Tensor):
+                # A copy, as the layer behind may work in place.
+                outputs[name] = tensor.clone()
+
+        return part.register_forward_hook(hook)
+
+    parts = {name: part for name, part in module.named_modules(remove_duplicate=False) if name}
+    handles = [record(n, part) for n, part in parts.items() if names is None or n in names]
+    try:
+        output = module(X)
+    finally:
+        for handle in handles:
+            handle.remove()
+    found = {name: layer for name, layer in outputs.items() if calls[name] == 1}
+    if isinstance(output, tuple | list) and len(output) > 1 and isinstance(output[1], Mapping):
+        found |= {n: layer for n, layer in output[1].items() if names is None or n in names}
+    return logits_of(output), found
+
+
+def hidden_shapes(module: nn.Module, n_features: int) -> dict[Any, tuple[int, ...]]:
+    """Return the shape of a row in each hidden layer that keeps the rows apart.
+
+    Layers of the built-in network go by number, those of a user's module by name.
+    """
+    if isinstance(module, StudentMLP):
+        return {i: (width,) for i, (_, width) in enumerate(module.shapes[:-1])}
+    _, hidden = on_two_rows(module, n_features, with_hidden)
+    return {name: tuple(h.shape[1:]) for name, h in hidden.items() if h.ndim > 1 and len(h) == 2}
 
 
 class HiddenColumns(NamedTuple):

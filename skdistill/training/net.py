@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from skdistill.teachers.answers import SharedSetting
 from skdistill.teachers.progress import stage
-from skdistill.training.batches import Batches, ProgressiveBatches, StreamedBatches, to_tensors
+from skdistill.training.batches import Epochs, to_tensors
 from skdistill.training.data import HeldOut, TrainingSet
-from skdistill.training.modules import logits_of, seeded_globally, with_hidden
-from skdistill.training.network import StudentMLP
-from skdistill.training.objective import LossSums, Objective, Targets
+from skdistill.training.hint_terms import with_hidden
+from skdistill.training.network import StudentMLP, logits_of, seeded_globally
+from skdistill.training.objective import LossSums, Objective
 from skdistill.training.spec import StudentSpec
 from skdistill.training.step import Adam, CpuStep, take_moments
 from skdistill.training.stream import TrainingStream
@@ -141,13 +141,13 @@ class StudentNet(NeuralNet):
         module: Any,
         *args: Any,
         seed: int = 0,
-        schedule: Callable[[float], float] | None = None,
+        constant_rate: bool = False,
         self_distillation: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(module, *args, **kwargs)
         self.seed = seed
-        self.schedule = schedule
+        self.constant_rate = constant_rate
         self.self_distillation = self_distillation
 
     # skorch's hook for the callbacks of a kind of net: its own print and time every epoch.
@@ -155,63 +155,39 @@ class StudentNet(NeuralNet):
     def _default_callbacks(self) -> list[Any]:
         return []
 
-    def partial_fit(self, X: Any, y: Any = None, classes: Any = None, **fit_params: Any) -> Any:
-        """Train without swallowing KeyboardInterrupt."""
-        if not self.initialized_:
-            self.initialize()
-        self.notify("on_train_begin", X=X, y=y)
-        self.fit_loop(X, y)
-        self.notify("on_train_end", X=X, y=y)
-        return self
-
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any) -> Any:
         """Run the epochs over batches cut from tensors, or from a stream."""
-        cpu_step = self._cpu_step()
         epochs = self.max_epochs if epochs is None else epochs
-        batches = self._batches(X, y, epochs)
-        self._step, self._n_steps = 0, batches.n_steps(epochs)
+        batches = Epochs(
+            X if y is None else (X, y),
+            self.module_,
+            self.batch_size,
+            epochs,
+            seed=self.seed,
+            # Without a soft term there is no target that the student could have a part in.
+            self_distillation=self.self_distillation if self.criterion_.alpha.any() else 0.0,
+        )
+        self._step, self._n_steps = 0, batches.n_steps()
+        hooked = any(not isinstance(callback, BestEpoch) for _, callback in self.callbacks_)
+        step = None
+        if not hooked and isinstance(self.optimizer_, Adam):
+            step = CpuStep(self.module_, self.criterion_, self.optimizer_)
         with stage("epoch", epochs) as shown, contextlib.suppress(StopTrainingError):
             for _ in range(epochs):
                 self.notify("on_epoch_begin", dataset_train=batches, dataset_valid=None)
-                if cpu_step is None:
-                    self.run_single_epoch(
-                        batches, training=True, prefix="train", step_fn=self.train_step
-                    )
+                if step is None:
+                    self.run_single_epoch(batches, True, "train", self.train_step)
                 else:
-                    self._run_cpu_epoch(batches, cpu_step)
+                    self._run_cpu_epoch(batches, step)
                 self.notify("on_epoch_end", dataset_train=batches, dataset_valid=None)
                 if shown is not None and shown.done(self.history[-1]):
                     break
         return self
 
-    def _batches(self, X: Any, targets: Targets | None, epochs: int) -> Any:
-        """Return the batches of all epochs, with what the student itself adds to their targets."""
-        generator = torch.Generator().manual_seed(self.seed)
-        batches: Any
-        if isinstance(X, TrainingStream):
-            batches = StreamedBatches(
-                X, lambda part: to_tensors(part, self.module_), self.batch_size, generator
-            )
-        else:
-            assert targets is not None
-            batches = Batches(X, targets, self.batch_size, generator)
-        # Without a soft term there is no target that the student could have a part in.
-        if self.self_distillation > 0 and self.criterion_.alpha.any():
-            return ProgressiveBatches(batches, self.module_, self.self_distillation, epochs)
-        return batches
-
-    def _cpu_step(self) -> CpuStep | None:
-        """Return the step on NumPy arrays, where it serves and no callback may look at batches."""
-        hooked = any(not isinstance(callback, BestEpoch) for _, callback in self.callbacks_)
-        if hooked or not isinstance(self.optimizer_, Adam):
-            return None
-        return CpuStep(self.module_, self.criterion_, self.optimizer_)
-
-    def _run_cpu_epoch(self, batches: Any, step: CpuStep) -> None:
-        """Run the batches of an epoch and record its mean losses once."""
+    def _run_cpu_epoch(self, batches: Epochs, step: CpuStep) -> None:
+        """Run the batches of an epoch, which no callback looks at, on NumPy arrays."""
         self.module_.train()
-        total = LossSums(0.0, 0.0)
-        n_rows = 0
+        sums, n_rows = [], 0
         for part in batches.parts():
             step.load(part.X, part.targets)
             # Overflow is found by its value.
@@ -219,28 +195,27 @@ class StudentNet(NeuralNet):
                 for rows in part.rows():
                     self._set_rate()
                     step(rows)
-            total = LossSums(*(a + b for a, b in zip(total, step.sums(), strict=True)))
+            sums.append(step.sums())
             n_rows += len(part.X)
-        self._record(total, n_rows, "train")
+        self._record(sums, n_rows, "train")
 
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
     ) -> None:
-        """Run the batches of an epoch and record its mean losses once."""
+        """Run the batches of an epoch in torch, with skorch's hooks of batches."""
         self.module_.train(training)
-        total = LossSums(0.0, 0.0)
-        n_rows = 0
+        sums, n_rows = [], 0
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch)
-            total = LossSums(*(a + b for a, b in zip(total, step["sums"], strict=True)))
+            sums.append(step["sums"])
             n_rows += len(batch[0])
             self.notify("on_batch_end", batch=batch, training=training, **step)
-        self._record(total, n_rows, prefix)
+        self._record(sums, n_rows, prefix)
 
-    def _record(self, sums: LossSums, n_rows: int, prefix: str) -> None:
+    def _record(self, sums: list[LossSums], n_rows: int, prefix: str) -> None:
         """Record the mean losses of an epoch; raise where a single student diverged."""
-        means = LossSums(*(term / n_rows for term in sums))
+        means = LossSums(*(sum(term) / n_rows for term in zip(*sums, strict=True)))
         total = self.criterion_.total(means).tolist()
         terms = {"loss": total, "soft_loss": means.soft.tolist(), "hard_loss": means.hard.tolist()}
         if self.criterion_.hints:
@@ -266,10 +241,9 @@ class StudentNet(NeuralNet):
 
     def _set_rate(self) -> None:
         """Set the learning rate of the next step."""
-        schedule = _schedule if self.schedule is None else self.schedule
-        rate = self.lr * schedule(self._step / self._n_steps)
+        factor = 1.0 if self.constant_rate else _schedule(self._step / self._n_steps)
         for group in self.optimizer_.param_groups:
-            group["lr"] = rate
+            group["lr"] = self.lr * factor
         self._step += 1
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
@@ -305,11 +279,6 @@ def _layer(hidden: dict[Any, Tensor], name: Any) -> Tensor:
     return layer[0] if isinstance(name, int) and layer.ndim == 3 else layer
 
 
-def _constant(progress: float) -> float:
-    """Return the factor on the learning rate where the number of steps is not known."""
-    return 1.0
-
-
 def _schedule(progress: float) -> float:
     """Return the factor on the learning rate: a short warm-up, then half a cosine to zero."""
     if progress < _WARM_UP:
@@ -332,39 +301,16 @@ def train(
     ``constant_rate`` is for training that goes on in later calls; ``after`` is the net of the call
     before, from whose optimiser's moments training goes on.
     """
-    net = _build_net(module, objective, data, spec, seed, _constant if constant_rate else None)
-    if after is not None:
-        take_moments(net.optimizer_, after.optimizer_)
-    work = 6.0 * net.batch_size * sum(p.numel() for p in module.parameters())
-    ours = isinstance(module, StudentMLP)
-    seeded = contextlib.nullcontext() if ours else seeded_globally(seed)
-    with one_thread(work < _WORTH_A_THREAD), no_denormals(), seeded:
-        if isinstance(data, TrainingSet):
-            net.partial_fit(*to_tensors(data, module))
-        else:
-            net.partial_fit(data)
-    module.eval()
-    return net
-
-
-def _build_net(
-    module: nn.Module,
-    objective: Objective,
-    data: TrainingSet | TrainingStream,
-    spec: StudentSpec,
-    seed: int,
-    schedule: Callable[[float], float] | None,
-) -> StudentNet:
-    """Put module and objective where they are trained, and skorch's loop around them."""
-    dtype = getattr(torch, spec.dtype)
     callbacks = list(spec.callbacks or ())
     if data.held_out is not None:
         callbacks.append(BestEpoch(data.held_out, spec.n_iter_no_change))
-    ours = isinstance(module, StudentMLP) and torch.device(spec.device).type == "cpu"
+    place: dict[str, Any] = {"device": spec.device, "dtype": getattr(torch, spec.dtype)}
+    ours = isinstance(module, StudentMLP)
+    on_cpu = torch.device(spec.device).type == "cpu"
     net = StudentNet(
-        module.to(device=spec.device, dtype=dtype),
-        criterion=objective.to(device=spec.device, dtype=dtype),
-        optimizer=Adam if ours else torch.optim.Adam,
+        module.to(**place),
+        criterion=objective.to(**place),
+        optimizer=Adam if ours and on_cpu else torch.optim.Adam,
         optimizer__weight_decay=spec.weight_decay,
         lr=spec.learning_rate_init,
         max_epochs=spec.max_epochs,
@@ -374,8 +320,18 @@ def _build_net(
         device=spec.device,
         verbose=0,
         seed=seed,
-        schedule=schedule,
+        constant_rate=constant_rate,
         self_distillation=float(spec.self_distillation),
-    )
-    net.initialize()
+    ).initialize()
+    if after is not None:
+        take_moments(net.optimizer_, after.optimizer_)
+    work = 6.0 * net.batch_size * sum(p.numel() for p in module.parameters())
+    seeded = contextlib.nullcontext() if ours else seeded_globally(seed)
+    with one_thread(work < _WORTH_A_THREAD), no_denormals(), seeded:
+        X, y = to_tensors(data, module) if isinstance(data, TrainingSet) else (data, None)
+        # Not skorch's partial_fit, which takes an interrupt for the end of training.
+        net.notify("on_train_begin", X=X, y=y)
+        net.fit_loop(X, y)
+        net.notify("on_train_end", X=X, y=y)
+    module.eval()
     return net

@@ -184,9 +184,11 @@ class CpuStep:
 
     def __init__(self, module: StudentMLP, objective: Objective, optimizer: Adam) -> None:
         self.module, self._objective, self._optimizer = module, objective, optimizer
-        views = zip(module.pairs(module.theta.data), module.make_gradient(), strict=True)
+        module.theta.grad = torch.zeros_like(module.theta.data)
+        views = map(module.pairs, (module.theta.data, module.theta.grad))
         self._layers = [
-            _Layer(*(_stacked(tensor) for pair in pairs for tensor in pair)) for pairs in views
+            _Layer(*(_stacked(tensor) for pair in pairs for tensor in pair))
+            for pairs in zip(*views, strict=True)
         ]
         self._hints = len(objective.hints) > 0
         self._loaded: Tensor | None = None
@@ -249,7 +251,7 @@ class CpuStep:
             h = made.activate()
             outputs.append(h)
             if dropping:
-                masks.append(self.module.dropout_mask(torch.from_numpy(h)).numpy())
+                masks.append(self.module.masks.cut(torch.from_numpy(h)).numpy())
                 h = made.drop(h, masks[-1])
             inputs.append(h)
         logits = np.matmul(h, last.weight)

@@ -13,7 +13,7 @@ import numpy as np
 
 from skdistill.tables.frames import n_rows, take_rows
 from skdistill.teachers.naming import labels_known_to
-from skdistill.teachers.sources import TargetSource
+from skdistill.teachers.sources import TargetSource, TeacherSpec
 from skdistill.teachers.transfer import TransferRows, augmenter_of, count_synthetic
 from skdistill.training.data import (
     HeldOut,
@@ -22,26 +22,10 @@ from skdistill.training.data import (
     apply_preprocessor,
     build_training_set,
 )
-from skdistill.training.shards import Shard, Shards, Survey, as_rows, survey_shards
+from skdistill.training.shards import Shard, Shards, as_rows, survey_shards
 
 # Shards whose rows are shuffled together: rows of one file are often alike.
 BUFFER_SHARDS = 4
-
-
-@dataclass
-class Synthetic:
-    """How synthetic rows of a shard are made and labelled."""
-
-    augmenter: Callable[..., Any]
-    source: TargetSource
-    sizes: np.ndarray
-
-    def rows(self, X: Any, number: int, seed: list[int]) -> TransferRows:
-        """Make the synthetic rows of a shard."""
-        rng = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
-        weight = np.ones(n_rows(X))
-        made = self.augmenter(X, int(self.sizes[number]), sample_weight=weight, random_state=rng)
-        return TransferRows(made, self.source.label_further(made), shapes_inputs=False)
 
 
 @dataclass
@@ -66,8 +50,8 @@ class TrainingStream:
         Labelled rows that are not trained on, to check the confidence of the student on.
     kept_back : dict of int to int array
         Their places in the shards.
-    synthetic : Synthetic or None
-        Makes further rows, shard by shard.
+    augmenter, source, n_synthetic
+        What makes further rows, if any are asked for, what labels them, how many for each shard.
     seed : int
         Orders the shards.
     """
@@ -80,28 +64,10 @@ class TrainingStream:
     held_out: HeldOut | None
     unseen: HeldOut | None
     kept_back: dict[int, np.ndarray]
-    synthetic: Synthetic | None
+    augmenter: Callable[..., Any] | None
+    source: TargetSource
+    n_synthetic: np.ndarray
     seed: int
-
-    @property
-    def classes(self) -> np.ndarray:
-        """The labels."""
-        return self.sample.classes
-
-    @property
-    def encoding(self) -> Any:
-        """The bins."""
-        return self.sample.encoding
-
-    @property
-    def soft_weight(self) -> np.ndarray:
-        """Weights of the sampled rows; every row of a stream has a soft target."""
-        return self.sample.soft_weight
-
-    @property
-    def n_features(self) -> int:
-        """Number of prepared columns."""
-        return self.sample.n_features
 
     @property
     def n_real(self) -> int:
@@ -115,13 +81,12 @@ class TrainingStream:
 
     def count(self, group: Any) -> int:
         """Count the rows of some shards, synthetic ones included."""
-        n = int(self.sizes[group].sum())
-        return n if self.synthetic is None else n + int(self.synthetic.sizes[group].sum())
+        return int((self.sizes[group] + self.n_synthetic[group]).sum())
 
     @property
     def is_one_group(self) -> bool:
         """Whether every epoch has the same rows in memory."""
-        return len(self.numbers) <= BUFFER_SHARDS and self.synthetic is None
+        return len(self.numbers) <= BUFFER_SHARDS and self.augmenter is None
 
     def plan(self, epoch: int) -> list[np.ndarray]:
         """Return the shards of an epoch in seeded order, in groups that are shuffled together."""
@@ -133,16 +98,12 @@ class TrainingStream:
         parts = [self._prepare(int(number), epoch) for number in np.sort(group)]
         if len(parts) == 1:
             return parts[0]
-        return replace(
-            parts[0],
-            X=np.concatenate([part.X for part in parts]),
-            proba=np.concatenate([part.proba for part in parts]),
-            label=np.concatenate([part.label for part in parts]),
-            soft_weight=np.concatenate([part.soft_weight for part in parts]),
-            hard_weight=np.concatenate([part.hard_weight for part in parts]),
-            n_real=sum(part.n_real for part in parts),
-            n_synthetic=sum(part.n_synthetic for part in parts),
-        )
+        columns = ("X", "proba", "label", "soft_weight", "hard_weight")
+        joined: dict[str, Any] = {
+            n: np.concatenate([getattr(part, n) for part in parts]) for n in columns
+        }
+        counts = {n: sum(getattr(part, n) for part in parts) for n in ("n_real", "n_synthetic")}
+        return replace(parts[0], **joined, **counts)
 
     def _prepare(self, number: int, epoch: int) -> TrainingSet:
         """Read a shard and prepare its rows."""
@@ -158,10 +119,17 @@ class TrainingStream:
             shard = shard.take(np.delete(np.arange(before), kept_back))
         n = n_rows(shard.X)
         with self.shards.naming(number):
-            rows, targets = as_rows(shard, self.classes)
+            rows, targets = as_rows(shard, self.sample.classes)
             extra = []
-            if self.synthetic is not None:
-                extra.append(self.synthetic.rows(shard.X, number, [self.seed, epoch, number]))
+            if self.augmenter is not None:
+                seeds = np.random.SeedSequence([self.seed, epoch, number])
+                rng = np.random.RandomState(np.random.MT19937(seeds))
+                n_synthetic = int(self.n_synthetic[number])
+                made = self.augmenter(
+                    shard.X, n_synthetic, sample_weight=rows.weight, random_state=rng
+                )
+                proba = self.source.label_further(made)
+                extra.append(TransferRows(made, proba, shapes_inputs=False))
             prepared = build_training_set(
                 rows,
                 targets,
@@ -169,7 +137,7 @@ class TrainingStream:
                 np.zeros(n, dtype=bool),
                 preprocessor=None,
                 n_bins=None,
-                like=Prepared(self.sample.preprocessor, self.encoding),
+                like=Prepared(self.sample.preprocessor, self.sample.encoding),
             )
         hard = np.zeros(prepared.n_rows)
         hard[:n] = shard.labelled * self.hard_weight
@@ -191,7 +159,14 @@ def open_stream(
     ``source`` knows the classes, where the shards do not name them, and labels synthetic rows,
     where some are asked for; with ``keep_back`` some labelled rows are not trained on.
     """
-    held = _draw_held_out(shards.n_shards, seed) if hold_out else None
+    held = None
+    if hold_out:
+        if shards.n_shards < 2:
+            raise ValueError(
+                "early_stopping=True holds out one shard, and there is only one. Write more and "
+                "smaller files, or pass early_stopping=False."
+            )
+        held = int(np.random.default_rng(seed).integers(shards.n_shards))
     known = shards.classes
     known = labels_known_to(source.named) if known is None else np.asarray(known)
     # A transformer of the user's may take infinity.
@@ -201,44 +176,33 @@ def open_stream(
     numbers = np.setdiff1d(np.flatnonzero(survey.sizes), [] if held is None else [held])
     if not len(numbers):
         raise ValueError(f"The {shards.n_shards} shards of targets hold no rows to train on.")
-    labels = survey.labels() if known is None else known
-    sample = _prepare_sample(survey.sample.rows(), labels, preprocessor, n_bins)
-    stream = TrainingStream(
+    labels = survey.classes() if known is None else known
+    sampled = survey.rows()
+    rows, targets = as_rows(sampled, labels)
+    if not sampled.labelled.all():
+        rows.code = None
+    none = np.zeros(len(rows.weight), dtype=bool)
+    sample = build_training_set(rows, targets, [], none, preprocessor=preprocessor, n_bins=n_bins)
+    augmenter, n_synthetic = augmenter_of(source), np.zeros_like(survey.sizes)
+    if augmenter is not None:
+        source.classes = labels
+        n_synthetic[numbers] = _count_synthetic(source.spec, survey.sizes[numbers])
+    n_labelled = int(survey.n_labelled[numbers].sum())
+    n_all = int((survey.sizes + n_synthetic)[numbers].sum())
+    return TrainingStream(
         shards=shards,
         numbers=numbers,
         sizes=survey.sizes,
         sample=sample,
-        hard_weight=0.0,
+        hard_weight=n_all / n_labelled if n_labelled else 0.0,
         held_out=None if held is None else _held_out(shards.read(held), labels, sample),
         unseen=None if unseen is None else _held_out(unseen, labels, sample),
         kept_back=kept_back,
-        synthetic=_synthetic(source, labels, survey, numbers),
+        augmenter=augmenter,
+        source=source,
+        n_synthetic=n_synthetic,
         seed=seed,
     )
-    n_labelled = int(survey.n_labelled[numbers].sum())
-    stream.hard_weight = stream.n_rows / n_labelled if n_labelled else 0.0
-    return stream
-
-
-def _draw_held_out(n_shards: int, seed: int) -> int:
-    """Draw the shard on which the epochs are compared."""
-    if n_shards < 2:
-        raise ValueError(
-            "early_stopping=True holds out one shard, and there is only one. Write more and "
-            "smaller files, or pass early_stopping=False."
-        )
-    return int(np.random.default_rng(seed).integers(n_shards))
-
-
-def _prepare_sample(
-    sampled: Shard, labels: np.ndarray, preprocessor: Any, n_bins: int | None
-) -> TrainingSet:
-    """Learn from the sampled rows how all rows are prepared."""
-    rows, targets = as_rows(sampled, labels)
-    if not sampled.labelled.all():
-        rows.code = None
-    nothing = np.zeros(n_rows(sampled.X), dtype=bool)
-    return build_training_set(rows, targets, [], nothing, preprocessor=preprocessor, n_bins=n_bins)
 
 
 def _held_out(shard: Shard | None, classes: np.ndarray, sample: TrainingSet) -> HeldOut:
@@ -255,19 +219,9 @@ def _held_out(shard: Shard | None, classes: np.ndarray, sample: TrainingSet) -> 
     return HeldOut(Z, rows.code[known], rows.weight[known], targets.proba[known])
 
 
-def _synthetic(
-    source: TargetSource, classes: np.ndarray, survey: Survey, numbers: np.ndarray
-) -> Synthetic | None:
-    """Return what makes synthetic rows, if any are asked for; shards share a number of them."""
-    augmenter = augmenter_of(source)
-    if augmenter is None:
-        return None
-    source.classes = classes
-    n_synthetic = source.spec.n_synthetic
-    sizes = np.zeros(len(survey.sizes), dtype=np.int64)
-    if isinstance(n_synthetic, str):
-        sizes[numbers] = [count_synthetic(source.spec, int(n)) for n in survey.sizes[numbers]]
-    else:
-        ends = np.cumsum(survey.sizes[numbers])
-        sizes[numbers] = np.diff(np.round(n_synthetic * ends / ends[-1]), prepend=0)
-    return Synthetic(augmenter, source, sizes)
+def _count_synthetic(spec: TeacherSpec, sizes: np.ndarray) -> Any:
+    """Return how many synthetic rows each shard gets; they share a number of them."""
+    if isinstance(spec.n_synthetic, str):
+        return [count_synthetic(spec, int(n)) for n in sizes]
+    ends = np.cumsum(sizes)
+    return np.diff(np.round(spec.n_synthetic * ends / ends[-1]), prepend=0)

@@ -7,7 +7,7 @@ from torch import nn
 from training_zoo import ACTIVATIONS, ENCODING, X, make_mlp
 
 from skdistill.student.forward import Forward
-from skdistill.training.modules import build_custom_module, frozen_layers
+from skdistill.training.network import build_custom_module, frozen_layers
 
 
 def test_a_factory_must_return_a_module():

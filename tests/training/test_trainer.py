@@ -14,9 +14,9 @@ from training_zoo import PAIRS, SPEC, training_set
 
 from skdistill import Hint, StudentClassifier, TorchStudent, losses
 from skdistill.teachers.hints import ActiveHint
-from skdistill.training import StudentTrainer
 from skdistill.training import trainer as _trainer
 from skdistill.training.data import HiddenLayer
+from skdistill.training.trainer import StudentTrainer
 
 
 def with_synthetic(n=600, n_synthetic=300, **changes):
@@ -159,7 +159,7 @@ def test_further_rows_are_learned_by_a_copy_from_the_moments_that_were_left(make
     # Two steps of Adam on all rows, which is what two epochs at a constant rate are.
     both = replace(trainer.spec, max_epochs=2)
     module = _trainer.build_module(both, data, 0)
-    objective = _trainer.build_objective(both, data, module, 0)
+    objective = _trainer.build_objective(both, data, module, 0, both.temperature, both.alpha)
     net = _trainer.train(module, objective, data, both, seed=0, constant_rate=True)
     assert_same_module(further.net.module_, net.module_)
 
