@@ -66,7 +66,6 @@ class Epochs:
         module: nn.Module,
         batch_size: int,
         n_epochs: int,
-        *,
         seed: int = 0,
         self_distillation: float = 0.0,
     ) -> None:

@@ -77,11 +77,6 @@ class TrainingSet:
     n_synthetic: int
     hidden: Sequence[HiddenLayer] = ()
 
-    @property
-    def n_rows(self) -> int:
-        """Number of rows of an epoch."""
-        return len(self.X)
-
 
 def build_training_set(
     rows: Rows,

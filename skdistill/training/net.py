@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
@@ -102,8 +101,7 @@ class BestEpoch(Callback):
         self.epoch_ = torch.where(better, torch.full_like(self.epoch_, epoch), self.epoch_)
         for name, value in state.items():
             if loss.ndim == 0:
-                keep = bool(better)
-                self.state_[name] = value.clone() if keep else self.state_[name]
+                self.state_[name] = value.clone() if better else self.state_[name]
             elif name == "theta":
                 self.state_[name] = torch.where(better[:, None], value, self.state_[name])
         if bool((epoch - self.epoch_ >= self.patience).all()):
@@ -136,38 +134,24 @@ class StudentNet(NeuralNet):
     hooks of skorch's callbacks are called as usual; those of batches only when there are callbacks.
     """
 
-    def __init__(
-        self,
-        module: Any,
-        *args: Any,
-        seed: int = 0,
-        constant_rate: bool = False,
-        self_distillation: float = 0.0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(module, *args, **kwargs)
-        self.seed = seed
-        self.constant_rate = constant_rate
-        self.self_distillation = self_distillation
-
     # skorch's hook for the callbacks of a kind of net: its own print and time every epoch.
     @property
     def _default_callbacks(self) -> list[Any]:
         return []
 
-    def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any) -> Any:
-        """Run the epochs over batches cut from tensors, or from a stream."""
-        epochs = self.max_epochs if epochs is None else epochs
-        batches = Epochs(
-            X if y is None else (X, y),
-            self.module_,
-            self.batch_size,
-            epochs,
-            seed=self.seed,
-            # Without a soft term there is no target that the student could have a part in.
-            self_distillation=self.self_distillation if self.criterion_.alpha.any() else 0.0,
-        )
-        self._step, self._n_steps = 0, batches.n_steps()
+    def fit_loop(
+        self,
+        X: Any,
+        y: Any = None,
+        epochs: int | None = None,
+        *,
+        constant_rate: bool = False,
+        **fit_params: Any,
+    ) -> Any:
+        """Run the epochs over their batches, which stand in the place of X."""
+        batches: Epochs = X
+        epochs = batches.n_epochs if epochs is None else epochs
+        self._step, self._n_steps = 0, None if constant_rate else batches.n_steps()
         hooked = any(not isinstance(callback, BestEpoch) for _, callback in self.callbacks_)
         step = None
         if not hooked and isinstance(self.optimizer_, Adam):
@@ -178,26 +162,12 @@ class StudentNet(NeuralNet):
                 if step is None:
                     self.run_single_epoch(batches, True, "train", self.train_step)
                 else:
-                    self._run_cpu_epoch(batches, step)
+                    self.module_.train()
+                    self._record(*step.epoch(batches, self._next_rate), "train")
                 self.notify("on_epoch_end", dataset_train=batches, dataset_valid=None)
                 if shown is not None and shown.done(self.history[-1]):
                     break
         return self
-
-    def _run_cpu_epoch(self, batches: Epochs, step: CpuStep) -> None:
-        """Run the batches of an epoch, which no callback looks at, on NumPy arrays."""
-        self.module_.train()
-        sums, n_rows = [], 0
-        for part in batches.parts():
-            step.load(part.X, part.targets)
-            # Overflow is found by its value.
-            with torch.inference_mode(), np.errstate(all="ignore"):
-                for rows in part.rows():
-                    self._set_rate()
-                    step(rows)
-            sums.append(step.sums())
-            n_rows += len(part.X)
-        self._record(sums, n_rows, "train")
 
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
@@ -231,7 +201,9 @@ class StudentNet(NeuralNet):
 
     def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Make one step of the optimiser at the scheduled learning rate."""
-        self._set_rate()
+        rate = self._next_rate()
+        for group in self.optimizer_.param_groups:
+            group["lr"] = rate
         step = self.train_step_single(batch)
         if self.callbacks_:
             parameters = list(self.get_all_learnable_params())
@@ -239,12 +211,10 @@ class StudentNet(NeuralNet):
         self.optimizer_.step()
         return step
 
-    def _set_rate(self) -> None:
-        """Set the learning rate of the next step."""
-        factor = 1.0 if self.constant_rate else _schedule(self._step / self._n_steps)
-        for group in self.optimizer_.param_groups:
-            group["lr"] = self.lr * factor
-        self._step += 1
+    def _next_rate(self) -> float:
+        """Return the learning rate of the next step."""
+        progress, self._step = self._step, self._step + 1
+        return self.lr * (1.0 if self._n_steps is None else _schedule(progress / self._n_steps))
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Compute losses, and gradients by autograd from those at the logits and the hints."""
@@ -314,24 +284,25 @@ def train(
         optimizer__weight_decay=spec.weight_decay,
         lr=spec.learning_rate_init,
         max_epochs=spec.max_epochs,
-        batch_size=min(spec.batch_size, data.n_rows),
+        batch_size=spec.batch_size,
         train_split=None,
         callbacks=callbacks,
         device=spec.device,
         verbose=0,
-        seed=seed,
-        constant_rate=constant_rate,
-        self_distillation=float(spec.self_distillation),
     ).initialize()
     if after is not None:
         take_moments(net.optimizer_, after.optimizer_)
     work = 6.0 * net.batch_size * sum(p.numel() for p in module.parameters())
     seeded = contextlib.nullcontext() if ours else seeded_globally(seed)
     with one_thread(work < _WORTH_A_THREAD), no_denormals(), seeded:
-        X, y = to_tensors(data, module) if isinstance(data, TrainingSet) else (data, None)
+        rows = to_tensors(data, module) if isinstance(data, TrainingSet) else data
+        X, y = rows if isinstance(rows, tuple) else (rows, None)
+        # Without a soft term there is no target that the student could have a part in.
+        share = float(spec.self_distillation) if net.criterion_.alpha.any() else 0.0
+        batches = Epochs(rows, module, net.batch_size, net.max_epochs, seed, share)
         # Not skorch's partial_fit, which takes an interrupt for the end of training.
         net.notify("on_train_begin", X=X, y=y)
-        net.fit_loop(X, y)
+        net.fit_loop(batches, constant_rate=constant_rate)
         net.notify("on_train_end", X=X, y=y)
     module.eval()
     return net

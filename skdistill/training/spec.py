@@ -56,6 +56,7 @@ def resolve(spec: StudentSpec, sample: "TrainingSet", n: int, n_real: int) -> St
         hidden_layer_sizes=tuple(widths[1:-1]),
         dropout=dropout_rate(spec, n, n_real, count_parameters(widths)),
         max_epochs=count_epochs(spec, n, n_real),
+        batch_size=min(spec.batch_size, n),
         dtype=dtype if spec.dtype == "auto" else spec.dtype,
     )
 

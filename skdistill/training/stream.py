@@ -139,7 +139,7 @@ class TrainingStream:
                 n_bins=None,
                 like=Prepared(self.sample.preprocessor, self.sample.encoding),
             )
-        hard = np.zeros(prepared.n_rows)
+        hard = np.zeros(len(prepared.X))
         hard[:n] = shard.labelled * self.hard_weight
         return replace(prepared, hard_weight=hard)
 

@@ -56,7 +56,7 @@ def what_went_wrong(net: StudentNet, training: TrainingSet) -> str | None:
     with one_thread(True), torch.no_grad():
         rows = torch.as_tensor(X, dtype=like.dtype, device=like.device)
         logits = logits_of(net.module_(rows)).cpu().double().numpy()
-        wrong = _worse_than_uniform(net.criterion_, logits, targets)
+        wrong = net.criterion_.worse_than_uniform(logits, targets)
     if wrong is None and _all_alike(float(net.criterion_.alpha), X, logits, targets):
         wrong = "The student gives every row the same answer"
     if wrong is None:
@@ -65,27 +65,6 @@ def what_went_wrong(net: StudentNet, training: TrainingSet) -> str | None:
         f"{wrong}: training diverged. Lower learning_rate_init={net.lr}; a temperature near 0 and "
         "extreme values in X do this too."
     )
-
-
-def _worse_than_uniform(objective: Objective, logits: np.ndarray, targets: Targets) -> str | None:
-    """Compare what was minimised, hints apart, with its value at equal logits.
-
-    One that has hardly begun is a little worse. What a loss of the user's own is worth there says
-    nothing, so it is not judged.
-    """
-    if callable(objective.loss):
-        return None
-    T, k = float(objective.temperature), logits.shape[1]
-    judge = Objective(T, float(objective.alpha), objective.loss)
-    own, uniform = (
-        float(judge.total(judge.sums(z[None], targets)[0])) / len(z)
-        for z in (logits, np.zeros_like(logits))
-    )
-    # T²·KL is a difference of numbers near 1, times T².
-    rounding = 100 * np.finfo(np.float64).eps * max(1.0, T) ** 2
-    if not own > 2 * uniform + math.log(k) + rounding:
-        return None
-    return f"The student's loss is {own:.3g}, and equal probabilities have {uniform:.3g}"
 
 
 def _all_alike(alpha: float, X: np.ndarray, logits: np.ndarray, targets: Targets) -> bool:
@@ -183,8 +162,11 @@ class StudentTrainer:
         self, data: TrainingSet | TrainingStream, seed: int, *, one_pass: bool = False
     ) -> Trained:
         """Train a student; with `one_pass` at a constant learning rate, as more rows may follow."""
-        sample = data.sample if isinstance(data, TrainingStream) else data
-        spec = self._resolved(sample, data.n_rows, data.n_real, self.spec.alpha)
+        if isinstance(data, TrainingStream):
+            sample, n = data.sample, data.n_rows
+        else:
+            sample, n = data, len(data.X)
+        spec = self._resolved(sample, n, data.n_real, self.spec.alpha)
         if one_pass:
             spec = replace(spec, max_epochs=1)
         module = build_module(spec, sample, seed)
@@ -201,7 +183,7 @@ class StudentTrainer:
     ) -> list[Trained | None]:
         """Train a student for each (temperature, alpha), side by side; None where one diverged."""
         largest_alpha = max(alpha for _, alpha in candidates)
-        spec = self._resolved(data, data.n_rows, data.n_real, largest_alpha)
+        spec = self._resolved(data, len(data.X), data.n_real, largest_alpha)
         size = _students_at_once(spec, data)
         trained: list[Trained | None] = []
         for start in range(0, len(candidates), size):
@@ -225,10 +207,10 @@ class StudentTrainer:
         net: StudentNet | None = None,
     ) -> Trained:
         """Train on further rows, in one pass at a constant rate: a copy of the net or student."""
-        spec = self._resolved(data, data.n_rows, data.n_real, self.spec.alpha)
+        spec = self._resolved(data, len(data.X), data.n_real, self.spec.alpha)
         spec = replace(spec, max_epochs=1)
         if net is None:
-            dropout = dropout_rate(self.spec, data.n_rows, data.n_real)
+            dropout = dropout_rate(self.spec, len(data.X), data.n_real)
             module = trainable_module(student, dropout, seed)
         else:
             module = copy.deepcopy(net.module_)
@@ -240,12 +222,12 @@ class StudentTrainer:
 
     def fit_control(self, data: TrainingSet, seed: int) -> Control | None:
         """Train a plain student on some of the rows, as a measure; None where there can be none."""
-        labelled, one_batch = data.hard_weight.any(), data.n_rows <= self.spec.batch_size
+        labelled, one_batch = data.hard_weight.any(), len(data.X) <= self.spec.batch_size
         if self.spec.student_module is not None or not labelled or one_batch:
             return None
         rows = control_rows(data, np.random.RandomState(seed))
-        spec = resolve(self.spec, data, data.n_rows, data.n_real)
-        batches = [math.ceil(d.n_rows / spec.batch_size) for d in (data, rows)]
+        spec = resolve(self.spec, data, len(data.X), data.n_real)
+        batches = [math.ceil(len(d.X) / spec.batch_size) for d in (data, rows)]
         # As many optimiser steps as the student makes, at most.
         epochs = min(_CONTROL_EPOCHS, math.ceil(int(spec.max_epochs) * batches[0] / batches[1]))
         spec = replace(spec, max_epochs=epochs, callbacks=None, self_distillation=0.0)

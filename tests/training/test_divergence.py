@@ -8,7 +8,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.tree import DecisionTreeClassifier
 
 from skdistill.training.objective import Objective, Targets
-from skdistill.training.trainer import _worse_than_uniform
 from tests.quick_students import Fixed, fitted_teacher, make_data, quick
 
 X, Y = make_data()
@@ -132,4 +131,4 @@ def test_rounding_at_a_huge_temperature_is_no_divergence():
         rng = np.random.default_rng(seed)
         proba, logits = rng.dirichlet([1, 1], size=1), rng.normal(size=(1, 2)) / 100
         targets = Targets(proba, np.zeros(1, dtype=int), np.ones(1), np.ones(1))
-        assert _worse_than_uniform(objective, logits, targets) is None
+        assert objective.worse_than_uniform(logits, targets) is None
