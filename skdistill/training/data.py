@@ -86,7 +86,7 @@ def build_training_set(
     *,
     preprocessor: Any,
     n_bins: int | None,
-    like: "Prepared | None" = None,
+    like: Prepared | None = None,
     hidden: "Sequence[HiddenAnswers]" = (),
 ) -> TrainingSet:
     """Prepare all rows for the student and weigh them.
@@ -121,7 +121,7 @@ def build_training_set(
         classes=rows.classes,
         preprocessor=fitted,
         encoding=encoding,
-        held_out=_held_out(rows, targets, held, fitted) if held.any() else None,
+        held_out=held_out_rows(rows, targets, held, fitted) if held.any() else None,
         n_real=n,
         n_synthetic=sum(n_rows(e.X) for e in extra if not e.shapes_inputs),
         hidden=[_hidden_layer(answers, used, weight) for answers in hidden],
@@ -180,7 +180,9 @@ def _scaled(weight: np.ndarray) -> np.ndarray:
     return weight * (len(weight) / total) if total > 0 else weight
 
 
-def _held_out(rows: Rows, targets: SoftTargets | None, held: np.ndarray, fitted: Any) -> HeldOut:
+def held_out_rows(
+    rows: Rows, targets: SoftTargets | None, held: np.ndarray, fitted: Any
+) -> HeldOut:
     """Prepare the rows on which the epochs are compared."""
     assert rows.code is not None
     assert rows.classes is not None

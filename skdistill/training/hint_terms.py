@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,18 +31,18 @@ def with_hidden(
     outputs: dict[str, Tensor] = {}
     calls: Counter[str] = Counter()
 
-    def record(name: str, part: nn.Module) -> Any:
-        def hook(part: nn.Module, inputs: Any, output: Any) -> None:
-            tensor = logits_of(output)
-            calls[name] += 1
-            if isinstance(tensor, Tensor):
-                # A copy, as the layer behind may work in place.
-                outputs[name] = tensor.clone()
+    def keep(name: str, part: nn.Module, inputs: Any, output: Any) -> None:
+        tensor = logits_of(output)
+        calls[name] += 1
+        if isinstance(tensor, Tensor):
+            # A copy, as the layer behind may work in place.
+            outputs[name] = tensor.clone()
 
-        return part.register_forward_hook(hook)
-
-    parts = {name: part for name, part in module.named_modules(remove_duplicate=False) if name}
-    handles = [record(n, part) for n, part in parts.items() if names is None or n in names]
+    handles = [
+        part.register_forward_hook(partial(keep, name))
+        for name, part in module.named_modules(remove_duplicate=False)
+        if name and (names is None or name in names)
+    ]
     try:
         output = module(X)
     finally:
@@ -110,37 +111,33 @@ class HintTerm(nn.Module):
 
     def forward(self, hidden: Tensor, columns: HiddenColumns) -> Tensor:
         """Return the weighed sum of the term over the rows of a batch."""
-        rows = self._rows(hidden, columns)
-        return self.weight * (columns.weight * rows).sum()
+        return self.weight * (columns.weight * self._rows(hidden, columns)).sum()
 
     def _rows(self, hidden: Tensor, columns: HiddenColumns) -> Tensor:
         """Return the term of each row."""
-        values = columns.values
+        values, weight, space = columns
+        flat = values.flatten(1)
         if self.kind == "relation":
-            return self._relation(hidden, columns)
+            # Which rows of the batch are alike: those of one teacher are compared with each other.
+            similarity = losses.co_occurrence(flat) if self.leaves else flat @ flat.T
+            comparable = None if space is None else space[:, None] == space
+            return losses.relation(hidden, similarity, weight=weight, comparable=comparable)
         if self.kind == "attention":
             own = losses.attention_map(hidden, channel_axis=self.channel_axis)
             return losses.attention_transfer(own, values)
-        hidden, values = hidden.flatten(1), values.flatten(1)
+        hidden = hidden.flatten(1)
         if self.projection is not None:
             hidden = self.projection(hidden)
         if self.kind == "cosine":
-            return losses.hidden_cosine(hidden, values)
-        return losses.hidden_mse(hidden, values) / self.scale
-
-    def _relation(self, hidden: Tensor, columns: HiddenColumns) -> Tensor:
-        """Compare which rows of the batch are alike, those of one teacher with each other."""
-        values, weight, space = columns
-        flat = values.flatten(1)
-        similarity = losses.co_occurrence(flat) if self.leaves else flat @ flat.T
-        comparable = None if space is None else space[:, None] == space
-        return losses.relation(hidden, similarity, weight=weight, comparable=comparable)
+            return losses.hidden_cosine(hidden, flat)
+        return losses.hidden_mse(hidden, flat) / self.scale
 
 
 def build_hint_terms(
-    hidden: Sequence[HiddenLayer], shapes: Mapping[Any, tuple[int, ...]], seed: int
+    hidden: Sequence[HiddenLayer], module: nn.Module, n_features: int, seed: int
 ) -> list[HintTerm]:
-    """Return a term for each hint; `shapes` are those of a row in the student's layers."""
+    """Return a term for each hint on a layer of the module."""
+    shapes = hidden_shapes(module, n_features) if hidden else {}
     # The network draws from seed and seed + 1.
     return [HintTerm(layer, shapes, seed + 2 + i) for i, layer in enumerate(hidden)]
 

@@ -271,27 +271,10 @@ def train(
     ``constant_rate`` is for training that goes on in later calls; ``after`` is the net of the call
     before, from whose optimiser's moments training goes on.
     """
-    callbacks = list(spec.callbacks or ())
-    if data.held_out is not None:
-        callbacks.append(BestEpoch(data.held_out, spec.n_iter_no_change))
-    place: dict[str, Any] = {"device": spec.device, "dtype": getattr(torch, spec.dtype)}
-    ours = isinstance(module, StudentMLP)
-    on_cpu = torch.device(spec.device).type == "cpu"
-    net = StudentNet(
-        module.to(**place),
-        criterion=objective.to(**place),
-        optimizer=Adam if ours and on_cpu else torch.optim.Adam,
-        optimizer__weight_decay=spec.weight_decay,
-        lr=spec.learning_rate_init,
-        max_epochs=spec.max_epochs,
-        batch_size=spec.batch_size,
-        train_split=None,
-        callbacks=callbacks,
-        device=spec.device,
-        verbose=0,
-    ).initialize()
+    net = _build_net(module, objective, data, spec)
     if after is not None:
         take_moments(net.optimizer_, after.optimizer_)
+    ours = isinstance(module, StudentMLP)
     work = 6.0 * net.batch_size * sum(p.numel() for p in module.parameters())
     seeded = contextlib.nullcontext() if ours else seeded_globally(seed)
     with one_thread(work < _WORTH_A_THREAD), no_denormals(), seeded:
@@ -306,3 +289,27 @@ def train(
         net.notify("on_train_end", X=X, y=y)
     module.eval()
     return net
+
+
+def _build_net(
+    module: nn.Module, objective: Objective, data: TrainingSet | TrainingStream, spec: StudentSpec
+) -> StudentNet:
+    """Put module and objective where they are trained, and skorch's loop around them."""
+    callbacks = list(spec.callbacks or ())
+    if data.held_out is not None:
+        callbacks.append(BestEpoch(data.held_out, spec.n_iter_no_change))
+    place: dict[str, Any] = {"device": spec.device, "dtype": getattr(torch, spec.dtype)}
+    ours = isinstance(module, StudentMLP) and torch.device(spec.device).type == "cpu"
+    return StudentNet(
+        module.to(**place),
+        criterion=objective.to(**place),
+        optimizer=Adam if ours else torch.optim.Adam,
+        optimizer__weight_decay=spec.weight_decay,
+        lr=spec.learning_rate_init,
+        max_epochs=spec.max_epochs,
+        batch_size=spec.batch_size,
+        train_split=None,
+        callbacks=callbacks,
+        device=spec.device,
+        verbose=0,
+    ).initialize()

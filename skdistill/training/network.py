@@ -217,12 +217,6 @@ def build_custom_module(
             "student_module must be a callable (n_features, n_classes) -> torch.nn.Module; "
             f"it returned a {type(module).__name__}."
         )
-    _check_output(module, n_features, n_classes)
-    return module
-
-
-def _check_output(module: nn.Module, n_features: int, n_classes: int) -> None:
-    """Raise if the module does not map rows to one logit a class."""
     logits = logits_of(on_two_rows(module, n_features, lambda module, rows: module(rows)))
     if not isinstance(logits, Tensor):
         raise TypeError(
@@ -235,6 +229,7 @@ def _check_output(module: nn.Module, n_features: int, n_classes: int) -> None:
             f"student_module({n_features}, {n_classes}) must map rows of shape (n, {n_features}) "
             f"to logits of shape (n, {n_classes}); two rows gave shape {shape}."
         )
+    return module
 
 
 def logits_of(output: Any) -> Tensor:

@@ -88,7 +88,8 @@ class Shards:
                 f"(X, proba) or (X, proba, y); got {type(targets).__name__}."
             )
         self.targets, self.n_shards = targets, n_shards
-        self.classes = getattr(targets, "classes", None)
+        classes = getattr(targets, "classes", None)
+        self.classes = None if classes is None else np.asarray(classes)
         self.first: Any = None
         self.n_columns: int | None = None
 
@@ -114,21 +115,18 @@ class Shards:
         if self.first is None:
             self.first = take_rows(X, slice(0, 1))
         self._check_columns(X, number)
-        label = shard[2] if len(shard) == 3 else None
-        if label is not None:
-            label = np.asarray(label)
-            if label.shape != (n_rows(X),):
-                raise ValueError(
-                    f"y of shard {number} must hold {n_rows(X)} labels, one for each row; its "
-                    f"shape is {label.shape}."
-                )
+        label = None if len(shard) == 2 or shard[2] is None else np.asarray(shard[2])
+        if label is not None and label.shape != (n_rows(X),):
+            raise ValueError(
+                f"y of shard {number} must hold {n_rows(X)} labels, one for each row; its shape "
+                f"is {label.shape}."
+            )
         proba = np.asarray(shard[1])
         if proba.ndim != 2 or len(proba) != n_rows(X):
             raise ValueError(
                 f"shard {number} has {n_rows(X)} rows and soft targets of shape {proba.shape}."
             )
-        if self.n_columns is None:
-            self.n_columns = proba.shape[1]
+        self.n_columns = self.n_columns or proba.shape[1]
         if proba.shape[1] != self.n_columns:
             raise ValueError(
                 f"the soft targets of shard {number} have {proba.shape[1]} columns, those of the "

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from skdistill.tables.frames import n_rows, take_rows
+from skdistill.tables.frames import n_rows
 from skdistill.teachers.naming import labels_known_to
 from skdistill.teachers.sources import TargetSource, TeacherSpec
 from skdistill.teachers.transfer import TransferRows, augmenter_of, count_synthetic
@@ -19,8 +19,8 @@ from skdistill.training.data import (
     HeldOut,
     Prepared,
     TrainingSet,
-    apply_preprocessor,
     build_training_set,
+    held_out_rows,
 )
 from skdistill.training.shards import Shard, Shards, as_rows, survey_shards
 
@@ -159,16 +159,8 @@ def open_stream(
     ``source`` knows the classes, where the shards do not name them, and labels synthetic rows,
     where some are asked for; with ``keep_back`` some labelled rows are not trained on.
     """
-    held = None
-    if hold_out:
-        if shards.n_shards < 2:
-            raise ValueError(
-                "early_stopping=True holds out one shard, and there is only one. Write more and "
-                "smaller files, or pass early_stopping=False."
-            )
-        held = int(np.random.default_rng(seed).integers(shards.n_shards))
-    known = shards.classes
-    known = labels_known_to(source.named) if known is None else np.asarray(known)
+    held = _draw_held_out(shards.n_shards, seed) if hold_out else None
+    known = labels_known_to(source.named) if shards.classes is None else shards.classes
     # A transformer of the user's may take infinity.
     finite = preprocessor is None or isinstance(preprocessor, str)
     survey = survey_shards(shards, held, seed, known, finite=finite)
@@ -177,12 +169,7 @@ def open_stream(
     if not len(numbers):
         raise ValueError(f"The {shards.n_shards} shards of targets hold no rows to train on.")
     labels = survey.classes() if known is None else known
-    sampled = survey.rows()
-    rows, targets = as_rows(sampled, labels)
-    if not sampled.labelled.all():
-        rows.code = None
-    none = np.zeros(len(rows.weight), dtype=bool)
-    sample = build_training_set(rows, targets, [], none, preprocessor=preprocessor, n_bins=n_bins)
+    sample = _prepare_sample(survey.rows(), labels, preprocessor, n_bins)
     augmenter, n_synthetic = augmenter_of(source), np.zeros_like(survey.sizes)
     if augmenter is not None:
         source.classes = labels
@@ -205,6 +192,27 @@ def open_stream(
     )
 
 
+def _draw_held_out(n_shards: int, seed: int) -> int:
+    """Draw the shard on which the epochs are compared."""
+    if n_shards < 2:
+        raise ValueError(
+            "early_stopping=True holds out one shard, and there is only one. Write more and "
+            "smaller files, or pass early_stopping=False."
+        )
+    return int(np.random.default_rng(seed).integers(n_shards))
+
+
+def _prepare_sample(
+    sampled: Shard, labels: np.ndarray, preprocessor: Any, n_bins: int | None
+) -> TrainingSet:
+    """Learn from the sampled rows how all rows are prepared."""
+    rows, targets = as_rows(sampled, labels)
+    if not sampled.labelled.all():
+        rows.code = None
+    none = np.zeros(len(rows.weight), dtype=bool)
+    return build_training_set(rows, targets, [], none, preprocessor=preprocessor, n_bins=n_bins)
+
+
 def _held_out(shard: Shard | None, classes: np.ndarray, sample: TrainingSet) -> HeldOut:
     """Prepare the labelled rows of a shard that is not trained on."""
     if shard is None or not shard.labelled.any():
@@ -213,10 +221,7 @@ def _held_out(shard: Shard | None, classes: np.ndarray, sample: TrainingSet) -> 
             "none. Pass label='column', or early_stopping=False."
         )
     rows, targets = as_rows(shard, classes)
-    assert rows.code is not None
-    known = np.flatnonzero(rows.code >= 0)
-    Z = apply_preprocessor(sample.preprocessor, take_rows(shard.X, known))
-    return HeldOut(Z, rows.code[known], rows.weight[known], targets.proba[known])
+    return held_out_rows(rows, targets, shard.labelled, sample.preprocessor)
 
 
 def _count_synthetic(spec: TeacherSpec, sizes: np.ndarray) -> Any:

@@ -18,7 +18,7 @@ from skdistill.tables.rows import warn_user
 from skdistill.teachers.progress import stage
 from skdistill.training.control import Control, UnseenLabels, control_rows, read_control
 from skdistill.training.data import TrainingSet
-from skdistill.training.hint_terms import HintTerm, build_hint_terms, hidden_shapes
+from skdistill.training.hint_terms import build_hint_terms
 from skdistill.training.net import StudentNet, one_thread, train
 from skdistill.training.network import (
     StudentMLP,
@@ -119,11 +119,11 @@ class Trained:
         """Describe the student of a net, or one student of its stack."""
         names = [name for name in net.history[0] if name.endswith("_loss")]
         history = {name: np.array(net.history[:, name]) for name in names}
-        if student is None:
-            return cls(net, data, frozen_layers(net.module_), history, len(net.history))
-        # Hints, whose loss is one number, are given to stacks of one student.
-        history = {n: loss if loss.ndim == 1 else loss[:, student] for n, loss in history.items()}
-        return cls(net, data, net.module_.layers(student), history, len(net.history))
+        layers = frozen_layers(net.module_) if student is None else net.module_.layers(student)
+        if student is not None:
+            # Hints, whose loss is one number, are given to stacks of one student.
+            history = {n: v if v.ndim == 1 else v[:, student] for n, v in history.items()}
+        return cls(net, data, layers, history, len(net.history))
 
     def calibrated(self, control: Control | UnseenLabels) -> Self:
         """Divide the logits so that confidence is right by a control, or by unseen labels."""
@@ -170,7 +170,8 @@ class StudentTrainer:
         if one_pass:
             spec = replace(spec, max_epochs=1)
         module = build_module(spec, sample, seed)
-        objective = build_objective(spec, sample, module, seed, spec.temperature, spec.alpha)
+        hints = build_hint_terms(sample.hidden, module, sample.X.shape[1], seed)
+        objective = Objective(spec.temperature, spec.alpha, spec.loss, hints, spec.device)
         net = train(module, objective, data, spec, seed=seed, constant_rate=one_pass)
         # One pass over one batch tells nothing: labels have noise, and classes arrive late.
         wrong = None if one_pass else what_went_wrong(net, sample)
@@ -184,13 +185,19 @@ class StudentTrainer:
         """Train a student for each (temperature, alpha), side by side; None where one diverged."""
         largest_alpha = max(alpha for _, alpha in candidates)
         spec = self._resolved(data, len(data.X), data.n_real, largest_alpha)
-        size = _students_at_once(spec, data)
+        n_numbers = count_parameters(network_widths(spec, data, data.n_real))
+        bound = _STACK_BYTES["cpu" if str(spec.device).startswith("cpu") else "other"]
+        size = max(1, bound // (4 * n_numbers * np.dtype(spec.dtype).itemsize))
+        if spec.self_distillation or data.hidden:
+            # Students of a stack share their targets, and here each has its own, or a projection.
+            size = 1
         trained: list[Trained | None] = []
         for start in range(0, len(candidates), size):
             temperatures, alphas = zip(*candidates[start : start + size], strict=True)
             with stage("training the students"):
                 module = build_module(spec, data, seed, n_students=len(alphas))
-                objective = build_objective(spec, data, module, seed, temperatures, alphas)
+                hints = build_hint_terms(data.hidden, module, data.X.shape[1], seed)
+                objective = Objective(temperatures, alphas, spec.loss, hints, spec.device)
                 net = train(module, objective, data, spec, seed=seed)
             converged = np.isfinite(np.array(net.history[:, "train_loss"])).all(axis=0)
             trained += [
@@ -259,28 +266,3 @@ class StudentTrainer:
                 "self_distillation=0."
             )
         return spec
-
-
-def build_objective(
-    spec: StudentSpec,
-    data: TrainingSet,
-    module: Any,
-    seed: int,
-    temperature: float | Sequence[float],
-    alpha: float | Sequence[float],
-) -> Objective:
-    """Build what a network minimises; of a stack, with a temperature and an alpha each."""
-    hints: list[HintTerm] = []
-    if data.hidden:
-        hints = build_hint_terms(data.hidden, hidden_shapes(module, data.X.shape[1]), seed)
-    return Objective(temperature, alpha, spec.loss, hints, spec.device)
-
-
-def _students_at_once(spec: StudentSpec, data: TrainingSet) -> int:
-    """Return how many students a stack may hold."""
-    if spec.self_distillation or data.hidden:
-        # The students of a stack share their targets, and here each has its own, or a projection.
-        return 1
-    n_numbers = count_parameters(network_widths(spec, data, data.n_real))
-    place = "cpu" if str(spec.device).startswith("cpu") else "other"
-    return max(1, _STACK_BYTES[place] // (4 * n_numbers * np.dtype(spec.dtype).itemsize))

@@ -15,7 +15,7 @@ from training_zoo import (
 from skdistill import losses
 from skdistill.teachers.hints import ActiveHint, Hint
 from skdistill.training.data import HiddenLayer
-from skdistill.training.hint_terms import HiddenColumns, build_hint_terms
+from skdistill.training.hint_terms import HiddenColumns, HintTerm
 from skdistill.training.objective import Objective
 from skdistill.training.step import Adam, CpuStep
 
@@ -57,7 +57,8 @@ def hints_on(widths, kind, n):
         hint = Hint(layer=0, student_layer=i, kind=kind, weight=0.7)
         layers.append(HiddenLayer(ActiveHint(hint, 0, "hints[0]"), values, np.ones(n), None))
         columns.append(HiddenColumns(torch.tensor(values), torch.tensor(RNG.random(n)), None))
-    return build_hint_terms(layers, dict(enumerate((w,) for w in widths)), seed=3), columns
+    shapes = dict(enumerate((w,) for w in widths))
+    return [HintTerm(layer, shapes, 5 + i) for i, layer in enumerate(layers)], columns
 
 
 SHAPES = {"plain": {}, "dropout and embedding": {"dropout": 0.4, "encoding": ENCODING}}

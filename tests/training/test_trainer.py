@@ -16,6 +16,7 @@ from skdistill import Hint, StudentClassifier, TorchStudent, losses
 from skdistill.teachers.hints import ActiveHint
 from skdistill.training import trainer as _trainer
 from skdistill.training.data import HiddenLayer
+from skdistill.training.objective import Objective
 from skdistill.training.trainer import StudentTrainer
 
 
@@ -159,7 +160,7 @@ def test_further_rows_are_learned_by_a_copy_from_the_moments_that_were_left(make
     # Two steps of Adam on all rows, which is what two epochs at a constant rate are.
     both = replace(trainer.spec, max_epochs=2)
     module = _trainer.build_module(both, data, 0)
-    objective = _trainer.build_objective(both, data, module, 0, both.temperature, both.alpha)
+    objective = Objective(both.temperature, both.alpha, both.loss)
     net = _trainer.train(module, objective, data, both, seed=0, constant_rate=True)
     assert_same_module(further.net.module_, net.module_)
 
