@@ -84,9 +84,9 @@ def build_training_set(
     extra: Sequence[TransferRows],
     held: np.ndarray,
     *,
-    preprocessor: Any,
-    n_bins: int | None,
-    like: Prepared | None = None,
+    preprocessor: Any = None,
+    n_bins: int | None = None,
+    like: "Prepared | TrainingSet | None" = None,
     hidden: "Sequence[HiddenAnswers]" = (),
 ) -> TrainingSet:
     """Prepare all rows for the student and weigh them.
@@ -108,9 +108,9 @@ def build_training_set(
         soft[:n], soft[n:] = train.weight * targets.known[used], weight[n:]
     if train.code is not None:
         hard[:n], label[:n] = train.weight, train.code
+    shaping = n + sum(n_rows(e.X) for e in extra if e.shapes_inputs)
     encoding = None if like is None else like.encoding
     if n_bins is not None and like is None:
-        shaping = n + sum(n_rows(e.X) for e in extra if e.shapes_inputs)
         encoding = PiecewiseLinearEncoding(n_bins).fit(Z[:shaping], weight[:shaping])
     return TrainingSet(
         X=Z,
@@ -123,7 +123,7 @@ def build_training_set(
         encoding=encoding,
         held_out=held_out_rows(rows, targets, held, fitted) if held.any() else None,
         n_real=n,
-        n_synthetic=sum(n_rows(e.X) for e in extra if not e.shapes_inputs),
+        n_synthetic=len(Z) - shaping,
         hidden=[_hidden_layer(answers, used, weight) for answers in hidden],
     )
 

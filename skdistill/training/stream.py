@@ -17,7 +17,6 @@ from skdistill.teachers.sources import TargetSource, TeacherSpec
 from skdistill.teachers.transfer import TransferRows, augmenter_of, count_synthetic
 from skdistill.training.data import (
     HeldOut,
-    Prepared,
     TrainingSet,
     build_training_set,
     held_out_rows,
@@ -130,15 +129,8 @@ class TrainingStream:
                 )
                 proba = self.source.label_further(made)
                 extra.append(TransferRows(made, proba, shapes_inputs=False))
-            prepared = build_training_set(
-                rows,
-                targets,
-                extra,
-                np.zeros(n, dtype=bool),
-                preprocessor=None,
-                n_bins=None,
-                like=Prepared(self.sample.preprocessor, self.sample.encoding),
-            )
+            none = np.zeros(n, dtype=bool)
+            prepared = build_training_set(rows, targets, extra, none, like=self.sample)
         hard = np.zeros(len(prepared.X))
         hard[:n] = shard.labelled * self.hard_weight
         return replace(prepared, hard_weight=hard)
