@@ -5,7 +5,9 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.special import softmax
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from threadpoolctl import ThreadpoolController
@@ -17,7 +19,7 @@ from skdistill.training.batches import Epochs, to_tensors
 from skdistill.training.data import HeldOut, TrainingSet
 from skdistill.training.hint_terms import with_hidden
 from skdistill.training.network import StudentMLP, logits_of, seeded_globally
-from skdistill.training.objective import LossSums, Objective
+from skdistill.training.objective import LossSums, Objective, Targets
 from skdistill.training.spec import StudentSpec
 from skdistill.training.step import Adam, CpuStep, take_moments
 from skdistill.training.stream import TrainingStream
@@ -109,9 +111,7 @@ class BestEpoch(Callback):
 
     def _loss(self, net: NeuralNet) -> Tensor:
         """Return the weighted mean log-loss on the held-out rows."""
-        net.module_.eval()
-        with torch.no_grad():
-            log_proba = logits_of(net.module_(self.X_)).log_softmax(-1)
+        log_proba = _answer(net.module_, self.X_).log_softmax(-1)
         label = self.label_.unsqueeze(-1).expand(*log_proba.shape[:-1], 1)
         rows = -log_proba.gather(-1, label).squeeze(-1)
         return (rows * self.weight_).sum(-1) / self.weight_.sum()
@@ -120,6 +120,12 @@ class BestEpoch(Callback):
         """Restore the best weights."""
         if self.best_ is not None:
             net.module_.load_state_dict(self.state_)
+
+
+@torch.no_grad()
+def _answer(module: nn.Module, X: Tensor) -> Tensor:
+    """Return the logits that a module gives without dropout."""
+    return logits_of(module.eval()(X))
 
 
 # Below this many multiply-adds a step, a second thread costs more in waiting than it computes.
@@ -313,3 +319,41 @@ def _build_net(
         device=spec.device,
         verbose=0,
     ).initialize()
+
+
+# Rows on which a trained student is judged.
+_MOST_ROWS = 2_000
+
+
+def what_went_wrong(net: StudentNet, training: TrainingSet) -> str | None:
+    """Say so where the student is worse than equal probabilities, or answers all rows alike.
+
+    None where all is well. It is judged on some of the rows, spread over all, as it answers now.
+    """
+    n = len(training.X)
+    some = np.unique(np.linspace(0, n - 1, min(n, _MOST_ROWS)).astype(np.intp))
+    columns = (training.proba, training.label, training.soft_weight, training.hard_weight)
+    proba, label, soft, hard = (column[some] for column in columns)
+    X, like = training.X[some], next(net.module_.parameters())
+    # In a forked process torch crashes, or waits for ever, where it wants its threads.
+    with one_thread(True):
+        rows = torch.as_tensor(X, dtype=like.dtype, device=like.device)
+        logits = _answer(net.module_, rows).cpu().double().numpy()
+        wrong = net.criterion_.worse_than_uniform(logits, Targets(proba, label, soft, hard))
+    if wrong is None:
+        alpha = float(net.criterion_.alpha)
+        to_learn = [proba[soft > 0]] * (alpha > 0) + [label[hard > 0]] * (alpha < 1)
+        # The one answer of a network whose units are dead.
+        if not _differ(softmax(logits, axis=1)) and _differ(X) and any(map(_differ, to_learn)):
+            wrong = "The student gives every row the same answer"
+    if wrong is None:
+        return None
+    return (
+        f"{wrong}: training diverged. Lower learning_rate_init={net.lr}; a temperature near 0 and "
+        "extreme values in X do this too."
+    )
+
+
+def _differ(rows: np.ndarray) -> bool:
+    """Tell whether not all rows are the same."""
+    return bool((rows != rows[:1]).any())

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-import torch
-from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 
 from skdistill.student.classifier import StudentClassifier
@@ -19,15 +17,14 @@ from skdistill.teachers.progress import stage
 from skdistill.training.control import Control, UnseenLabels, control_rows, read_control
 from skdistill.training.data import TrainingSet
 from skdistill.training.hint_terms import build_hint_terms
-from skdistill.training.net import StudentNet, one_thread, train
+from skdistill.training.net import StudentNet, train, what_went_wrong
 from skdistill.training.network import (
     StudentMLP,
     build_module,
     frozen_layers,
-    logits_of,
     trainable_module,
 )
-from skdistill.training.objective import Objective, Targets
+from skdistill.training.objective import Objective
 from skdistill.training.spec import (
     StudentSpec,
     count_parameters,
@@ -36,49 +33,6 @@ from skdistill.training.spec import (
     resolve,
 )
 from skdistill.training.stream import TrainingStream
-
-# Rows on which a trained student is judged.
-_MOST_ROWS = 2_000
-
-
-def what_went_wrong(net: StudentNet, training: TrainingSet) -> str | None:
-    """Say so where the student is worse than equal probabilities, or answers all rows alike.
-
-    None where all is well. It is judged on some of the rows, spread over all, as it answers now.
-    """
-    n = len(training.X)
-    some = np.unique(np.linspace(0, n - 1, min(n, _MOST_ROWS)).astype(np.intp))
-    columns = (training.proba, training.label, training.soft_weight, training.hard_weight)
-    proba, label, soft, hard = (column[some] for column in columns)
-    X, targets = training.X[some], Targets(proba, label, soft, hard)
-    like = next(net.module_.parameters())
-    # In a forked process torch crashes, or waits for ever, where it wants its threads.
-    with one_thread(True), torch.no_grad():
-        rows = torch.as_tensor(X, dtype=like.dtype, device=like.device)
-        logits = logits_of(net.module_(rows)).cpu().double().numpy()
-        wrong = net.criterion_.worse_than_uniform(logits, targets)
-    if wrong is None and _all_alike(float(net.criterion_.alpha), X, logits, targets):
-        wrong = "The student gives every row the same answer"
-    if wrong is None:
-        return None
-    return (
-        f"{wrong}: training diverged. Lower learning_rate_init={net.lr}; a temperature near 0 and "
-        "extreme values in X do this too."
-    )
-
-
-def _all_alike(alpha: float, X: np.ndarray, logits: np.ndarray, targets: Targets) -> bool:
-    """Find the one answer of a network whose units are dead, where there are more to learn."""
-    proba, label, soft, hard = targets[:4]
-    to_learn = [proba[soft > 0]] * (alpha > 0) + [label[hard > 0]] * (alpha < 1)
-    one_answer = not _differ(softmax(logits, axis=1))
-    return one_answer and _differ(X) and any(map(_differ, to_learn))
-
-
-def _differ(rows: np.ndarray) -> bool:
-    """Tell whether not all rows are the same."""
-    return bool((rows != rows[:1]).any())
-
 
 # The control stops early; with fewer the learning rate would fall while it still learns.
 _CONTROL_EPOCHS = 200
@@ -233,7 +187,7 @@ class StudentTrainer:
         if self.spec.student_module is not None or not labelled or one_batch:
             return None
         rows = control_rows(data, np.random.RandomState(seed))
-        spec = resolve(self.spec, data, len(data.X), data.n_real)
+        spec = self._resolved(data, len(data.X), data.n_real, 0.0)
         batches = [math.ceil(len(d.X) / spec.batch_size) for d in (data, rows)]
         # As many optimiser steps as the student makes, at most.
         epochs = min(_CONTROL_EPOCHS, math.ceil(int(spec.max_epochs) * batches[0] / batches[1]))
