@@ -35,7 +35,7 @@ def train_stream(
     seeds = Seeds.draw(estimator.random_state, control=False)
     with stage("surveying the shards"):
         stream = _open_stream(estimator, settings, Shards(targets, label), seeds)
-    settings.check_loss(stream.hard_weight > 0, stream.classes)
+    settings.check_loss(stream.hard_weight > 0, stream.sample.classes)
     spec = settings.student
     if max_epochs is not None:
         spec = replace(spec, max_epochs=max_epochs)

@@ -214,7 +214,7 @@ class StudentClassifier(BaseStudent):
         >>> bool(abs(logits.softmax(1).detach().numpy() - student.predict_proba(X)).max() < 1e-6)
         True
         """
-        from skdistill.training.modules import torch_student
+        from skdistill.training.network import torch_student
 
         return torch_student(self)
 

@@ -77,16 +77,6 @@ class TrainingSet:
     n_synthetic: int
     hidden: Sequence[HiddenLayer] = ()
 
-    @property
-    def n_rows(self) -> int:
-        """Number of rows of an epoch."""
-        return len(self.X)
-
-    @property
-    def n_features(self) -> int:
-        """Number of prepared columns."""
-        return int(self.X.shape[1])
-
 
 def build_training_set(
     rows: Rows,
@@ -94,9 +84,9 @@ def build_training_set(
     extra: Sequence[TransferRows],
     held: np.ndarray,
     *,
-    preprocessor: Any,
-    n_bins: int | None,
-    like: "Prepared | None" = None,
+    preprocessor: Any = None,
+    n_bins: int | None = None,
+    like: "Prepared | TrainingSet | None" = None,
     hidden: "Sequence[HiddenAnswers]" = (),
 ) -> TrainingSet:
     """Prepare all rows for the student and weigh them.
@@ -118,9 +108,9 @@ def build_training_set(
         soft[:n], soft[n:] = train.weight * targets.known[used], weight[n:]
     if train.code is not None:
         hard[:n], label[:n] = train.weight, train.code
+    shaping = n + sum(len(e.X) for e in extra if e.shapes_inputs)
     encoding = None if like is None else like.encoding
     if n_bins is not None and like is None:
-        shaping = n + sum(len(e.X) for e in extra if e.shapes_inputs)
         encoding = PiecewiseLinearEncoding(n_bins).fit(Z[:shaping], weight[:shaping])
     return TrainingSet(
         X=Z,
@@ -131,9 +121,9 @@ def build_training_set(
         classes=rows.classes,
         preprocessor=fitted,
         encoding=encoding,
-        held_out=_held_out(rows, targets, held, fitted) if held.any() else None,
+        held_out=held_out_rows(rows, targets, held, fitted) if held.any() else None,
         n_real=n,
-        n_synthetic=sum(len(e.X) for e in extra if not e.shapes_inputs),
+        n_synthetic=len(Z) - shaping,
         hidden=[_hidden_layer(answers, used, weight) for answers in hidden],
     )
 
@@ -185,7 +175,9 @@ def _scaled(weight: np.ndarray) -> np.ndarray:
     return weight * (len(weight) / total) if total > 0 else weight
 
 
-def _held_out(rows: Rows, targets: SoftTargets | None, held: np.ndarray, fitted: Any) -> HeldOut:
+def held_out_rows(
+    rows: Rows, targets: SoftTargets | None, held: np.ndarray, fitted: Any
+) -> HeldOut:
     """Prepare the rows on which the epochs are compared."""
     assert rows.code is not None
     assert rows.classes is not None

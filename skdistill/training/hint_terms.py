@@ -1,7 +1,9 @@
-"""Hints as terms of the objective: the comparison, its scale, the projection."""
+"""Hints: hidden layers of a network, and terms of the objective that compare them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +13,56 @@ from torch import Tensor, nn
 from skdistill import losses
 from skdistill.teachers.hints import student_layer
 from skdistill.training.data import HiddenLayer
+from skdistill.training.network import StudentMLP, logits_of, on_two_rows
+
+
+def with_hidden(
+    module: nn.Module, X: Tensor, names: Collection[Any] | None = None
+) -> tuple[Tensor, dict[Any, Tensor]]:
+    """Run a module; return its logits and the named hidden layers, or all of them.
+
+    Layers of the built-in network go by number. In a user's module a name is a key of the
+    dictionary that the module returns beside the logits, or the dotted name of a submodule that is
+    called once.
+    """
+    if isinstance(module, StudentMLP):
+        logits, layers = module.with_hidden(X)
+        return logits, dict(enumerate(layers))
+    outputs: dict[str, Tensor] = {}
+    calls: Counter[str] = Counter()
+
+    def keep(name: str, part: nn.Module, inputs: Any, output: Any) -> None:
+        tensor = logits_of(output)
+        calls[name] += 1
+        if isinstance(tensor, Tensor):
+            # A copy, as the layer behind may work in place.
+            outputs[name] = tensor.clone()
+
+    handles = [
+        part.register_forward_hook(partial(keep, name))
+        for name, part in module.named_modules(remove_duplicate=False)
+        if name and (names is None or name in names)
+    ]
+    try:
+        output = module(X)
+    finally:
+        for handle in handles:
+            handle.remove()
+    found = {name: layer for name, layer in outputs.items() if calls[name] == 1}
+    if isinstance(output, tuple | list) and len(output) > 1 and isinstance(output[1], Mapping):
+        found |= {n: layer for n, layer in output[1].items() if names is None or n in names}
+    return logits_of(output), found
+
+
+def hidden_shapes(module: nn.Module, n_features: int) -> dict[Any, tuple[int, ...]]:
+    """Return the shape of a row in each hidden layer that keeps the rows apart.
+
+    Layers of the built-in network go by number, those of a user's module by name.
+    """
+    if isinstance(module, StudentMLP):
+        return {i: (width,) for i, (_, width) in enumerate(module.shapes[:-1])}
+    _, hidden = on_two_rows(module, n_features, with_hidden)
+    return {name: tuple(h.shape[1:]) for name, h in hidden.items() if h.ndim > 1 and len(h) == 2}
 
 
 class HiddenColumns(NamedTuple):
@@ -59,37 +111,33 @@ class HintTerm(nn.Module):
 
     def forward(self, hidden: Tensor, columns: HiddenColumns) -> Tensor:
         """Return the weighed sum of the term over the rows of a batch."""
-        rows = self._rows(hidden, columns)
-        return self.weight * (columns.weight * rows).sum()
+        return self.weight * (columns.weight * self._rows(hidden, columns)).sum()
 
     def _rows(self, hidden: Tensor, columns: HiddenColumns) -> Tensor:
         """Return the term of each row."""
-        values = columns.values
+        values, weight, space = columns
+        flat = values.flatten(1)
         if self.kind == "relation":
-            return self._relation(hidden, columns)
+            # Which rows of the batch are alike: those of one teacher are compared with each other.
+            similarity = losses.co_occurrence(flat) if self.leaves else flat @ flat.T
+            comparable = None if space is None else space[:, None] == space
+            return losses.relation(hidden, similarity, weight=weight, comparable=comparable)
         if self.kind == "attention":
             own = losses.attention_map(hidden, channel_axis=self.channel_axis)
             return losses.attention_transfer(own, values)
-        hidden, values = hidden.flatten(1), values.flatten(1)
+        hidden = hidden.flatten(1)
         if self.projection is not None:
             hidden = self.projection(hidden)
         if self.kind == "cosine":
-            return losses.hidden_cosine(hidden, values)
-        return losses.hidden_mse(hidden, values) / self.scale
-
-    def _relation(self, hidden: Tensor, columns: HiddenColumns) -> Tensor:
-        """Compare which rows of the batch are alike, those of one teacher with each other."""
-        values, weight, space = columns
-        flat = values.flatten(1)
-        similarity = losses.co_occurrence(flat) if self.leaves else flat @ flat.T
-        comparable = None if space is None else space[:, None] == space
-        return losses.relation(hidden, similarity, weight=weight, comparable=comparable)
+            return losses.hidden_cosine(hidden, flat)
+        return losses.hidden_mse(hidden, flat) / self.scale
 
 
 def build_hint_terms(
-    hidden: Sequence[HiddenLayer], shapes: Mapping[Any, tuple[int, ...]], seed: int
+    hidden: Sequence[HiddenLayer], module: nn.Module, n_features: int, seed: int
 ) -> list[HintTerm]:
-    """Return a term for each hint; `shapes` are those of a row in the student's layers."""
+    """Return a term for each hint on a layer of the module."""
+    shapes = hidden_shapes(module, n_features) if hidden else {}
     # The network draws from seed and seed + 1.
     return [HintTerm(layer, shapes, seed + 2 + i) for i, layer in enumerate(hidden)]
 

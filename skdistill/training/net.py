@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from threadpoolctl import ThreadpoolController
@@ -14,10 +15,10 @@ from torch import Tensor, nn
 
 from skdistill.teachers.answers import SharedSetting
 from skdistill.teachers.progress import stage
-from skdistill.training.batches import Batches, ProgressiveBatches, StreamedBatches, to_tensors
+from skdistill.training.batches import Epochs, to_tensors
 from skdistill.training.data import HeldOut, TrainingSet
-from skdistill.training.modules import logits_of, seeded_globally, with_hidden
-from skdistill.training.network import StudentMLP
+from skdistill.training.hint_terms import with_hidden
+from skdistill.training.network import StudentMLP, logits_of, seeded_globally
 from skdistill.training.objective import LossSums, Objective, Targets
 from skdistill.training.spec import StudentSpec
 from skdistill.training.step import Adam, CpuStep, take_moments
@@ -102,8 +103,7 @@ class BestEpoch(Callback):
         self.epoch_ = torch.where(better, torch.full_like(self.epoch_, epoch), self.epoch_)
         for name, value in state.items():
             if loss.ndim == 0:
-                keep = bool(better)
-                self.state_[name] = value.clone() if keep else self.state_[name]
+                self.state_[name] = value.clone() if better else self.state_[name]
             elif name == "theta":
                 self.state_[name] = torch.where(better[:, None], value, self.state_[name])
         if bool((epoch - self.epoch_ >= self.patience).all()):
@@ -111,9 +111,7 @@ class BestEpoch(Callback):
 
     def _loss(self, net: NeuralNet) -> Tensor:
         """Return the weighted mean log-loss on the held-out rows."""
-        net.module_.eval()
-        with torch.no_grad():
-            log_proba = logits_of(net.module_(self.X_)).log_softmax(-1)
+        log_proba = _answer(net.module_, self.X_).log_softmax(-1)
         label = self.label_.unsqueeze(-1).expand(*log_proba.shape[:-1], 1)
         rows = -log_proba.gather(-1, label).squeeze(-1)
         return (rows * self.weight_).sum(-1) / self.weight_.sum()
@@ -122,6 +120,12 @@ class BestEpoch(Callback):
         """Restore the best weights."""
         if self.best_ is not None:
             net.module_.load_state_dict(self.state_)
+
+
+@torch.no_grad()
+def _answer(module: nn.Module, X: Tensor) -> Tensor:
+    """Return the logits that a module gives without dropout."""
+    return logits_of(module.eval()(X))
 
 
 # Below this many multiply-adds a step, a second thread costs more in waiting than it computes.
@@ -136,111 +140,58 @@ class StudentNet(NeuralNet):
     hooks of skorch's callbacks are called as usual; those of batches only when there are callbacks.
     """
 
-    def __init__(
-        self,
-        module: Any,
-        *args: Any,
-        seed: int = 0,
-        schedule: Callable[[float], float] | None = None,
-        self_distillation: float = 0.0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(module, *args, **kwargs)
-        self.seed = seed
-        self.schedule = schedule
-        self.self_distillation = self_distillation
-
     # skorch's hook for the callbacks of a kind of net: its own print and time every epoch.
     @property
     def _default_callbacks(self) -> list[Any]:
         return []
 
-    def partial_fit(self, X: Any, y: Any = None, classes: Any = None, **fit_params: Any) -> Any:
-        """Train without swallowing KeyboardInterrupt."""
-        if not self.initialized_:
-            self.initialize()
-        self.notify("on_train_begin", X=X, y=y)
-        self.fit_loop(X, y)
-        self.notify("on_train_end", X=X, y=y)
-        return self
-
-    def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any) -> Any:
-        """Run the epochs over batches cut from tensors, or from a stream."""
-        cpu_step = self._cpu_step()
-        epochs = self.max_epochs if epochs is None else epochs
-        batches = self._batches(X, y, epochs)
-        self._step, self._n_steps = 0, batches.n_steps(epochs)
+    def fit_loop(
+        self,
+        X: Any,
+        y: Any = None,
+        epochs: int | None = None,
+        *,
+        constant_rate: bool = False,
+        **fit_params: Any,
+    ) -> Any:
+        """Run the epochs over their batches, which stand in the place of X."""
+        batches: Epochs = X
+        epochs = batches.n_epochs if epochs is None else epochs
+        self._step, self._n_steps = 0, None if constant_rate else batches.n_steps()
+        hooked = any(not isinstance(callback, BestEpoch) for _, callback in self.callbacks_)
+        step = None
+        if not hooked and isinstance(self.optimizer_, Adam):
+            step = CpuStep(self.module_, self.criterion_, self.optimizer_)
         with stage("epoch", epochs) as shown, contextlib.suppress(StopTrainingError):
             for _ in range(epochs):
                 self.notify("on_epoch_begin", dataset_train=batches, dataset_valid=None)
-                if cpu_step is None:
-                    self.run_single_epoch(
-                        batches, training=True, prefix="train", step_fn=self.train_step
-                    )
+                if step is None:
+                    self.run_single_epoch(batches, True, "train", self.train_step)
                 else:
-                    self._run_cpu_epoch(batches, cpu_step)
+                    self.module_.train()
+                    self._record(*step.epoch(batches, self._next_rate), "train")
                 self.notify("on_epoch_end", dataset_train=batches, dataset_valid=None)
                 if shown is not None and shown.done(self.history[-1]):
                     break
         return self
 
-    def _batches(self, X: Any, targets: Targets | None, epochs: int) -> Any:
-        """Return the batches of all epochs, with what the student itself adds to their targets."""
-        generator = torch.Generator().manual_seed(self.seed)
-        batches: Any
-        if isinstance(X, TrainingStream):
-            batches = StreamedBatches(
-                X, lambda part: to_tensors(part, self.module_), self.batch_size, generator
-            )
-        else:
-            assert targets is not None
-            batches = Batches(X, targets, self.batch_size, generator)
-        # Without a soft term there is no target that the student could have a part in.
-        if self.self_distillation > 0 and self.criterion_.alpha.any():
-            return ProgressiveBatches(batches, self.module_, self.self_distillation, epochs)
-        return batches
-
-    def _cpu_step(self) -> CpuStep | None:
-        """Return the step on NumPy arrays, where it serves and no callback may look at batches."""
-        hooked = any(not isinstance(callback, BestEpoch) for _, callback in self.callbacks_)
-        if hooked or not isinstance(self.optimizer_, Adam):
-            return None
-        return CpuStep(self.module_, self.criterion_, self.optimizer_)
-
-    def _run_cpu_epoch(self, batches: Any, step: CpuStep) -> None:
-        """Run the batches of an epoch and record its mean losses once."""
-        self.module_.train()
-        total = LossSums(0.0, 0.0)
-        n_rows = 0
-        for part in batches.parts():
-            step.load(part.X, part.targets)
-            # Overflow is found by its value.
-            with torch.inference_mode(), np.errstate(all="ignore"):
-                for rows in part.rows():
-                    self._set_rate()
-                    step(rows)
-            total = LossSums(*(a + b for a, b in zip(total, step.sums(), strict=True)))
-            n_rows += len(part.X)
-        self._record(total, n_rows, "train")
-
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
     ) -> None:
-        """Run the batches of an epoch and record its mean losses once."""
+        """Run the batches of an epoch in torch, with skorch's hooks of batches."""
         self.module_.train(training)
-        total = LossSums(0.0, 0.0)
-        n_rows = 0
+        sums, n_rows = [], 0
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch)
-            total = LossSums(*(a + b for a, b in zip(total, step["sums"], strict=True)))
+            sums.append(step["sums"])
             n_rows += len(batch[0])
             self.notify("on_batch_end", batch=batch, training=training, **step)
-        self._record(total, n_rows, prefix)
+        self._record(sums, n_rows, prefix)
 
-    def _record(self, sums: LossSums, n_rows: int, prefix: str) -> None:
+    def _record(self, sums: list[LossSums], n_rows: int, prefix: str) -> None:
         """Record the mean losses of an epoch; raise where a single student diverged."""
-        means = LossSums(*(term / n_rows for term in sums))
+        means = LossSums(*(sum(term) / n_rows for term in zip(*sums, strict=True)))
         total = self.criterion_.total(means).tolist()
         terms = {"loss": total, "soft_loss": means.soft.tolist(), "hard_loss": means.hard.tolist()}
         if self.criterion_.hints:
@@ -256,7 +207,9 @@ class StudentNet(NeuralNet):
 
     def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Make one step of the optimiser at the scheduled learning rate."""
-        self._set_rate()
+        rate = self._next_rate()
+        for group in self.optimizer_.param_groups:
+            group["lr"] = rate
         step = self.train_step_single(batch)
         if self.callbacks_:
             parameters = list(self.get_all_learnable_params())
@@ -264,13 +217,10 @@ class StudentNet(NeuralNet):
         self.optimizer_.step()
         return step
 
-    def _set_rate(self) -> None:
-        """Set the learning rate of the next step."""
-        schedule = _schedule if self.schedule is None else self.schedule
-        rate = self.lr * schedule(self._step / self._n_steps)
-        for group in self.optimizer_.param_groups:
-            group["lr"] = rate
-        self._step += 1
+    def _next_rate(self) -> float:
+        """Return the learning rate of the next step."""
+        progress, self._step = self._step, self._step + 1
+        return self.lr * (1.0 if self._n_steps is None else _schedule(progress / self._n_steps))
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Compute losses, and gradients by autograd from those at the logits and the hints."""
@@ -305,11 +255,6 @@ def _layer(hidden: dict[Any, Tensor], name: Any) -> Tensor:
     return layer[0] if isinstance(name, int) and layer.ndim == 3 else layer
 
 
-def _constant(progress: float) -> float:
-    """Return the factor on the learning rate where the number of steps is not known."""
-    return 1.0
-
-
 def _schedule(progress: float) -> float:
     """Return the factor on the learning rate: a short warm-up, then half a cosine to zero."""
     if progress < _WARM_UP:
@@ -332,50 +277,83 @@ def train(
     ``constant_rate`` is for training that goes on in later calls; ``after`` is the net of the call
     before, from whose optimiser's moments training goes on.
     """
-    net = _build_net(module, objective, data, spec, seed, _constant if constant_rate else None)
+    net = _build_net(module, objective, data, spec)
     if after is not None:
         take_moments(net.optimizer_, after.optimizer_)
-    work = 6.0 * net.batch_size * sum(p.numel() for p in module.parameters())
     ours = isinstance(module, StudentMLP)
+    work = 6.0 * net.batch_size * sum(p.numel() for p in module.parameters())
     seeded = contextlib.nullcontext() if ours else seeded_globally(seed)
     with one_thread(work < _WORTH_A_THREAD), no_denormals(), seeded:
-        if isinstance(data, TrainingSet):
-            net.partial_fit(*to_tensors(data, module))
-        else:
-            net.partial_fit(data)
+        rows = to_tensors(data, module) if isinstance(data, TrainingSet) else data
+        X, y = rows if isinstance(rows, tuple) else (rows, None)
+        # Without a soft term there is no target that the student could have a part in.
+        share = float(spec.self_distillation) if net.criterion_.alpha.any() else 0.0
+        batches = Epochs(rows, module, net.batch_size, net.max_epochs, seed, share)
+        # Not skorch's partial_fit, which takes an interrupt for the end of training.
+        net.notify("on_train_begin", X=X, y=y)
+        net.fit_loop(batches, constant_rate=constant_rate)
+        net.notify("on_train_end", X=X, y=y)
     module.eval()
     return net
 
 
 def _build_net(
-    module: nn.Module,
-    objective: Objective,
-    data: TrainingSet | TrainingStream,
-    spec: StudentSpec,
-    seed: int,
-    schedule: Callable[[float], float] | None,
+    module: nn.Module, objective: Objective, data: TrainingSet | TrainingStream, spec: StudentSpec
 ) -> StudentNet:
     """Put module and objective where they are trained, and skorch's loop around them."""
-    dtype = getattr(torch, spec.dtype)
     callbacks = list(spec.callbacks or ())
     if data.held_out is not None:
         callbacks.append(BestEpoch(data.held_out, spec.n_iter_no_change))
+    place: dict[str, Any] = {"device": spec.device, "dtype": getattr(torch, spec.dtype)}
     ours = isinstance(module, StudentMLP) and torch.device(spec.device).type == "cpu"
-    net = StudentNet(
-        module.to(device=spec.device, dtype=dtype),
-        criterion=objective.to(device=spec.device, dtype=dtype),
+    return StudentNet(
+        module.to(**place),
+        criterion=objective.to(**place),
         optimizer=Adam if ours else torch.optim.Adam,
         optimizer__weight_decay=spec.weight_decay,
         lr=spec.learning_rate_init,
         max_epochs=spec.max_epochs,
-        batch_size=min(spec.batch_size, data.n_rows),
+        batch_size=spec.batch_size,
         train_split=None,
         callbacks=callbacks,
         device=spec.device,
         verbose=0,
-        seed=seed,
-        schedule=schedule,
-        self_distillation=float(spec.self_distillation),
+    ).initialize()
+
+
+# Rows on which a trained student is judged.
+_MOST_ROWS = 2_000
+
+
+def what_went_wrong(net: StudentNet, training: TrainingSet) -> str | None:
+    """Say so where the student is worse than equal probabilities, or answers all rows alike.
+
+    None where all is well. It is judged on some of the rows, spread over all, as it answers now.
+    """
+    n = len(training.X)
+    some = np.unique(np.linspace(0, n - 1, min(n, _MOST_ROWS)).astype(np.intp))
+    columns = (training.proba, training.label, training.soft_weight, training.hard_weight)
+    proba, label, soft, hard = (column[some] for column in columns)
+    X, like = training.X[some], next(net.module_.parameters())
+    # In a forked process torch crashes, or waits for ever, where it wants its threads.
+    with one_thread(True):
+        rows = torch.as_tensor(X, dtype=like.dtype, device=like.device)
+        logits = _answer(net.module_, rows).cpu().double().numpy()
+        wrong = net.criterion_.worse_than_uniform(logits, Targets(proba, label, soft, hard))
+    if wrong is None:
+        alpha = float(net.criterion_.alpha)
+        to_learn = [proba[soft > 0]] * (alpha > 0) + [label[hard > 0]] * (alpha < 1)
+        # The one answer of a network whose units are dead.
+        if not _differ(softmax(logits, axis=1)) and _differ(X) and any(map(_differ, to_learn)):
+            wrong = "The student gives every row the same answer"
+    if wrong is None:
+        return None
+    return (
+        f"{wrong}: training diverged. Lower learning_rate_init={net.lr}; a temperature near 0 and "
+        "extreme values in X do this too."
     )
-    net.initialize()
-    return net
+
+
+def _differ(rows: np.ndarray) -> bool:
+    """Tell whether not all rows are the same."""
+    return bool((rows != rows[:1]).any())

@@ -1,19 +1,25 @@
-"""The student's network: an MLP, or a stack of them."""
+"""The student's network: an MLP, a stack of them, or the user's; to frozen layers and back."""
 
+import contextlib
+import copy
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from skdistill.student.forward import Layer
+from skdistill.student.torch_student import TorchStudent
 from skdistill.tables.bins import PiecewiseLinearEncoding
-from skdistill.training.data import TrainingSet
 from skdistill.training.spec import StudentSpec
-from skdistill.training.stream import TrainingStream
+
+if TYPE_CHECKING:
+    from skdistill.student.classifier import StudentClassifier
+    from skdistill.training.data import TrainingSet
 
 # For each activation: the function, and its gradient from (gradient, input, output). Those are the
 # operators that autograd itself calls: torch documents no function for them, and formulas of our
@@ -61,24 +67,21 @@ class _DropoutMasks:
         self._generator = torch.Generator().manual_seed(seed)
         self._pools: dict[tuple[int, int], tuple[Tensor, list[int]]] = {}
 
-    def cut(self, n_rows: int, n_columns: int, like: Tensor) -> Tensor:
-        """Return a mask of 0 and 1 / keep."""
+    def cut(self, h: Tensor) -> Tensor:
+        """Return a mask of 0 and 1 / keep for a layer, one for all students of a stack."""
+        n_rows, n_columns = h.shape[-2:]
         # Batches differ by a row in length; they share a pool.
         key = (-(-n_rows // 16), n_columns)
-        pool, starts = self._pools.get(key, (like, []))
+        pool, starts = self._pools.get(key, (h, []))
         if not starts:
-            pool, starts = self._draw(8 * 16 * key[0], n_columns, like)
-            self._pools[key] = pool, starts
+            n_pool = 8 * 16 * key[0]
+            pool = torch.empty(n_pool, n_columns, dtype=h.dtype)
+            pool.bernoulli_(self.keep, generator=self._generator).div_(self.keep)
+            last = n_pool - n_pool // 8
+            drawn = torch.randint(last + 1, (self.uses_of_a_pool,), generator=self._generator)
+            pool, starts = self._pools[key] = pool.to(h.device), drawn.tolist()
         start = starts.pop()
         return pool[start : start + n_rows]
-
-    def _draw(self, n_rows: int, n_columns: int, like: Tensor) -> tuple[Tensor, list[int]]:
-        """Draw a pool and where it is cut."""
-        pool = torch.empty(n_rows, n_columns, dtype=like.dtype)
-        pool.bernoulli_(self.keep, generator=self._generator).div_(self.keep)
-        last = n_rows - n_rows // 8
-        starts = torch.randint(last + 1, (self.uses_of_a_pool,), generator=self._generator)
-        return pool.to(like.device), starts.tolist()
 
 
 class StudentMLP(nn.Module):
@@ -119,7 +122,7 @@ class StudentMLP(nn.Module):
         ]
         theta = torch.cat(draws)
         self.theta = nn.Parameter(theta if n_students is None else theta.repeat(n_students, 1))
-        self._masks = _DropoutMasks(1 - dropout, seed + 1)
+        self.masks = _DropoutMasks(1 - dropout, seed + 1)
 
     def pairs(self, flat: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return the weight and bias of each layer as views of the flat numbers."""
@@ -147,17 +150,8 @@ class StudentMLP(nn.Module):
             h = activate(torch.matmul(h, weight) + bias)
             hidden.append(h)
             if self.training and self.dropout:
-                h = h * self.dropout_mask(h)
+                h = h * self.masks.cut(h)
         return torch.matmul(h, last_weight) + last_bias, hidden
-
-    def make_gradient(self) -> list[tuple[Tensor, Tensor]]:
-        """Give the parameters a gradient of zeros, and return its views for each layer."""
-        self.theta.grad = torch.zeros_like(self.theta.data)
-        return self.pairs(self.theta.grad)
-
-    def dropout_mask(self, h: Tensor) -> Tensor:
-        """Return the mask of a layer, one for all students of a stack."""
-        return self._masks.cut(h.shape[-2], h.shape[-1], like=h)
 
     @torch.no_grad()
     def set_weights(self, weights: Sequence[tuple[Any, ...]]) -> None:
@@ -176,75 +170,197 @@ class StudentMLP(nn.Module):
         return frozen[:-1]
 
 
-# hidden_layer_sizes="auto"
-_WIDEST, _NARROWEST = 128, 16
-_PARAMETERS_PER_ROW, _ENOUGH_PARAMETERS, _MOST_PARAMETERS = 11, 20_000, 50_000
-# max_epochs="auto" makes this many optimiser steps for each row of X, within bounds.
-_STEPS_PER_ROW, _FEWEST_STEPS, _MOST_STEPS = 7, 1_000, 20_000
-# dropout="auto": none where all rows fit one batch, so that weights act as repeated rows there, and
-# none where there are so many rows for each parameter that no network can learn them by heart.
-_DROPOUT, _ROWS_TO_SPARE = 0.1, 10
-
-
-def resolve(spec: StudentSpec, data: TrainingSet | TrainingStream) -> StudentSpec:
-    """Return the specification with every "auto" replaced by its value for these rows."""
-    n, n_real = data.n_rows, data.n_real
-    widths = network_widths(spec, data)
-    return replace(
-        spec,
-        hidden_layer_sizes=tuple(widths[1:-1]),
-        dropout=dropout_rate(spec, n, n_real, count_parameters(widths)),
-        max_epochs=count_epochs(spec, n, n_real),
-        dtype=dtype_name(spec, n),
+def build_module(
+    spec: StudentSpec, data: "TrainingSet", seed: int, n_students: int | None = None
+) -> Any:
+    """Build the student's network by a resolved specification, or a stack of them."""
+    n_features, n_classes = data.X.shape[1], len(data.classes)
+    if spec.student_module is not None:
+        return build_custom_module(spec.student_module, n_features, n_classes, seed)
+    return StudentMLP(
+        n_features,
+        n_classes,
+        hidden_layer_sizes=tuple(map(int, spec.hidden_layer_sizes)),
+        activation=spec.activation,
+        dropout=float(spec.dropout),
+        encoding=data.encoding,
+        n_students=n_students,
+        seed=seed,
     )
 
 
-def network_widths(spec: StudentSpec, data: TrainingSet | TrainingStream) -> list[int]:
-    """Return the widths of all layers of the built-in network, inputs and outputs included."""
-    n_inputs, n_classes = data.n_features, len(data.classes)
-    if data.encoding is not None:
-        n_inputs = data.encoding.n_features_out_
-    sizes: Any = spec.hidden_layer_sizes
-    if isinstance(sizes, str):
-        sizes = auto_hidden_sizes(n_inputs, n_classes, data.n_real)
-    return [n_inputs, *sizes, n_classes]
+_global_seed_lock = threading.RLock()
 
 
-def auto_hidden_sizes(n_inputs: int, n_classes: int, n_rows: int) -> tuple[int, int]:
-    """Return two hidden layers, the second half as wide, within the bound on parameters."""
-    most = min(_MOST_PARAMETERS, max(_ENOUGH_PARAMETERS, _PARAMETERS_PER_ROW * n_rows))
-    for width in range(_WIDEST, _NARROWEST, -2):
-        if count_parameters([n_inputs, width, width // 2, n_classes]) <= most:
-            return width, width // 2
-    return _NARROWEST, _NARROWEST // 2
+@contextlib.contextmanager
+def seeded_globally(seed: int) -> Iterator[None]:
+    """Seed torch's global generator and restore it; needed for modules that draw from it."""
+    with _global_seed_lock, torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed, which would seed the generators of other devices too.
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
-def count_parameters(widths: Sequence[int]) -> int:
-    """Count weights and biases of a network, given the widths of all its layers."""
-    return sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(widths))
+def build_custom_module(
+    factory: Callable[[int, int], nn.Module], n_features: int, n_classes: int, seed: int
+) -> nn.Module:
+    """Call the user's factory and check what it returns."""
+    if isinstance(factory, nn.Module):
+        raise TypeError(
+            f"student_module is a module itself; pass what makes one, such as the class: "
+            f"student_module={type(factory).__name__}."
+        )
+    with seeded_globally(seed):
+        module = factory(n_features, n_classes)
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            "student_module must be a callable (n_features, n_classes) -> torch.nn.Module; "
+            f"it returned a {type(module).__name__}."
+        )
+    logits = logits_of(on_two_rows(module, n_features, lambda module, rows: module(rows)))
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            f"The module of student_module({n_features}, {n_classes}) must return logits or "
+            f"(logits, hidden); it returned a {type(logits).__name__} in their place."
+        )
+    shape = tuple(logits.shape)
+    if shape != (2, n_classes):
+        raise ValueError(
+            f"student_module({n_features}, {n_classes}) must map rows of shape (n, {n_features}) "
+            f"to logits of shape (n, {n_classes}); two rows gave shape {shape}."
+        )
+    return module
 
 
-def dtype_name(spec: StudentSpec, n: int) -> str:
-    """Return the training dtype: float64 where all rows fit one batch, unless one is set."""
-    if spec.dtype != "auto":
-        return spec.dtype
-    return "float64" if n <= spec.batch_size else "float32"
+def logits_of(output: Any) -> Tensor:
+    """Return the logits of a module that may return (logits, hidden)."""
+    return output[0] if isinstance(output, tuple | list) else output
 
 
-def count_epochs(spec: StudentSpec, n: int, n_real: int) -> int:
-    """Return the number of epochs; "auto" counts optimiser steps, whatever rows were added."""
-    if not isinstance(spec.max_epochs, str):
-        return int(spec.max_epochs)
-    n_batches = math.ceil(n / spec.batch_size)
-    if n_batches == 1:
-        return _FEWEST_STEPS
-    n_steps = min(max(_STEPS_PER_ROW * n_real, _FEWEST_STEPS), _MOST_STEPS)
-    return math.ceil(n_steps / n_batches)
+def on_two_rows(module: nn.Module, n_features: int, call: Callable[..., Any]) -> Any:
+    """Call a function on the module, without dropout, and two rows of zeros."""
+    training = module.training
+    parameter = next(module.parameters(), torch.empty(0))
+    rows = torch.zeros(2, n_features, dtype=parameter.dtype, device=parameter.device)
+    with torch.no_grad():
+        output = call(module.eval(), rows)
+    module.train(training)
+    return output
 
 
-def dropout_rate(spec: StudentSpec, n: int, n_real: int, n_parameters: float = math.inf) -> float:
-    """Return the share of hidden units left out; "auto" asks how many rows there are."""
-    if not isinstance(spec.dropout, str):
-        return spec.dropout
-    to_spare = n_real >= _ROWS_TO_SPARE * n_parameters
-    return 0.0 if n <= spec.batch_size or to_spare else _DROPOUT
+_ACTIVATION_OF = {kind: name for name, (_, _, kind) in ACTIVATIONS.items()}
+
+
+def frozen_layers(module: Any) -> list[Layer] | None:
+    """Return the module as frozen layers, or None if it holds a layer that cannot be frozen."""
+    kind = type(module)
+    if kind is StudentMLP:
+        return module.layers()
+    if kind is nn.Sequential:
+        parts: list[Any] = [frozen_layers(child) for child in module]
+        return None if None in parts else list(itertools.chain(*parts))
+    if kind in (nn.Dropout, nn.Identity):
+        return []
+    if kind in _ACTIVATION_OF:
+        exact = getattr(module, "approximate", "none") == "none"
+        return [Layer(_ACTIVATION_OF[kind])] if exact else None
+    if kind is nn.Linear:
+        weight = _numpy(module.weight).T
+        bias = np.zeros(weight.shape[1]) if module.bias is None else _numpy(module.bias)
+        return [Layer("linear", (weight, bias))]
+    if kind is nn.BatchNorm1d and module.running_mean is not None:
+        scale = 1 / np.sqrt(_numpy(module.running_var) + module.eps)
+        shift = -_numpy(module.running_mean) * scale
+        if module.affine:
+            scale, shift = scale * _numpy(module.weight), shift * _numpy(module.weight)
+            shift = shift + _numpy(module.bias)
+        return [Layer("affine", (scale, shift))]
+    if kind is nn.LayerNorm and len(module.normalized_shape) == 1:
+        (size,) = module.normalized_shape
+        scale = np.ones(size) if module.weight is None else _numpy(module.weight)
+        shift = np.zeros(size) if module.bias is None else _numpy(module.bias)
+        return [Layer("layer_norm", (scale, shift, np.array(module.eps)))]
+    return None
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy().astype(np.float64)
+
+
+class Affine(nn.Module):
+    """x * scale + shift with fixed numbers: scaling or a frozen batch norm."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, scale: np.ndarray, shift: np.ndarray) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64))
+        self.register_buffer("shift", torch.tensor(shift, dtype=torch.float64))
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Scale and shift each column."""
+        return X * self.scale + self.shift
+
+
+class Standardise(Affine):
+    """(x - mean) / scale with fixed numbers."""
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Standardise each column."""
+        return (X - self.shift) / self.scale
+
+
+def torch_student(student: "StudentClassifier") -> nn.Sequential:
+    """Rebuild a frozen student as a torch module in float64."""
+    modules: list[nn.Module] = []
+    if student._takes_raw and student.preprocessor_ is not None:
+        p = student.preprocessor_
+        modules.append(Standardise(p.scale_, p.mean_))
+    if student.encoding_ is not None:
+        modules.append(PiecewiseLinear(student.encoding_))
+    return nn.Sequential(*modules, *map(torch_layer, student.layers_))
+
+
+def torch_layer(layer: Layer) -> nn.Module:
+    """Return a frozen layer as a torch module in float64."""
+    arrays = [torch.tensor(a, dtype=torch.float64) for a in layer.arrays]
+    if layer.kind == "affine":
+        return Affine(*layer.arrays)
+    if layer.kind == "linear":
+        module: nn.Module = nn.utils.skip_init(nn.Linear, *arrays[0].shape, dtype=torch.float64)
+        state = {"weight": arrays[0].T, "bias": arrays[1]}
+    elif layer.kind == "layer_norm":
+        size = len(arrays[0])
+        module = nn.LayerNorm(size, eps=float(arrays[2]), dtype=torch.float64)
+        state = {"weight": arrays[0], "bias": arrays[1]}
+    else:
+        return ACTIVATIONS[layer.kind][2]()
+    module.load_state_dict(state)
+    return module
+
+
+def trainable_module(
+    student: "StudentClassifier | TorchStudent", dropout: float, seed: int
+) -> nn.Module:
+    """Return a frozen student's network with its weights, to be trained further."""
+    if isinstance(student, TorchStudent):
+        return copy.deepcopy(student.module_)
+    kinds = [layer.kind for layer in student.layers_]
+    activations = set(kinds[1::2])
+    ours = set(kinds[::2]) == {"linear"} and len(activations) <= 1 and activations <= {*ACTIVATIONS}
+    if not ours or len(kinds) % 2 == 0:
+        return nn.Sequential(*map(torch_layer, student.layers_))
+    weights = [layer.arrays for layer in student.layers_[::2]]
+    encoding = student.encoding_
+    module = StudentMLP(
+        len(weights[0][0]) if encoding is None else len(encoding.edges_),
+        len(student.classes_),
+        hidden_layer_sizes=[weight.shape[1] for weight, _ in weights[:-1]],
+        activation=next(iter(activations), "relu"),
+        dropout=dropout,
+        encoding=encoding,
+        seed=seed,
+    )
+    module.set_weights(weights)
+    return module

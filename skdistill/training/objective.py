@@ -1,5 +1,6 @@
 """The one objective: soft, hard and hidden losses, weighed, and their gradient at the logits."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,20 @@ _LOG_ZERO = -1e30
 # Below this a target counts as this in "mse", as in losses.logit_mse.
 _FLOOR = 1e-7
 _BLOCK_ROWS = 65_536
+
+
+class _Numbers(NamedTuple):
+    """Temperature and alpha in one dtype, each of shape (n_students, 1)."""
+
+    T: Array
+    tempers: bool
+    # A batch is tempered once for each temperature, whatever the number of students.
+    temperatures: Array
+    which: Array
+    alpha: Array
+    into_soft: Array
+    into_hard: Array
+    has_hard: bool
 
 
 class Targets(NamedTuple):
@@ -58,16 +73,19 @@ class WeighedRows(NamedTuple):
         What the soft losses of all rows have beside the terms that depend on a student.
     label : int array of shape (n,) or None
         For losses that look at it.
+    numbers : _Numbers
+        Temperature and alpha in the precision of the columns.
     """
 
     columns: Array
     offset: Array
     label: Array | None
+    numbers: _Numbers
 
     def take(self, rows: Array) -> "WeighedRows":
         """Return some rows; the offset stays that of all."""
         label = None if self.label is None else self.label.take(rows)
-        return WeighedRows(self.columns.take(rows, axis=0), self.offset, label)
+        return WeighedRows(self.columns.take(rows, axis=0), self.offset, label, self.numbers)
 
 
 class LossSums(NamedTuple):
@@ -79,20 +97,6 @@ class LossSums(NamedTuple):
     soft: Any
     hard: Any
     hidden: Any = 0.0
-
-
-class _Numbers(NamedTuple):
-    """Temperature and alpha in one dtype, each of shape (n_students, 1)."""
-
-    T: Array
-    tempers: bool
-    # A batch is tempered once for each temperature, whatever the number of students.
-    temperatures: Array
-    which: Array
-    alpha: Array
-    into_soft: Array
-    into_hard: Array
-    has_hard: bool
 
 
 class Objective(nn.Module):
@@ -117,16 +121,12 @@ class Objective(nn.Module):
         self.temperature, self.alpha = np.asarray(temperature, float), np.asarray(alpha, float)
         self.loss, self.device = loss, device
         self.hints = nn.ModuleList(hints)
-        self._of_dtype: dict[np.dtype, _Numbers] = {}
 
     def _numbers(self, dtype: np.dtype) -> _Numbers:
         """Return temperature and alpha in a dtype."""
-        kept = self._of_dtype.get(dtype)
-        if kept is not None:
-            return kept
         T, alpha = (v.astype(dtype).reshape(-1, 1) for v in (self.temperature, self.alpha))
         temperatures, which = np.unique(T, return_inverse=True)
-        numbers = self._of_dtype[dtype] = _Numbers(
+        return _Numbers(
             T=T,
             tempers=bool((T != 1).any()),
             temperatures=temperatures[:, None],
@@ -136,7 +136,6 @@ class Objective(nn.Module):
             into_hard=1 - alpha,
             has_hard=bool((alpha < 1).any()),
         )
-        return numbers
 
     # What overflows at an extreme temperature is found by its value, in the loss.
     @np.errstate(all="ignore")
@@ -157,7 +156,7 @@ class Objective(nn.Module):
         # A row without a label has -1, and no weight in the last column.
         columns[:, k : 2 * k][np.arange(n), label] = w_hard
         columns[:, 2 * k], columns[:, 2 * k + 1] = w_soft, w_hard
-        return WeighedRows(columns, offset, None if self.loss in ("kl", "mse") else label)
+        return WeighedRows(columns, offset, None if self.loss in ("kl", "mse") else label, numbers)
 
     def _fill_kl(self, columns: Array, proba: Array, w_soft: Array, numbers: _Numbers) -> Array:
         """Write the targets of "kl"; return the sum of their weighed entropies, negated."""
@@ -181,8 +180,7 @@ class Objective(nn.Module):
 
         ``logits`` has shape (n_students, n_rows, n_classes), and so has the gradient.
         """
-        k, n = logits.shape[2], logits.shape[1]
-        numbers = self._numbers(logits.dtype)
+        k, n, numbers = logits.shape[2], logits.shape[1], rows.numbers
         c = np.ascontiguousarray(rows.columns.T)[:, None]
         target, label, w_soft, w_hard = c[:k], c[k : 2 * k], c[2 * k], c[2 * k + 1]
         z = np.ascontiguousarray(logits.transpose(2, 0, 1))
@@ -194,7 +192,7 @@ class Objective(nn.Module):
         elif self.loss == "mse":
             soft, gradient = _mse(z, target, w_soft, numbers)
         else:
-            soft, gradient = self._by_autograd(logits, rows, numbers)
+            soft, gradient = self._by_autograd(logits, rows)
         if numbers.has_hard:
             proba *= w_hard
             proba -= label
@@ -202,9 +200,7 @@ class Objective(nn.Module):
             gradient += proba
         return (soft, hard), np.ascontiguousarray(gradient.transpose(1, 2, 0))
 
-    def _by_autograd(
-        self, logits: Array, rows: WeighedRows, numbers: _Numbers
-    ) -> tuple[Any, Array]:
+    def _by_autograd(self, logits: Array, rows: WeighedRows) -> tuple[Any, Array]:
         """Return the sum of the soft losses, and the gradient of their mean, classes first."""
         k, n = logits.shape[2], logits.shape[1]
         is_stack = self.alpha.ndim > 0
@@ -222,14 +218,14 @@ class Objective(nn.Module):
             leaf.requires_grad_()
             temperature: Any = float(self.temperature) if not is_stack else None
             if is_stack:
-                temperature = torch.from_numpy(numbers.T[:, None]).to(self.device)
+                temperature = torch.from_numpy(rows.numbers.T[:, None]).to(self.device)
             soft = (w_soft * self._soft_rows(leaf, proba, label, temperature)).sum(-1)
             gradient = torch.zeros_like(leaf)
             # A loss of the user's own may not depend on the student at all.
             if soft.requires_grad:
                 (gradient,) = torch.autograd.grad(soft.sum(), leaf)
         into = gradient.cpu().numpy().reshape(logits.shape).transpose(2, 0, 1)
-        return soft.detach().cpu().numpy(), into * (numbers.alpha / n)
+        return soft.detach().cpu().numpy(), into * (rows.numbers.alpha / n)
 
     def _soft_rows(self, logits: Tensor, proba: Tensor, label: Tensor, temperature: Any) -> Tensor:
         """Return the soft loss of each row."""
@@ -245,11 +241,11 @@ class Objective(nn.Module):
             )
         return rows
 
-    def finish(self, sums: tuple[Any, Any], offset: Array) -> LossSums:
+    def finish(self, sums: tuple[Any, Any], rows: WeighedRows) -> LossSums:
         """Return the losses of all rows whose sums `at_logits` gave, added up."""
         soft, hard = sums
-        square = self._numbers(offset.dtype).T.ravel() ** 2 if self.loss == "kl" else 1.0
-        soft, hard = square * (soft + offset), hard + np.zeros(len(offset))
+        square = rows.numbers.T.ravel() ** 2 if self.loss == "kl" else 1.0
+        soft, hard = square * (soft + rows.offset), hard + np.zeros(len(rows.offset))
         return LossSums(soft, hard) if self.alpha.ndim else LossSums(soft[0], hard[0])
 
     @np.errstate(all="ignore")
@@ -257,11 +253,31 @@ class Objective(nn.Module):
         """Return the losses of rows, hints apart, and the gradient of their weighed mean."""
         rows = self.prepare(targets)
         sums, gradient = self.at_logits(logits, rows)
-        return self.finish(sums, rows.offset), gradient
+        return self.finish(sums, rows), gradient
 
     def total(self, sums: LossSums) -> Any:
         """Weigh the sums of soft and hard losses by alpha, and add the hidden ones."""
         return self.alpha * sums.soft + (1 - self.alpha) * sums.hard + sums.hidden
+
+    def worse_than_uniform(self, logits: Array, targets: Targets) -> str | None:
+        """Say so where what is minimised, hints apart, is far above its value at equal logits.
+
+        One that has hardly begun is a little worse. What a loss of the user's own is worth there
+        says nothing, so it is not judged.
+        """
+        if callable(self.loss):
+            return None
+        T, k = float(self.temperature), logits.shape[1]
+        judge = Objective(T, float(self.alpha), self.loss)
+        own, uniform = (
+            float(judge.total(judge.sums(z[None], targets)[0])) / len(z)
+            for z in (logits, np.zeros_like(logits))
+        )
+        # T²·KL is a difference of numbers near 1, times T².
+        rounding = 100 * np.finfo(np.float64).eps * max(1.0, T) ** 2
+        if not own > 2 * uniform + math.log(k) + rounding:
+            return None
+        return f"The student's loss is {own:.3g}, and equal probabilities have {uniform:.3g}"
 
     def at_hidden(
         self, hidden: Mapping[Any, Tensor], columns: Sequence[HiddenColumns]

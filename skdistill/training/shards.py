@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -33,11 +33,18 @@ class Shard:
         Soft targets.
     label : array of shape (n,) or None
         True labels; None or NaN where a row has none.
+    number : int
+        Which shard it is.
+    place, key : array of shape (n,) or None
+        Of sampled rows: where they are in their shard, and the numbers by which they were drawn.
     """
 
     X: Any
     proba: np.ndarray
-    label: np.ndarray | None
+    label: np.ndarray | None = None
+    number: int = 0
+    place: np.ndarray | None = None
+    key: np.ndarray | None = None
 
     @cached_property
     def labelled(self) -> np.ndarray:
@@ -50,8 +57,10 @@ class Shard:
 
     def take(self, rows: np.ndarray) -> "Shard":
         """Take some rows."""
-        label = None if self.label is None else self.label[rows]
-        return Shard(take_rows(self.X, rows), self.proba[rows], label)
+        X = take_rows(self.X, rows)
+        columns = (self.label, self.place, self.key)
+        label, place, key = (None if column is None else column[rows] for column in columns)
+        return Shard(X, self.proba[rows], label, self.number, place, key)
 
 
 class Shards:
@@ -78,7 +87,8 @@ class Shards:
                 f"(X, proba) or (X, proba, y); got {type(targets).__name__}."
             )
         self.targets, self.n_shards = targets, n_shards
-        self.classes = getattr(targets, "classes", None)
+        classes = getattr(targets, "classes", None)
+        self.classes = None if classes is None else np.asarray(classes)
         self.first: Any = None
         self.n_columns: int | None = None
 
@@ -104,27 +114,24 @@ class Shards:
         if self.first is None:
             self.first = take_rows(X, slice(0, 1))
         self._check_columns(X, number)
-        label = shard[2] if len(shard) == 3 else None
-        if label is not None:
-            label = np.asarray(label)
-            if label.shape != (n_rows(X),):
-                raise ValueError(
-                    f"y of shard {number} must hold {n_rows(X)} labels, one for each row; its "
-                    f"shape is {label.shape}."
-                )
+        label = None if len(shard) == 2 or shard[2] is None else np.asarray(shard[2])
+        if label is not None and label.shape != (n_rows(X),):
+            raise ValueError(
+                f"y of shard {number} must hold {n_rows(X)} labels, one for each row; its shape "
+                f"is {label.shape}."
+            )
         proba = np.asarray(shard[1])
         if proba.ndim != 2 or len(proba) != n_rows(X):
             raise ValueError(
                 f"shard {number} has {n_rows(X)} rows and soft targets of shape {proba.shape}."
             )
-        if self.n_columns is None:
-            self.n_columns = proba.shape[1]
+        self.n_columns = self.n_columns or proba.shape[1]
         if proba.shape[1] != self.n_columns:
             raise ValueError(
                 f"the soft targets of shard {number} have {proba.shape[1]} columns, those of the "
                 f"first {self.n_columns}."
             )
-        return Shard(X, proba, label)
+        return Shard(X, proba, label, number)
 
     def _check_columns(self, X: Any, number: int) -> None:
         """Raise where a shard has other columns than the first."""
@@ -155,6 +162,103 @@ def as_rows(shard: Shard, classes: np.ndarray) -> tuple[Rows, SoftTargets]:
     return rows, SoftTargets(proba, np.ones(n, dtype=bool))
 
 
+# Scales and bins of this many rows are those of all rows, as far as a student can tell.
+SAMPLE_ROWS = 50_000
+# Labelled rows kept from training to check the confidence on: fewer than the first number prove
+# nothing, more than the second add nothing.
+_FEWEST_UNSEEN, _MOST_UNSEEN, _UNSEEN_SHARE = 50, 5_000, 0.1
+
+
+class Survey:
+    """What one pass over the shards finds: how many rows and labels they have, and a sample.
+
+    The sample is uniform, and has every row that shows a value of a new kind. ``labels`` are those
+    that occur.
+    """
+
+    def __init__(self, n_shards: int, size: int, rng: np.random.Generator) -> None:
+        self.size, self.rng = size, rng
+        self.sizes, self.n_labelled = np.zeros((2, n_shards), dtype=np.int64)
+        self.labels: dict[Any, None] = {}
+        self.parts: list[Shard] = []
+        self.seen: dict[int, set[Any]] = {}
+
+    def add(self, shard: Shard, *, only_new: bool = False) -> None:
+        """Count the rows of a shard, and sample them."""
+        n = n_rows(shard.X)
+        key = self.rng.random(n)
+        if only_new:
+            key += 2
+        key[self._new_rows(shard.X)] = -1
+        self.parts.append(replace(shard, place=np.arange(n), key=key))
+        if only_new or sum(n_rows(part.X) for part in self.parts) > 1.5 * self.size:
+            self._cut()
+        self.sizes[shard.number], self.n_labelled[shard.number] = n, shard.labelled.sum()
+
+    def _cut(self) -> None:
+        """Keep the rows with the smallest keys, in their order."""
+        # A key above 1 is for what is new alone.
+        self.parts = _smallest(self.parts, self.size, most=1.0)
+
+    def rows(self) -> Shard:
+        """Return the sampled rows."""
+        self._cut()
+        return stacked(self.parts)
+
+    def keep_back(self) -> tuple[Shard | None, dict[int, np.ndarray]]:
+        """Draw labelled rows that are not trained on, and their places by shard; uncount them."""
+        n = min(_MOST_UNSEEN, int(_UNSEEN_SHARE * self.n_labelled.sum()))
+        if n < _FEWEST_UNSEEN:
+            return None, {}
+        drawn = []
+        for part in self.parts:
+            assert part.key is not None
+            drawn.append(part.take(np.flatnonzero(part.labelled & (part.key >= 0))))
+        drawn = _smallest(drawn, n)
+        places: dict[int, Any] = {part.number: part.place for part in drawn}
+        if sum(map(len, places.values())) < _FEWEST_UNSEEN:
+            return None, {}
+        for number, place in places.items():
+            self.sizes[number] -= len(place)
+            self.n_labelled[number] -= len(place)
+        return stacked(drawn), places
+
+    def _new_rows(self, X: Any) -> np.ndarray:
+        """Return the first rows that are missing a value, or hold a category, not seen before."""
+        rows: set[int] = set()
+        for j, (name, column) in enumerate(named_columns(X)):
+            seen = self.seen.setdefault(j, set())
+            firsts = _distinct(column)
+            rows.update(row for value, row in firsts.items() if value not in seen)
+            seen.update(firsts)
+            if len(seen) > self.size:
+                raise ValueError(
+                    f"column {name!r} has more than {self.size} categories. Leave it out, or hash "
+                    "or group its values: a student gets an input for each of them"
+                )
+        return np.array(sorted(rows), dtype=np.intp)
+
+    def classes(self) -> np.ndarray:
+        """Return the sorted labels, where neither the files nor the teachers name them."""
+        if len(self.labels) < 2:
+            raise ValueError(
+                "The classes must come from the targets, the teachers or the labels: pass what "
+                "label_parquet returns, prefit teachers, or shards (X, proba, y) with at least two "
+                f"labels; the shards hold {sorted(map(str, self.labels))}."
+            )
+        return np.unique(np.array(list(self.labels)))
+
+
+def _smallest(parts: list[Shard], n: int, *, most: float = np.inf) -> list[Shard]:
+    """Return the n rows with the smallest keys, none above `most`."""
+    keys: list[Any] = [part.key for part in parts]
+    together = np.concatenate(keys)
+    if len(together) > n:
+        most = min(most, float(np.partition(together, n - 1)[n - 1]))
+    kept = [np.flatnonzero(key <= most) for key in keys]
+    return [part.take(rows) for part, rows in zip(parts, kept, strict=True) if len(rows)]
+
+
 def stacked(shards: list[Shard]) -> Shard:
     """Return the rows of several shards as one; without labels if one has none."""
     labels = [shard.label for shard in shards if shard.label is not None]
@@ -165,102 +269,11 @@ def stacked(shards: list[Shard]) -> Shard:
     )
 
 
-# Scales and bins of this many rows are those of all rows, as far as a student can tell.
-SAMPLE_ROWS = 50_000
-# Labelled rows kept from training to check the confidence on: fewer than the first number prove
-# nothing, more than the second add nothing.
-_FEWEST_UNSEEN, _MOST_UNSEEN, _UNSEEN_SHARE = 50, 5_000, 0.1
-
-
-@dataclass
-class _Part:
-    """What a sample keeps of a shard: some rows, their places there, and the keys they drew."""
-
-    number: int
-    shard: Shard
-    place: np.ndarray
-    key: np.ndarray
-
-    def take(self, rows: np.ndarray) -> "_Part":
-        """Take some rows."""
-        return _Part(self.number, self.shard.take(rows), self.place[rows], self.key[rows])
-
-
-class Sample:
-    """A uniform sample of rows in one pass, and every row that shows a value of a new kind."""
-
-    def __init__(self, size: int, rng: np.random.Generator) -> None:
-        self.size, self.rng = size, rng
-        self.parts: list[_Part] = []
-        self.seen: dict[int, set[Any]] = {}
-
-    def add(self, number: int, shard: Shard, *, only_new: bool = False) -> None:
-        """Look at the rows of a shard."""
-        n = n_rows(shard.X)
-        key = self.rng.random(n)
-        if only_new:
-            key += 2
-        key[self._new_rows(shard.X)] = -1
-        self.parts.append(_Part(number, shard, np.arange(n), key))
-        if only_new or sum(len(part.key) for part in self.parts) > 1.5 * self.size:
-            self._cut()
-
-    def _cut(self) -> None:
-        """Keep the rows with the smallest keys, in their order."""
-        bound = _nth_smallest(np.concatenate([part.key for part in self.parts]), self.size)
-        # A key above 1 is for what is new alone.
-        parts = [part.take(np.flatnonzero(part.key <= min(bound, 1.0))) for part in self.parts]
-        self.parts = [part for part in parts if len(part.key)]
-
-    def keep_back(self, n: int) -> tuple[Shard | None, dict[int, np.ndarray]]:
-        """Return up to n labelled rows, drawn uniformly, and their places by shard."""
-        if n < _FEWEST_UNSEEN:
-            return None, {}
-        drawn = [
-            part.take(np.flatnonzero(part.shard.labelled & (part.key >= 0))) for part in self.parts
-        ]
-        bound = _nth_smallest(np.concatenate([part.key for part in drawn]), n)
-        drawn = [part.take(np.flatnonzero(part.key <= bound)) for part in drawn]
-        drawn = [part for part in drawn if len(part.key)]
-        if sum(len(part.key) for part in drawn) < _FEWEST_UNSEEN:
-            return None, {}
-        return stacked([part.shard for part in drawn]), {p.number: p.place for p in drawn}
-
-    def _new_rows(self, X: Any) -> np.ndarray:
-        """Return the first rows that are missing a value, or hold a category, not seen before."""
-        rows: set[int] = set()
-        for j, (name, column) in enumerate(named_columns(X)):
-            seen = self.seen.setdefault(j, set())
-            for row, value in _distinct(column):
-                if value not in seen:
-                    seen.add(value)
-                    rows.add(row)
-            if len(seen) > self.size:
-                raise ValueError(
-                    f"column {name!r} has more than {self.size} categories. Leave it out, or hash "
-                    "or group its values: a student gets an input for each of them"
-                )
-        return np.array(sorted(rows), dtype=np.intp)
-
-    def rows(self) -> Shard:
-        """Return the sampled rows."""
-        self._cut()
-        return stacked([part.shard for part in self.parts])
-
-
-def _nth_smallest(keys: np.ndarray, n: int) -> float:
-    """Return the bound below which, with it, there are n keys, or all."""
-    return float(np.partition(keys, n - 1)[n - 1]) if len(keys) > n else np.inf
-
-
-def _distinct(column: Any) -> Iterator[tuple[int, Any]]:
-    """Yield rows where a column shows a category, or that it may be missing, for the first time."""
-    numeric = getattr(column.dtype, "kind", "O") in "biuf"
+def _distinct(column: Any) -> dict[Any, int]:
+    """Return the first row of each category of a column, and under None that of a missing value."""
     missing = np.asarray(column.isna() if hasattr(column, "isna") else column != column, dtype=bool)
-    if numeric:
-        if missing.any():
-            yield int(missing.argmax()), None
-        return
+    if getattr(column.dtype, "kind", "O") in "biuf":
+        return {None: int(missing.argmax())} if missing.any() else {}
     firsts: dict[Any, int] = {}
     if hasattr(column, "duplicated"):
         for row in np.flatnonzero(~column.duplicated().to_numpy()).tolist():
@@ -269,59 +282,24 @@ def _distinct(column: Any) -> Iterator[tuple[int, Any]]:
         for row, entry in enumerate(column.tolist()):
             if isinstance(entry, str | bool | None) or missing[row]:
                 firsts.setdefault(None if missing[row] else entry, row)
-    for value, row in firsts.items():
-        yield row, value
-
-
-@dataclass
-class Survey:
-    """What one pass over the shards found."""
-
-    sizes: np.ndarray
-    n_labelled: np.ndarray
-    sample: Sample
-    classes: dict[Any, None] = field(default_factory=dict)
-
-    def keep_back(self) -> tuple[Shard | None, dict[int, np.ndarray]]:
-        """Choose labelled rows that are not trained on, and take them off the counts."""
-        n = min(_MOST_UNSEEN, int(_UNSEEN_SHARE * self.n_labelled.sum()))
-        unseen, places = self.sample.keep_back(n)
-        for number, rows in places.items():
-            self.sizes[number] -= len(rows)
-            self.n_labelled[number] -= len(rows)
-        return unseen, places
-
-    def labels(self) -> np.ndarray:
-        """Return the sorted labels, where neither the files nor the teachers name them."""
-        if len(self.classes) < 2:
-            raise ValueError(
-                "The classes must come from the targets, the teachers or the labels: pass what "
-                "label_parquet returns, prefit teachers, or shards (X, proba, y) with at least two "
-                f"labels; the shards hold {sorted(map(str, self.classes))}."
-            )
-        return np.unique(np.array(list(self.classes)))
+    return firsts
 
 
 def survey_shards(
     shards: Shards, held: int | None, seed: int, known: np.ndarray | None, *, finite: bool
 ) -> Survey:
     """Read every shard once: count its rows and labels, sample it, and find what is damaged."""
-    sample = Sample(SAMPLE_ROWS, np.random.default_rng([seed, SAMPLE_ROWS]))
-    sizes, n_labelled = np.zeros((2, shards.n_shards), dtype=np.int64)
-    survey = Survey(sizes, n_labelled, sample)
+    survey = Survey(shards.n_shards, SAMPLE_ROWS, np.random.default_rng([seed, SAMPLE_ROWS]))
     for number in track("shard", range(shards.n_shards), shards.n_shards):
         shard = shards.read(number)
         if shard is None:
             continue
-        labels = dict.fromkeys(
-            shard.label[shard.labelled].tolist() if shard.label is not None else ()
-        )
+        found = () if shard.label is None else shard.label[shard.labelled].tolist()
+        labels = dict.fromkeys(found)
         with shards.naming(number):
             _check_content(shard, labels, known, finite)
-            sample.add(number, shard, only_new=number == held)
-        survey.sizes[number] = n_rows(shard.X)
-        survey.n_labelled[number] = shard.labelled.sum()
-        survey.classes |= labels
+            survey.add(shard, only_new=number == held)
+        survey.labels |= labels
     return survey
 
 

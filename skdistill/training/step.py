@@ -2,15 +2,19 @@
 
 import copy
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+if TYPE_CHECKING:
+    from skdistill.training.batches import Epochs
+
 from skdistill.training.network import ACTIVATIONS, PiecewiseLinear, StudentMLP
-from skdistill.training.objective import LossSums, Objective, Targets, WeighedRows
+from skdistill.training.objective import LossSums, Objective, Targets
 
 # Numbers that are updated together: five arrays of these fit a processor's cache.
 _PART = 1 << 15
@@ -184,13 +188,31 @@ class CpuStep:
 
     def __init__(self, module: StudentMLP, objective: Objective, optimizer: Adam) -> None:
         self.module, self._objective, self._optimizer = module, objective, optimizer
-        views = zip(module.pairs(module.theta.data), module.make_gradient(), strict=True)
+        module.theta.grad = torch.zeros_like(module.theta.data)
+        views = map(module.pairs, (module.theta.data, module.theta.grad))
         self._layers = [
-            _Layer(*(_stacked(tensor) for pair in pairs for tensor in pair)) for pairs in views
+            _Layer(*(_stacked(tensor) for pair in pairs for tensor in pair))
+            for pairs in zip(*views, strict=True)
         ]
         self._hints = len(objective.hints) > 0
         self._loaded: Tensor | None = None
         self._targets: Targets | None = None
+
+    def epoch(
+        self, batches: "Epochs", next_rate: Callable[[], float]
+    ) -> tuple[list[LossSums], int]:
+        """Make the steps of an epoch; return the sums of the losses in its parts, and its rows."""
+        sums, n_rows = [], 0
+        for part in batches.parts():
+            self.load(part.X, part.targets)
+            # Overflow is found by its value.
+            with torch.inference_mode(), np.errstate(all="ignore"):
+                for rows in part.rows():
+                    self._optimizer.param_groups[0]["lr"] = next_rate()
+                    self(rows)
+            sums.append(self.sums())
+            n_rows += len(part.X)
+        return sums, n_rows
 
     def load(self, X: Tensor, targets: Targets) -> None:
         """Take the rows, of shape (n, n_features), of the steps to come, and what they carry.
@@ -213,18 +235,40 @@ class CpuStep:
         self._hidden_sum = 0.0
 
     def __call__(self, rows: Array | None) -> None:
-        """Make one step on some rows, or on all."""
+        """Make one step on some rows, or on all: forward, the gradient of the mean, update."""
         if rows is None:
             if self._whole is None:
                 self._whole = self._embed(self._X)
-            self._backward(self._whole, self._rows, rows)
+            h, carried = self._whole, self._rows
         else:
-            self._backward(self._embed(self._X.take(rows, axis=0)), self._rows.take(rows), rows)
+            h, carried = self._embed(self._X.take(rows, axis=0)), self._rows.take(rows)
+        if len(h) not in self._hidden:
+            self._hidden[len(h)] = self._make_hidden(len(h))
+        hidden = self._hidden[len(h)]
+        *layers, last = self._layers
+        dropping = self.module.training and self.module.dropout > 0
+        inputs, outputs, masks = [h], [], []
+        for layer, made in zip(layers, hidden, strict=True):
+            np.matmul(inputs[-1], layer.weight, out=made.sums)
+            made.sums += layer.bias
+            h = made.activate()
+            outputs.append(h)
+            if dropping:
+                masks.append(self.module.masks.cut(torch.from_numpy(h)).numpy())
+                h = made.drop(h, masks[-1])
+            inputs.append(h)
+        logits = np.matmul(h, last.weight)
+        logits += last.bias
+        (soft, hard), gradient = self._objective.at_logits(logits, carried)
+        self._soft += soft
+        self._hard += hard
+        hints = self._at_hidden(outputs, rows) if self._hints else {}
+        self._backward(hidden, inputs, masks, gradient, hints)
         self._optimizer.update()
 
     def sums(self) -> LossSums:
         """Return the sums of the losses over one pass of these rows, and begin to sum anew."""
-        sums = self._objective.finish((self._soft, self._hard), self._rows.offset)
+        sums = self._objective.finish((self._soft, self._hard), self._rows)
         sums = sums._replace(hidden=self._hidden_sum)
         self._start_sums()
         return sums
@@ -235,37 +279,23 @@ class CpuStep:
         # The call of a module that does nothing takes longer than a layer.
         return embed(torch.from_numpy(X)).numpy() if isinstance(embed, PiecewiseLinear) else X
 
-    def _backward(self, h: Array, carried: WeighedRows, rows: Array | None) -> None:
-        """Run a batch forward and write the gradient of its mean."""
-        hidden = self._hidden.get(len(h))
-        if hidden is None:
-            hidden = self._hidden[len(h)] = self._make_hidden(len(h))
-        *layers, last = self._layers
-        dropping = self.module.training and self.module.dropout > 0
-        inputs, outputs, masks = [h], [], []
-        for layer, made in zip(layers, hidden, strict=True):
-            np.matmul(inputs[-1], layer.weight, out=made.sums)
-            made.sums += layer.bias
-            h = made.activate()
-            outputs.append(h)
-            if dropping:
-                masks.append(self.module.dropout_mask(torch.from_numpy(h)).numpy())
-                h = made.drop(h, masks[-1])
-            inputs.append(h)
-        logits = np.matmul(h, last.weight)
-        logits += last.bias
-        (soft, hard), gradient = self._objective.at_logits(logits, carried)
-        self._soft += soft
-        self._hard += hard
-        hints = self._at_hidden(outputs, rows) if self._hints else {}
-        for i in range(len(layers), -1, -1):
+    def _backward(
+        self,
+        hidden: list[_Hidden],
+        inputs: list[Array],
+        masks: list[Array],
+        gradient: Array,
+        hints: dict[int, Array],
+    ) -> None:
+        """Write the gradients of weights and biases, from that of the logits."""
+        for i in range(len(hidden), -1, -1):
             layer = self._layers[i]
             np.matmul(inputs[i].swapaxes(-1, -2), gradient, out=layer.into_weight)
             np.add.reduce(gradient, axis=-2, keepdims=True, out=layer.into_bias)
             if i:
                 made = hidden[i - 1]
                 np.matmul(gradient, layer.weight.swapaxes(-1, -2), out=made.gradient)
-                if dropping:
+                if masks:
                     made.gradient *= masks[i - 1]
                 if i - 1 in hints:
                     made.gradient += hints[i - 1]

@@ -11,37 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from skdistill.tables.encoder import prepare
-from skdistill.tables.frames import n_rows, take_rows
+from skdistill.tables.frames import n_rows
 from skdistill.teachers.naming import labels_known_to
-from skdistill.teachers.sources import TargetSource
+from skdistill.teachers.sources import TargetSource, TeacherSpec
 from skdistill.teachers.transfer import TransferRows, augmenter_of, count_synthetic
 from skdistill.training.data import (
     HeldOut,
-    Prepared,
     TrainingSet,
     build_training_set,
+    held_out_rows,
 )
-from skdistill.training.shards import Shard, Shards, Survey, as_rows, survey_shards
+from skdistill.training.shards import Shard, Shards, as_rows, survey_shards
 
 # Shards whose rows are shuffled together: rows of one file are often alike.
 BUFFER_SHARDS = 4
-
-
-@dataclass
-class Synthetic:
-    """How synthetic rows of a shard are made and labelled."""
-
-    augmenter: Callable[..., Any]
-    source: TargetSource
-    sizes: np.ndarray
-
-    def rows(self, X: Any, number: int, seed: list[int]) -> TransferRows:
-        """Make the synthetic rows of a shard."""
-        rng = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
-        weight = np.ones(n_rows(X))
-        made = self.augmenter(X, int(self.sizes[number]), sample_weight=weight, random_state=rng)
-        return TransferRows(made, self.source.label_further(made), shapes_inputs=False)
 
 
 @dataclass
@@ -66,8 +49,8 @@ class TrainingStream:
         Labelled rows that are not trained on, to check the confidence of the student on.
     kept_back : dict of int to int array
         Their places in the shards.
-    synthetic : Synthetic or None
-        Makes further rows, shard by shard.
+    augmenter, source, n_synthetic
+        What makes further rows, if any are asked for, what labels them, how many for each shard.
     seed : int
         Orders the shards.
     """
@@ -80,28 +63,10 @@ class TrainingStream:
     held_out: HeldOut | None
     unseen: HeldOut | None
     kept_back: dict[int, np.ndarray]
-    synthetic: Synthetic | None
+    augmenter: Callable[..., Any] | None
+    source: TargetSource
+    n_synthetic: np.ndarray
     seed: int
-
-    @property
-    def classes(self) -> np.ndarray:
-        """The labels."""
-        return self.sample.classes
-
-    @property
-    def encoding(self) -> Any:
-        """The bins."""
-        return self.sample.encoding
-
-    @property
-    def soft_weight(self) -> np.ndarray:
-        """Weights of the sampled rows; every row of a stream has a soft target."""
-        return self.sample.soft_weight
-
-    @property
-    def n_features(self) -> int:
-        """Number of prepared columns."""
-        return self.sample.n_features
 
     @property
     def n_real(self) -> int:
@@ -115,13 +80,12 @@ class TrainingStream:
 
     def count(self, group: Any) -> int:
         """Count the rows of some shards, synthetic ones included."""
-        n = int(self.sizes[group].sum())
-        return n if self.synthetic is None else n + int(self.synthetic.sizes[group].sum())
+        return int((self.sizes[group] + self.n_synthetic[group]).sum())
 
     @property
     def is_one_group(self) -> bool:
         """Whether every epoch has the same rows in memory."""
-        return len(self.numbers) <= BUFFER_SHARDS and self.synthetic is None
+        return len(self.numbers) <= BUFFER_SHARDS and self.augmenter is None
 
     def plan(self, epoch: int) -> list[np.ndarray]:
         """Return the shards of an epoch in seeded order, in groups that are shuffled together."""
@@ -133,16 +97,12 @@ class TrainingStream:
         parts = [self._prepare(int(number), epoch) for number in np.sort(group)]
         if len(parts) == 1:
             return parts[0]
-        return replace(
-            parts[0],
-            X=np.concatenate([part.X for part in parts]),
-            proba=np.concatenate([part.proba for part in parts]),
-            label=np.concatenate([part.label for part in parts]),
-            soft_weight=np.concatenate([part.soft_weight for part in parts]),
-            hard_weight=np.concatenate([part.hard_weight for part in parts]),
-            n_real=sum(part.n_real for part in parts),
-            n_synthetic=sum(part.n_synthetic for part in parts),
-        )
+        columns = ("X", "proba", "label", "soft_weight", "hard_weight")
+        joined: dict[str, Any] = {
+            n: np.concatenate([getattr(part, n) for part in parts]) for n in columns
+        }
+        counts = {n: sum(getattr(part, n) for part in parts) for n in ("n_real", "n_synthetic")}
+        return replace(parts[0], **joined, **counts)
 
     def _prepare(self, number: int, epoch: int) -> TrainingSet:
         """Read a shard and prepare its rows."""
@@ -158,20 +118,20 @@ class TrainingStream:
             shard = shard.take(np.delete(np.arange(before), kept_back))
         n = n_rows(shard.X)
         with self.shards.naming(number):
-            rows, targets = as_rows(shard, self.classes)
+            rows, targets = as_rows(shard, self.sample.classes)
             extra = []
-            if self.synthetic is not None:
-                extra.append(self.synthetic.rows(shard.X, number, [self.seed, epoch, number]))
-            prepared = build_training_set(
-                rows,
-                targets,
-                extra,
-                np.zeros(n, dtype=bool),
-                preprocessor=None,
-                n_bins=None,
-                like=Prepared(self.sample.preprocessor, self.encoding),
-            )
-        hard = np.zeros(prepared.n_rows)
+            if self.augmenter is not None:
+                seeds = np.random.SeedSequence([self.seed, epoch, number])
+                rng = np.random.RandomState(np.random.MT19937(seeds))
+                n_synthetic = int(self.n_synthetic[number])
+                made = self.augmenter(
+                    shard.X, n_synthetic, sample_weight=rows.weight, random_state=rng
+                )
+                proba = self.source.label_further(made)
+                extra.append(TransferRows(made, proba, shapes_inputs=False))
+            none = np.zeros(n, dtype=bool)
+            prepared = build_training_set(rows, targets, extra, none, like=self.sample)
+        hard = np.zeros(len(prepared.X))
         hard[:n] = shard.labelled * self.hard_weight
         return replace(prepared, hard_weight=hard)
 
@@ -192,8 +152,7 @@ def open_stream(
     where some are asked for; with ``keep_back`` some labelled rows are not trained on.
     """
     held = _draw_held_out(shards.n_shards, seed) if hold_out else None
-    known = shards.classes
-    known = labels_known_to(source.named) if known is None else np.asarray(known)
+    known = labels_known_to(source.named) if shards.classes is None else shards.classes
     # A transformer of the user's may take infinity.
     finite = preprocessor is None or isinstance(preprocessor, str)
     survey = survey_shards(shards, held, seed, known, finite=finite)
@@ -201,23 +160,28 @@ def open_stream(
     numbers = np.setdiff1d(np.flatnonzero(survey.sizes), [] if held is None else [held])
     if not len(numbers):
         raise ValueError(f"The {shards.n_shards} shards of targets hold no rows to train on.")
-    labels = survey.labels() if known is None else known
-    sample = _prepare_sample(survey.sample.rows(), labels, preprocessor, n_bins)
-    stream = TrainingStream(
+    labels = survey.classes() if known is None else known
+    sample = _prepare_sample(survey.rows(), labels, preprocessor, n_bins)
+    augmenter, n_synthetic = augmenter_of(source), np.zeros_like(survey.sizes)
+    if augmenter is not None:
+        source.classes = labels
+        n_synthetic[numbers] = _count_synthetic(source.spec, survey.sizes[numbers])
+    n_labelled = int(survey.n_labelled[numbers].sum())
+    n_all = int((survey.sizes + n_synthetic)[numbers].sum())
+    return TrainingStream(
         shards=shards,
         numbers=numbers,
         sizes=survey.sizes,
         sample=sample,
-        hard_weight=0.0,
+        hard_weight=n_all / n_labelled if n_labelled else 0.0,
         held_out=None if held is None else _held_out(shards.read(held), labels, sample),
         unseen=None if unseen is None else _held_out(unseen, labels, sample),
         kept_back=kept_back,
-        synthetic=_synthetic(source, labels, survey, numbers),
+        augmenter=augmenter,
+        source=source,
+        n_synthetic=n_synthetic,
         seed=seed,
     )
-    n_labelled = int(survey.n_labelled[numbers].sum())
-    stream.hard_weight = stream.n_rows / n_labelled if n_labelled else 0.0
-    return stream
 
 
 def _draw_held_out(n_shards: int, seed: int) -> int:
@@ -237,8 +201,8 @@ def _prepare_sample(
     rows, targets = as_rows(sampled, labels)
     if not sampled.labelled.all():
         rows.code = None
-    nothing = np.zeros(n_rows(sampled.X), dtype=bool)
-    return build_training_set(rows, targets, [], nothing, preprocessor=preprocessor, n_bins=n_bins)
+    none = np.zeros(len(rows.weight), dtype=bool)
+    return build_training_set(rows, targets, [], none, preprocessor=preprocessor, n_bins=n_bins)
 
 
 def _held_out(shard: Shard | None, classes: np.ndarray, sample: TrainingSet) -> HeldOut:
@@ -249,25 +213,12 @@ def _held_out(shard: Shard | None, classes: np.ndarray, sample: TrainingSet) -> 
             "none. Pass label='column', or early_stopping=False."
         )
     rows, targets = as_rows(shard, classes)
-    assert rows.code is not None
-    known = np.flatnonzero(rows.code >= 0)
-    Z = prepare(take_rows(shard.X, known), sample.preprocessor)
-    return HeldOut(Z, rows.code[known], rows.weight[known], targets.proba[known])
+    return held_out_rows(rows, targets, shard.labelled, sample.preprocessor)
 
 
-def _synthetic(
-    source: TargetSource, classes: np.ndarray, survey: Survey, numbers: np.ndarray
-) -> Synthetic | None:
-    """Return what makes synthetic rows, if any are asked for; shards share a number of them."""
-    augmenter = augmenter_of(source)
-    if augmenter is None:
-        return None
-    source.classes = classes
-    n_synthetic = source.spec.n_synthetic
-    sizes = np.zeros(len(survey.sizes), dtype=np.int64)
-    if isinstance(n_synthetic, str):
-        sizes[numbers] = [count_synthetic(source.spec, int(n)) for n in survey.sizes[numbers]]
-    else:
-        ends = np.cumsum(survey.sizes[numbers])
-        sizes[numbers] = np.diff(np.round(n_synthetic * ends / ends[-1]), prepend=0)
-    return Synthetic(augmenter, source, sizes)
+def _count_synthetic(spec: TeacherSpec, sizes: np.ndarray) -> Any:
+    """Return how many synthetic rows each shard gets; they share a number of them."""
+    if isinstance(spec.n_synthetic, str):
+        return [count_synthetic(spec, int(n)) for n in sizes]
+    ends = np.cumsum(sizes)
+    return np.diff(np.round(spec.n_synthetic * ends / ends[-1]), prepend=0)

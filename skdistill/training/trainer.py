@@ -7,118 +7,32 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-import torch
 from sklearn.exceptions import ConvergenceWarning
-from torch import Tensor
 
 from skdistill.student.classifier import StudentClassifier
 from skdistill.student.forward import Layer
 from skdistill.student.torch_student import TorchStudent
 from skdistill.tables.rows import warn_user
 from skdistill.teachers.progress import stage
-from skdistill.training.batches import to_tensors
 from skdistill.training.control import Control, UnseenLabels, control_rows, read_control
 from skdistill.training.data import TrainingSet
-from skdistill.training.hint_terms import HintTerm, build_hint_terms
-from skdistill.training.modules import (
-    build_custom_module,
-    frozen_layers,
-    hidden_shapes,
-    logits_of,
-    trainable_module,
-)
-from skdistill.training.net import StudentNet, one_thread, train
+from skdistill.training.hint_terms import build_hint_terms
+from skdistill.training.net import StudentNet, train, what_went_wrong
 from skdistill.training.network import (
     StudentMLP,
+    build_module,
+    frozen_layers,
+    trainable_module,
+)
+from skdistill.training.objective import Objective
+from skdistill.training.spec import (
+    StudentSpec,
     count_parameters,
     dropout_rate,
     network_widths,
     resolve,
 )
-from skdistill.training.objective import Objective, Targets
-from skdistill.training.spec import StudentSpec
 from skdistill.training.stream import TrainingStream
-
-_MOST_ROWS = 2_000
-
-
-def what_went_wrong(net: Any, training: TrainingSet | TrainingStream) -> str | None:
-    """Say so where the student is worse than equal probabilities, or answers all rows alike.
-
-    None where all is well. It is judged on some of the rows, as it answers now.
-    """
-    rows = _some(training.sample if isinstance(training, TrainingStream) else training)
-    objective = net.criterion_
-    # In a forked process torch crashes, or waits for ever, where it wants its threads.
-    with one_thread(True), torch.no_grad():
-        X, targets = to_tensors(rows, net.module_)
-        logits = logits_of(net.module_(X)).cpu().double()
-        proba, soft, hard = (
-            array.astype(np.float64)
-            for array in (targets.proba, targets.soft_weight, targets.hard_weight)
-        )
-        targets = Targets(proba, targets.label, soft, hard)
-        wrong = _worse_than_uniform(objective, logits.numpy(), targets)
-        wrong = wrong or _all_alike(float(objective.alpha), X, logits, targets)
-    if wrong is None:
-        return None
-    return (
-        f"{wrong}: training diverged. Lower learning_rate_init={net.lr}; a temperature near 0 and "
-        "extreme values in X do this too."
-    )
-
-
-def _worse_than_uniform(objective: Objective, logits: np.ndarray, targets: Targets) -> str | None:
-    """Compare what was minimised, hints apart, with its value at equal logits.
-
-    One that has hardly begun is a little worse. What a loss of the user's own is worth there says
-    nothing, so it is not judged.
-    """
-    if callable(objective.loss):
-        return None
-    T, k = float(objective.temperature), logits.shape[1]
-    judge = Objective(T, float(objective.alpha), objective.loss)
-    own, uniform = (
-        float(judge.total(judge.sums(z[None], targets)[0])) / len(z)
-        for z in (logits, np.zeros_like(logits))
-    )
-    # T²·KL is a difference of numbers near 1, times T².
-    rounding = 100 * np.finfo(np.float64).eps * max(1.0, T) ** 2
-    if not own > 2 * uniform + math.log(k) + rounding:
-        return None
-    return f"The student's loss is {own:.3g}, and equal probabilities have {uniform:.3g}"
-
-
-def _all_alike(alpha: float, X: Tensor, logits: Tensor, targets: Targets) -> str | None:
-    """Find the one answer of a network whose units are dead."""
-    if _differ(logits.softmax(-1)) or not _differ(X):
-        return None
-    to_learn = []
-    if alpha > 0:
-        to_learn.append(targets.proba[targets.soft_weight > 0])
-    if alpha < 1:
-        to_learn.append(targets.label[targets.hard_weight > 0])
-    if not any(map(_differ, to_learn)):
-        return None
-    return "The student gives every row the same answer"
-
-
-def _differ(rows: Tensor | np.ndarray) -> bool:
-    """Tell whether not all rows are the same."""
-    different: Any = rows != rows[:1]
-    return bool(different.any())
-
-
-def _some(training: TrainingSet) -> TrainingSet:
-    """Return a few rows, spread over all."""
-    n = len(training.X)
-    keep = np.unique(np.linspace(0, n - 1, min(n, _MOST_ROWS)).astype(np.intp))
-    columns = ("X", "proba", "label", "soft_weight", "hard_weight")
-    taken: dict[str, Any] = {name: getattr(training, name)[keep] for name in columns}
-    return replace(training, **taken, hidden=[])
-
-
-Data = TrainingSet | TrainingStream
 
 # The control stops early; with fewer the learning rate would fall while it still learns.
 _CONTROL_EPOCHS = 200
@@ -155,16 +69,15 @@ class Trained:
     temperature: float = 1.0
 
     @classmethod
-    def of_net(cls, net: StudentNet, data: Data, student: int | None = None) -> Self:
+    def of_net(cls, net: StudentNet, data: TrainingSet, student: int | None = None) -> Self:
         """Describe the student of a net, or one student of its stack."""
-        data = data.sample if isinstance(data, TrainingStream) else data
         names = [name for name in net.history[0] if name.endswith("_loss")]
         history = {name: np.array(net.history[:, name]) for name in names}
-        if student is None:
-            return cls(net, data, frozen_layers(net.module_), history, len(net.history))
-        # Hints, whose loss is one number, are given to stacks of one student.
-        history = {n: loss if loss.ndim == 1 else loss[:, student] for n, loss in history.items()}
-        return cls(net, data, net.module_.layers(student), history, len(net.history))
+        layers = frozen_layers(net.module_) if student is None else net.module_.layers(student)
+        if student is not None:
+            # Hints, whose loss is one number, are given to stacks of one student.
+            history = {n: v if v.ndim == 1 else v[:, student] for n, v in history.items()}
+        return cls(net, data, layers, history, len(net.history))
 
     def calibrated(self, control: Control | UnseenLabels) -> Self:
         """Divide the logits so that confidence is right by a control, or by unseen labels."""
@@ -193,59 +106,58 @@ class Trained:
         return StudentClassifier._freeze(layers=self.layers, encoding=encoding, **described)
 
 
+@dataclass(frozen=True)
 class StudentTrainer:
     """Trains students that a specification describes."""
 
-    def __init__(self, spec: StudentSpec) -> None:
-        self.spec = spec
+    spec: StudentSpec
 
-    def fit(self, data: Data, seed: int, *, one_pass: bool = False) -> Trained:
+    def fit(
+        self, data: TrainingSet | TrainingStream, seed: int, *, one_pass: bool = False
+    ) -> Trained:
         """Train a student; with `one_pass` at a constant learning rate, as more rows may follow."""
-        spec = self._resolved(data, self.spec.alpha)
+        if isinstance(data, TrainingStream):
+            sample, n = data.sample, data.n_rows
+        else:
+            sample, n = data, len(data.X)
+        spec = self._resolved(sample, n, data.n_real, self.spec.alpha)
         if one_pass:
             spec = replace(spec, max_epochs=1)
-        module = build_module(spec, data, seed)
-        net = train(
-            module,
-            build_objective(spec, data, module, seed),
-            data,
-            spec,
-            seed=seed,
-            constant_rate=one_pass,
-        )
+        module = build_module(spec, sample, seed)
+        hints = build_hint_terms(sample.hidden, module, sample.X.shape[1], seed)
+        objective = Objective(spec.temperature, spec.alpha, spec.loss, hints, spec.device)
+        net = train(module, objective, data, spec, seed=seed, constant_rate=one_pass)
         # One pass over one batch tells nothing: labels have noise, and classes arrive late.
-        wrong = None if one_pass else what_went_wrong(net, data)
+        wrong = None if one_pass else what_went_wrong(net, sample)
         if wrong is not None:
             warn_user(wrong, ConvergenceWarning)
-        return Trained.of_net(net, data)
+        return Trained.of_net(net, sample)
 
     def fit_stack(
         self, data: TrainingSet, candidates: Sequence[tuple[float, float]], seed: int
     ) -> list[Trained | None]:
         """Train a student for each (temperature, alpha), side by side; None where one diverged."""
-        spec = self._resolved(data, max(alpha for _, alpha in candidates))
-        size = _students_at_once(spec, data)
+        largest_alpha = max(alpha for _, alpha in candidates)
+        spec = self._resolved(data, len(data.X), data.n_real, largest_alpha)
+        n_numbers = count_parameters(network_widths(spec, data, data.n_real))
+        bound = _STACK_BYTES["cpu" if str(spec.device).startswith("cpu") else "other"]
+        size = max(1, bound // (4 * n_numbers * np.dtype(spec.dtype).itemsize))
+        if spec.self_distillation or data.hidden:
+            # Students of a stack share their targets, and here each has its own, or a projection.
+            size = 1
         trained: list[Trained | None] = []
         for start in range(0, len(candidates), size):
+            temperatures, alphas = zip(*candidates[start : start + size], strict=True)
             with stage("training the students"):
-                trained += self._fit_one_stack(spec, data, candidates[start : start + size], seed)
+                module = build_module(spec, data, seed, n_students=len(alphas))
+                hints = build_hint_terms(data.hidden, module, data.X.shape[1], seed)
+                objective = Objective(temperatures, alphas, spec.loss, hints, spec.device)
+                net = train(module, objective, data, spec, seed=seed)
+            converged = np.isfinite(np.array(net.history[:, "train_loss"])).all(axis=0)
+            trained += [
+                Trained.of_net(net, data, i) if c else None for i, c in enumerate(converged)
+            ]
         return trained
-
-    def _fit_one_stack(
-        self,
-        spec: StudentSpec,
-        data: TrainingSet,
-        candidates: Sequence[tuple[float, float]],
-        seed: int,
-    ) -> list[Trained | None]:
-        """Train as many students as one network holds."""
-        module = build_module(spec, data, seed, n_students=len(candidates))
-        objective = build_objective(spec, data, module, seed, candidates)
-        net = train(module, objective, data, spec, seed=seed)
-        converged = np.isfinite(np.array(net.history[:, "train_loss"])).all(axis=0)
-        return [
-            Trained.of_net(net, data, i) if converged[i] else None for i in range(len(candidates))
-        ]
 
     def fit_further(
         self,
@@ -256,9 +168,10 @@ class StudentTrainer:
         net: StudentNet | None = None,
     ) -> Trained:
         """Train on further rows, in one pass at a constant rate: a copy of the net or student."""
-        spec = replace(self._resolved(data, self.spec.alpha), max_epochs=1)
+        spec = self._resolved(data, len(data.X), data.n_real, self.spec.alpha)
+        spec = replace(spec, max_epochs=1)
         if net is None:
-            dropout = dropout_rate(self.spec, data.n_rows, data.n_real)
+            dropout = dropout_rate(self.spec, len(data.X), data.n_real)
             module = trainable_module(student, dropout, seed)
         else:
             module = copy.deepcopy(net.module_)
@@ -270,12 +183,12 @@ class StudentTrainer:
 
     def fit_control(self, data: TrainingSet, seed: int) -> Control | None:
         """Train a plain student on some of the rows, as a measure; None where there can be none."""
-        labelled, one_batch = data.hard_weight.any(), data.n_rows <= self.spec.batch_size
+        labelled, one_batch = data.hard_weight.any(), len(data.X) <= self.spec.batch_size
         if self.spec.student_module is not None or not labelled or one_batch:
             return None
         rows = control_rows(data, np.random.RandomState(seed))
-        spec = resolve(self.spec, data)
-        batches = [math.ceil(d.n_rows / spec.batch_size) for d in (data, rows)]
+        spec = self._resolved(data, len(data.X), data.n_real, 0.0)
+        batches = [math.ceil(len(d.X) / spec.batch_size) for d in (data, rows)]
         # As many optimiser steps as the student makes, at most.
         epochs = min(_CONTROL_EPOCHS, math.ceil(int(spec.max_epochs) * batches[0] / batches[1]))
         spec = replace(spec, max_epochs=epochs, callbacks=None, self_distillation=0.0)
@@ -288,18 +201,18 @@ class StudentTrainer:
             return None
         return read_control(net.module_.layers(), rows, data)
 
-    def _resolved(self, data: Data, alpha: float) -> StudentSpec:
+    def _resolved(self, sample: TrainingSet, n: int, n_real: int, alpha: float) -> StudentSpec:
         """Return the specification for these rows; raise or warn where it cannot do what it says.
 
         ``alpha`` is the largest weight of the soft term.
         """
-        if alpha > 0 and not data.soft_weight.any():
+        if alpha > 0 and not sample.soft_weight.any():
             raise ValueError(
                 f"alpha={alpha} asks for soft targets, and no row with a positive weight has one: "
                 "the test rows of cv hold none of them. Pass splits that hold out such rows, or "
                 "alpha=0."
             )
-        spec = resolve(self.spec, data)
+        spec = resolve(self.spec, sample, n, n_real)
         if spec.self_distillation > 0 and alpha > 0 and spec.max_epochs == 1:
             warn_user(
                 f"self_distillation={spec.self_distillation} has no part: it mixes in the student "
@@ -307,47 +220,3 @@ class StudentTrainer:
                 "self_distillation=0."
             )
         return spec
-
-
-def build_module(spec: StudentSpec, data: Data, seed: int, n_students: int | None = None) -> Any:
-    """Build the student's network by a resolved specification, or a stack of them."""
-    n_features, n_classes = data.n_features, len(data.classes)
-    if spec.student_module is not None:
-        return build_custom_module(spec.student_module, n_features, n_classes, seed)
-    return StudentMLP(
-        n_features,
-        n_classes,
-        hidden_layer_sizes=tuple(map(int, spec.hidden_layer_sizes)),
-        activation=spec.activation,
-        dropout=float(spec.dropout),
-        encoding=data.encoding,
-        n_students=n_students,
-        seed=seed,
-    )
-
-
-def build_objective(
-    spec: StudentSpec,
-    data: Data,
-    module: Any,
-    seed: int,
-    candidates: Sequence[tuple[float, float]] | None = None,
-) -> Objective:
-    """Build what a network minimises; of a stack, with the candidates' temperatures and alphas."""
-    hints: list[HintTerm] = []
-    if isinstance(data, TrainingSet) and data.hidden:
-        hints = build_hint_terms(data.hidden, hidden_shapes(module, data.n_features), seed)
-    if candidates is None:
-        return Objective(spec.temperature, spec.alpha, spec.loss, hints, spec.device)
-    temperatures, alphas = zip(*candidates, strict=True)
-    return Objective(temperatures, alphas, spec.loss, hints, spec.device)
-
-
-def _students_at_once(spec: StudentSpec, data: TrainingSet) -> int:
-    """Return how many students a stack may hold."""
-    if spec.self_distillation or data.hidden:
-        # The students of a stack share their targets, and here each has its own, or a projection.
-        return 1
-    n_numbers = count_parameters(network_widths(spec, data))
-    place = "cpu" if str(spec.device).startswith("cpu") else "other"
-    return max(1, _STACK_BYTES[place] // (4 * n_numbers * np.dtype(spec.dtype).itemsize))

@@ -24,10 +24,10 @@ from training_zoo import (
     training_set,
 )
 
-from skdistill.training import batches as _batches
 from skdistill.training import net as _net
-from skdistill.training.modules import build_custom_module
+from skdistill.training.batches import Batches
 from skdistill.training.net import BestEpoch, train
+from skdistill.training.network import build_custom_module
 from skdistill.training.objective import Objective, Targets
 
 
@@ -167,12 +167,12 @@ def test_batches_cover_every_row_once_in_nearly_equal_sizes(n, batch_size):
     weight = rows[:, 0].numpy()
     targets = Targets(rows.repeat(1, 2).numpy(), label.numpy(), weight, weight)
     generator = torch.Generator().manual_seed(0)
-    batches = _batches.Batches(rows, targets, batch_size, generator)
+    batches = Batches(rows, targets, batch_size, generator)
     epochs = []
     for _ in range(2):
         parts = list(batches)
         sizes = [len(part) for part, _ in parts]
-        assert len(parts) == len(batches) == -(-n // batch_size)
+        assert len(parts) == batches.n_batches == -(-n // batch_size)
         assert max(sizes) <= batch_size
         assert max(sizes) - min(sizes) <= 1
         for part, its in parts:

@@ -29,11 +29,9 @@ from skdistill import (
     distillation_report,
     losses,
 )
-from skdistill.training import batches as _batches
-from skdistill.training import net as _net
 from skdistill.training import stream as _stream
 from skdistill.training import trainer as _trainer
-from skdistill.training.batches import ProgressiveBatches
+from skdistill.training.batches import Epochs
 from skdistill.training.net import train
 from skdistill.training.objective import Objective
 
@@ -135,14 +133,13 @@ def test_later_parts_of_an_epoch_are_answered_with_the_weights_it_began_with():
         nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(0.5), nn.Linear(6, 3)
     ).double()
     rows, targets = torch.tensor(training.X), targets_of(training)
-    generator = torch.Generator()
 
-    class Halves:
-        def parts(self):
+    class Halves(Epochs):
+        def _read(self):
             for half in torch.arange(50).split([20, 30]):
-                yield _batches.Batches(rows[half], targets.take(half.numpy()), 10, generator)
+                yield rows[half], targets.take(half.numpy())
 
-    batches = ProgressiveBatches(Halves(), module, 0.9, 3)
+    batches = Halves((rows, targets), module, 10, 3, self_distillation=0.9)
     for epoch in range(1, 4):
         module.eval()
         with torch.no_grad():
@@ -210,13 +207,11 @@ def test_a_vanishing_weight_gives_the_student_of_none_to_the_bit(path):
     assert unlike(plain, half)
 
 
-def test_off_it_has_no_part(monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(_net, "ProgressiveBatches", None)
-        plain = quick([TEACHER]).fit(X, Y)
-        # Nor where no soft term would carry it.
-        hard = quick([TEACHER], self_distillation=0.5, alpha=0.0).fit(X, Y)
-        own = self_taught(alpha=0.0).fit(X, Y)
+def test_off_it_has_no_part():
+    plain = quick([TEACHER]).fit(X, Y)
+    # Nor where no soft term would carry it.
+    hard = quick([TEACHER], self_distillation=0.5, alpha=0.0).fit(X, Y)
+    own = self_taught(alpha=0.0).fit(X, Y)
     assert_same_student(hard, quick([TEACHER], alpha=0.0).fit(X, Y))
     assert_same_student(hard, own)
     assert_same_student(hard, self_taught(0.0, alpha=0.0).fit(X, Y))

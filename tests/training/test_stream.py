@@ -20,7 +20,7 @@ from skdistill.teachers.cross_fitting import choose_source
 from skdistill.teachers.sources import TeacherSpec
 from skdistill.training import shards as _shards
 from skdistill.training import stream as _stream
-from skdistill.training.shards import SAMPLE_ROWS, Sample, Shard, Shards
+from skdistill.training.shards import SAMPLE_ROWS, Shard, Shards, Survey
 from skdistill.training.trainer import StudentTrainer
 
 X, Y = make_data(1200)
@@ -133,7 +133,7 @@ def test_rows_are_shuffled_across_shards_and_cover_every_row():
         rows = rows_of_an_epoch(stream, epoch)
         np.testing.assert_array_equal(np.sort(rows, axis=0), np.sort(X, axis=0))
     assert stream.n_rows == len(X)
-    assert stream.classes.tolist() == ["no", "yes"]
+    assert stream.sample.classes.tolist() == ["no", "yes"]
 
 
 @pytest.mark.parametrize("share_labelled", [1, 2])
@@ -145,7 +145,7 @@ def test_rows_kept_back_have_labels_and_are_in_no_epoch(share_labelled):
     assert len(unseen.X) == 120 // share_labelled
     place = [int(np.flatnonzero((row == X).all(axis=1))[0]) for row in unseen.X]
     assert sorted(set(place)) == sorted(place)
-    np.testing.assert_array_equal(partly[place], stream.classes[unseen.label])
+    np.testing.assert_array_equal(partly[place], stream.sample.classes[unseen.label])
     others = np.delete(X, place, axis=0)
     for epoch in range(2):
         rows = rows_of_an_epoch(stream, epoch)
@@ -335,11 +335,11 @@ def test_the_sample_is_uniform_whatever_the_shards():
     rng = np.random.default_rng(0)
     counts = np.zeros(1000)
     for _ in range(300):
-        sample = Sample(100, rng)
-        for i, j in ((0, 10), (10, 700), (700, 720), (720, 1000)):
+        survey = Survey(4, 100, rng)
+        for number, (i, j) in enumerate([(0, 10), (10, 700), (700, 720), (720, 1000)]):
             rows = np.arange(i, j, dtype=float)[:, None]
-            sample.add(i, Shard(rows, np.ones((j - i, 2)), None))
-        kept = sample.rows().X.ravel().astype(int)
+            survey.add(Shard(rows, np.ones((j - i, 2)), None, number))
+        kept = survey.rows().X.ravel().astype(int)
         assert len(kept) == 100
         assert (np.diff(kept) > 0).all()
         counts[kept] += 1

@@ -5,13 +5,12 @@ from dataclasses import replace
 import pytest
 from training_zoo import SPEC, training_set
 
-from skdistill.training.network import (
-    StudentMLP,
+from skdistill.training.network import StudentMLP
+from skdistill.training.spec import (
     auto_hidden_sizes,
     count_epochs,
     count_parameters,
     dropout_rate,
-    dtype_name,
     resolve,
 )
 
@@ -40,8 +39,8 @@ def test_rows_that_were_added_cost_no_steps():
 
 @pytest.mark.parametrize(("n", "dtype"), [(256, "float64"), (257, "float32")])
 def test_dtype_of_one_batch_and_of_more(n, dtype):
-    assert dtype_name(AUTO, n) == dtype
-    assert dtype_name(replace(AUTO, dtype="float32"), n) == "float32"
+    assert resolve(AUTO, training_set(), n, n).dtype == dtype
+    assert resolve(replace(AUTO, dtype="float32"), training_set(), n, n).dtype == "float32"
 
 
 @pytest.mark.parametrize(
@@ -72,7 +71,7 @@ def test_automatic_sizes_keep_their_bound(n_features, n_rows):
 
 
 def test_a_resolved_specification_holds_no_auto_and_keeps_what_was_set():
-    resolved = resolve(AUTO, training_set())
+    resolved = resolve(AUTO, training_set(), 50, 50)
     assert "auto" not in vars(resolved).values()
-    assert resolve(resolved, training_set(5000)) == resolved
-    assert resolve(SPEC, training_set()) == SPEC
+    assert resolve(resolved, training_set(5000), 5000, 5000) == resolved
+    assert resolve(SPEC, training_set(), 50, 50) == SPEC
