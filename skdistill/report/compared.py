@@ -15,14 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdistill.estimators.classifier import DistilledClassifier
 from skdistill.student import StudentClassifier, TorchStudent
-from skdistill.teachers.asking import Teacher, as_teacher, learns_codes
-from skdistill.teachers.ensemble import (
-    Ensemble,
-    check_teacher_weights,
-    resolve_averaging,
-    temper,
-    to_proba,
-)
+from skdistill.teachers.asking import Ensemble, Teacher, resolve_averaging
+from skdistill.teachers.fitting import learns_codes
 from skdistill.teachers.naming import (
     Named,
     TeachersLeftBehind,
@@ -31,6 +25,7 @@ from skdistill.teachers.naming import (
     is_self,
     name_teachers,
 )
+from skdistill.teachers.pooling import check_teacher_weights, temper, to_proba
 
 
 class Classifier(Protocol):
@@ -161,7 +156,7 @@ def _baseline(baseline: Classifier, classes: np.ndarray, X: Any) -> ComparedMode
             f"{label} is not fitted. Fit it on the rows the student learned from, or pass "
             "X_train and y_train to have a plain student trained."
         ) from error
-    proba = as_teacher(Named("baseline", baseline, label), classes, X).ask(X)
+    proba = Teacher(Named("baseline", baseline, label), classes, X).ask(X)
     call = baseline.predict_proba
     return ComparedModel("plain student", "plain", proba, X, call, [baseline])
 
@@ -275,7 +270,7 @@ def find_teachers(
         named = name_teachers(teachers)
         for teacher in named:
             check_fitted(teacher)
-        members = [(n.name, [as_teacher(n, classes, X)]) for n in named]
+        members = [(n.name, [Teacher(n, classes, X)]) for n in named]
     else:
         student = _with_teachers(found)
         named = _kept(student)
@@ -336,9 +331,9 @@ def _kept(student: DistilledClassifier) -> list[Named]:
 def _adapters(named: Named, fitted: Any, classes: np.ndarray, X: Any) -> list[Teacher]:
     """Return the adapter of a teacher, or one for each of its fold clones."""
     if not isinstance(fitted, list):
-        return [as_teacher(replace(named, estimator=fitted), classes, X)]
+        return [Teacher(replace(named, estimator=fitted), classes, X)]
     return [
-        as_teacher(
+        Teacher(
             replace(named, estimator=clone_, label=f"{named.label}, fold {fold}"),
             classes,
             X,

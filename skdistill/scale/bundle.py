@@ -14,9 +14,9 @@ from skdistill.scale.labeller import (
     write_bundle,
 )
 from skdistill.scale.storage import absolute
-from skdistill.teachers.asking import Teacher, as_teacher
-from skdistill.teachers.ensemble import weights_without_labels
+from skdistill.teachers.asking import Teacher
 from skdistill.teachers.naming import check_fitted, name_teachers
+from skdistill.teachers.pooling import weights_without_labels
 
 _LABEL_KINDS = "biufU"
 
@@ -105,7 +105,7 @@ class TeacherBundle:
         named = name_teachers(teachers)
         for one in named:
             check_fitted(one)
-            _check_columns(as_teacher(one, classes), names)
+            _check_columns(Teacher(one, classes), names)
         return cls._of(path, write_bundle(path, named, classes, names))
 
     @classmethod

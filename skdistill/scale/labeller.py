@@ -18,9 +18,9 @@ from skdistill.scale.storage import absolute, is_whole, join, open_place, read_w
 from skdistill.student import stamp
 from skdistill.tables.frames import is_frame
 from skdistill.teachers.answers import SharedSetting, check_proba
-from skdistill.teachers.asking import Teacher, as_teacher
-from skdistill.teachers.ensemble import resolve_averaging, to_proba
+from skdistill.teachers.asking import Teacher, resolve_averaging
 from skdistill.teachers.naming import Named, name_teachers
+from skdistill.teachers.pooling import to_proba
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
@@ -244,7 +244,7 @@ def _load(path: str, digest: str) -> _Loaded:
 def _load_once(path: str, digest: str) -> _Loaded:
     _, classes, feature_names, files = read_manifest(path, digest)
     named = name_teachers([(entry["name"], read_teacher(path, entry)) for entry in files])
-    return _Loaded(classes, feature_names, named, [as_teacher(one, classes) for one in named])
+    return _Loaded(classes, feature_names, named, [Teacher(one, classes) for one in named])
 
 
 def _both_forms(rows: Any, names: list[str]) -> tuple[Any, Any]:

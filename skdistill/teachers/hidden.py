@@ -12,8 +12,7 @@ from scipy.special import expit
 from sklearn.neural_network import MLPClassifier
 from sklearn.utils import check_array
 
-from skdistill.student.classifier import StudentClassifier
-from skdistill.student.forward import Forward
+from skdistill.student import Forward, StudentClassifier
 from skdistill.tables.encoder import check_matrix
 from skdistill.tables.frames import n_rows, take_rows
 from skdistill.teachers.adapters import TorchTeacher
@@ -44,6 +43,14 @@ class HiddenAnswers:
     def take(self, rows: np.ndarray) -> HiddenAnswers:
         """Return the answers for some rows."""
         return HiddenAnswers(self.asked, self.values[rows], self.space[rows])
+
+    @classmethod
+    def stack(cls, answers: Sequence[HiddenAnswers]) -> HiddenAnswers:
+        """Stack the answers of several tables."""
+        if len(answers) == 1:
+            return answers[0]
+        values = np.concatenate([a.values for a in answers])
+        return cls(answers[0].asked, values, np.concatenate([a.space for a in answers]))
 
 
 def check_layer(estimator: Any, label: str, asked: ActiveHint) -> None:
@@ -291,11 +298,3 @@ def _choose(leaves: np.ndarray, n: int) -> np.ndarray:
     """Return the leaves in some of the trees, from first to last."""
     n = min(n, leaves.shape[1])
     return leaves[:, np.linspace(0, leaves.shape[1] - 1, n).astype(int)]
-
-
-def stack_answers(answers: Sequence[HiddenAnswers]) -> HiddenAnswers:
-    """Stack the answers of several tables."""
-    if len(answers) == 1:
-        return answers[0]
-    values = np.concatenate([a.values for a in answers])
-    return HiddenAnswers(answers[0].asked, values, np.concatenate([a.space for a in answers]))

@@ -16,8 +16,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from skdistill.student.classifier import StudentClassifier
-from skdistill.student.torch_student import TorchStudent
+from skdistill.student import StudentClassifier, TorchStudent
 from skdistill.tables.rows import warn_user
 from skdistill.teachers.adapters import TorchTeacher
 from skdistill.teachers.answers import comes_from, is_torch_module
@@ -360,13 +359,8 @@ def _says_it_is_fitted(estimator: Any, *, unless_known: bool) -> bool:
     return bool(is_fitted())
 
 
-def known_classes(estimator: Any) -> Any:
-    """Return the labels of a teacher's columns; None where it does not tell, as a bare module."""
-    return getattr(estimator, "classes_", None)
-
-
 def labels_known_to(named: Sequence[Named]) -> np.ndarray | None:
     """Return the sorted labels of the first teacher that knows its labels; None if none does."""
-    known = (known_classes(teacher.estimator) for teacher in named)
+    known = (getattr(teacher.estimator, "classes_", None) for teacher in named)
     classes = next((labels for labels in known if labels is not None), None)
     return None if classes is None else np.unique(np.asarray(classes))

@@ -13,8 +13,7 @@ import numpy as np
 
 from skdistill.tables.frames import n_rows, take_rows
 from skdistill.teachers.naming import labels_known_to
-from skdistill.teachers.sources import TargetSource
-from skdistill.teachers.transfer import TransferRows, augmenter_of, count_synthetic
+from skdistill.teachers.sources import TargetSource, TransferRows
 from skdistill.training.data import (
     HeldOut,
     Prepared,
@@ -41,7 +40,7 @@ class Synthetic:
         rng = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
         weight = np.ones(n_rows(X))
         made = self.augmenter(X, int(self.sizes[number]), sample_weight=weight, random_state=rng)
-        return TransferRows(made, self.source.label_further(made), shapes_inputs=False)
+        return TransferRows(made, self.source.labeller().predict_proba(made), shapes_inputs=False)
 
 
 @dataclass
@@ -259,14 +258,14 @@ def _synthetic(
     source: TargetSource, classes: np.ndarray, survey: Survey, numbers: np.ndarray
 ) -> Synthetic | None:
     """Return what makes synthetic rows, if any are asked for; shards share a number of them."""
-    augmenter = augmenter_of(source)
+    augmenter = source.augmenter()
     if augmenter is None:
         return None
     source.classes = classes
     n_synthetic = source.spec.n_synthetic
     sizes = np.zeros(len(survey.sizes), dtype=np.int64)
     if isinstance(n_synthetic, str):
-        sizes[numbers] = [count_synthetic(source.spec, int(n)) for n in survey.sizes[numbers]]
+        sizes[numbers] = [source.spec.count_synthetic(int(n)) for n in survey.sizes[numbers]]
     else:
         ends = np.cumsum(survey.sizes[numbers])
         sizes[numbers] = np.diff(np.round(n_synthetic * ends / ends[-1]), prepend=0)

@@ -9,14 +9,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 
-from skdistill.teachers.answers import (
-    align_columns,
-    check_finite,
-    check_proba,
-    check_shape,
-    columns_by_label,
-    take_columns,
-)
+from skdistill.teachers.answers import check_finite, check_proba, check_shape, columns_by_label
+from skdistill.teachers.asking import align_columns, take_columns
 
 
 @pytest.mark.parametrize(

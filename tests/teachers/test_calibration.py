@@ -5,14 +5,14 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from skdistill.teachers.calibration import (
+from skdistill.teachers.pooling import (
     BOUNDS,
     fit_temperature,
     matching_temperature,
     mean_confidence,
     sharpening_temperature,
+    temper,
 )
-from skdistill.teachers.ensemble import temper
 
 RNG = np.random.default_rng(0)
 Z = 2 * RNG.normal(size=(3000, 4))

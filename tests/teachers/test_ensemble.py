@@ -12,10 +12,10 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.naive_bayes import GaussianNB
 
 from skdistill import TorchTeacher
-from skdistill.teachers import ensemble as _ensemble
-from skdistill.teachers.asking import as_teacher
-from skdistill.teachers.ensemble import Ensemble, ask_each, check_teacher_weights, resolve_averaging
+from skdistill.teachers import asking as _asking
+from skdistill.teachers.asking import Ensemble, Teacher, ask_each, resolve_averaging
 from skdistill.teachers.naming import name_teachers
+from skdistill.teachers.pooling import check_teacher_weights
 
 X, Y = make_data(labels=("ant", "bee", "cat"))
 CLASSES, CODE = np.unique(Y, return_inverse=True)
@@ -24,7 +24,7 @@ CLASSES, CODE = np.unique(Y, return_inverse=True)
 def ensemble(teachers, weights=None, averaging="proba", classes=CLASSES, memory=None):
     named = name_teachers(teachers)
     weights = check_teacher_weights(weights, len(named))
-    return Ensemble([as_teacher(n, classes) for n in named], weights, averaging, memory)
+    return Ensemble([Teacher(n, classes) for n in named], weights, averaging, memory)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def shown(monkeypatch):
         seen.append(here)
         yield here
 
-    monkeypatch.setattr(_ensemble, "stage", stage)
+    monkeypatch.setattr(_asking, "stage", stage)
     return seen
 
 
@@ -97,7 +97,7 @@ def test_permuted_columns_give_the_same_answer():
 def test_blocks_of_rows_change_nothing(monkeypatch):
     asked = ensemble([fitted_teacher(X, Y), GaussianNB().fit(X, Y)])
     whole = asked.predict_proba(X)
-    monkeypatch.setattr(_ensemble, "BATCH_ROWS", 32)
+    monkeypatch.setattr(_asking, "BATCH_ROWS", 32)
     np.testing.assert_allclose(asked.predict_proba(X), whole, atol=1e-15)
 
 
@@ -112,7 +112,7 @@ def test_teachers_are_asked_in_blocks_of_at_most_so_many_rows(
         asked.append(len(X))
         return np.full((len(X), 3), 1 / 3)
 
-    monkeypatch.setattr(_ensemble, "BATCH_ROWS", size)
+    monkeypatch.setattr(_asking, "BATCH_ROWS", size)
     ensemble([Fixed(answer, CLASSES) for _ in range(n_teachers)]).predict_proba(X)
     assert asked == [n for n in sizes for _ in range(n_teachers)]
     # A single call is not worth a line.
@@ -127,7 +127,7 @@ def test_errors_number_the_rows_from_the_first_one(monkeypatch, size, n_teachers
         return np.where((last == X).all(axis=1)[:, None], np.nan, 1 / 3) * np.ones(3)
 
     last = X[-1]
-    monkeypatch.setattr(_ensemble, "BATCH_ROWS", size)
+    monkeypatch.setattr(_asking, "BATCH_ROWS", size)
     with pytest.raises(ValueError, match=r"teacher 0 .*\b89\b"):
         ensemble([Fixed(answer, CLASSES) for _ in range(n_teachers)]).predict_proba(X)
 
@@ -157,8 +157,7 @@ def test_auto_averages_logits_only_where_all_have_them():
 
 def test_each_teacher_is_asked_by_itself():
     teachers = [
-        as_teacher(n, CLASSES)
-        for n in name_teachers([fitted_teacher(X, Y), GaussianNB().fit(X, Y)])
+        Teacher(n, CLASSES) for n in name_teachers([fitted_teacher(X, Y), GaussianNB().fit(X, Y)])
     ]
     answers = ask_each(teachers, X, "proba")
     for teacher, answer in zip(teachers, answers, strict=True):

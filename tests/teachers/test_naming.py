@@ -27,7 +27,7 @@ from skdistill.teachers.naming import (
     Named,
     check_fitted,
     is_frozen,
-    known_classes,
+    labels_known_to,
     name_teachers,
     split_steps,
 )
@@ -213,17 +213,17 @@ def test_unfitted_teachers_are_named_with_the_way_out(teacher):
     words = rf"{type(teacher).__name__}\) is not fitted.*cv=5.*wrap it in FrozenEstimator"
     with pytest.raises(NotFittedError, match=words):
         check_fitted(named)
-    assert known_classes(teacher) is None or not len(known_classes(teacher))
+    assert labels_known_to([named]) is None or not len(labels_known_to([named]))
     fitted = getattr(teacher, "estimator", teacher) if is_frozen(teacher) else teacher
     fitted.fit(X.astype(np.float32), Y.astype(np.int64))
     check_fitted(named)
-    assert list(known_classes(teacher)) == [0, 1]
+    assert list(labels_known_to([named])) == [0, 1]
 
 
 def test_frozen_adapters_are_fitted():
     for teacher in (TorchTeacher(Noisy()), CallableTeacher(np.sin, [0, 1])):
         check_fitted(Named("t", make_pipeline(StandardScaler(), teacher), "teacher 0"))
-    assert known_classes(TorchTeacher(Noisy())) is None
+    assert labels_known_to(name_teachers([Noisy()])) is None
 
 
 def test_steps_are_looked_through():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from skdistill.teachers.ensemble import (
+from skdistill.teachers.pooling import (
     check_teacher_weights,
     confidence_weights,
     mean_answer,
