@@ -20,7 +20,6 @@ from skdistill.tables.rows import Rows, check_teacher_proba, read_rows, warn_use
 from skdistill.teachers.cross_fitting import choose_source
 from skdistill.teachers.naming import (
     Named,
-    check_fitted,
     is_prefit,
     labels_known_to,
     name_teachers,
@@ -201,11 +200,8 @@ def _named_teachers(settings: Settings, rows: Rows, reserved: Collection[str]) -
     if settings.self_taught:
         return []
     if teachers is not None:
-        named = name_teachers(teachers, reserved=reserved)
-        if is_prefit(settings.teachers.cv):
-            for teacher in named:
-                check_fitted(teacher)
-        return named
+        fitted = is_prefit(settings.teachers.cv)
+        return name_teachers(teachers, reserved=reserved, fitted=fitted)
     # Here, lest a process that only predicts load a package of trees.
     from sklearn.ensemble import ExtraTreesClassifier
 

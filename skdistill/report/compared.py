@@ -20,7 +20,6 @@ from skdistill.teachers.fitting import learns_codes
 from skdistill.teachers.naming import (
     Named,
     TeachersLeftBehind,
-    check_fitted,
     is_frozen,
     is_self,
     name_teachers,
@@ -267,9 +266,7 @@ def find_teachers(
     """Gather the teachers that were passed, or those the student kept; prepared X checks them."""
     student, classes = found.estimator, found.model.classes_
     if teachers is not None:
-        named = name_teachers(teachers)
-        for teacher in named:
-            check_fitted(teacher)
+        named = name_teachers(teachers, fitted=True)
         members = [(n.name, [Teacher(n, classes, X)]) for n in named]
     else:
         student = _with_teachers(found)

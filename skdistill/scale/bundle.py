@@ -15,7 +15,7 @@ from skdistill.scale.labeller import (
 )
 from skdistill.scale.storage import absolute
 from skdistill.teachers.asking import Teacher
-from skdistill.teachers.naming import check_fitted, name_teachers
+from skdistill.teachers.naming import name_teachers
 from skdistill.teachers.pooling import weights_without_labels
 
 _LABEL_KINDS = "biufU"
@@ -102,9 +102,8 @@ class TeacherBundle:
             If a teacher knows other classes or columns, or cannot be pickled.
         """
         classes, names = _checked_classes(classes), [str(name) for name in feature_names]
-        named = name_teachers(teachers)
+        named = name_teachers(teachers, fitted=True)
         for one in named:
-            check_fitted(one)
             _check_columns(Teacher(one, classes), names)
         return cls._of(path, write_bundle(path, named, classes, names))
 

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
-from skdistill.tables.frames import is_frame
-from skdistill.tables.rows import find_improper, normalise
+from skdistill.tables import find_improper, is_frame, normalise
 
 # What a probability of 0 counts as where its logarithm is needed.
 PROBA_FLOOR = 1e-7

@@ -13,8 +13,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.utils import check_array
 
 from skdistill.student import Forward, StudentClassifier
-from skdistill.tables.encoder import check_matrix
-from skdistill.tables.frames import n_rows, take_rows
+from skdistill.tables import check_matrix, n_rows, take_rows
 from skdistill.teachers.adapters import TorchTeacher
 from skdistill.teachers.answers import comes_from, is_torch_module, left_as_found
 from skdistill.teachers.asking import Teacher

@@ -22,7 +22,7 @@ from teachers_zoo import make_rows
 
 from skdistill.teachers.asking import Teacher
 from skdistill.teachers.fitting import fit_teacher, seeded
-from skdistill.teachers.naming import check_fitted, name_teachers
+from skdistill.teachers.naming import name_teachers
 
 X, Y = make_rows()
 X3, Y3 = make_rows(n_classes=3)
@@ -44,7 +44,7 @@ def test_clones_are_fitted_on_any_labels(teacher, labels):
     fitted, own = fit_teacher(entry, X3, labels[Y3], classes=labels, seed=0)
     assert fitted is not teacher
     with pytest.raises(NotFittedError):
-        check_fitted(entry)
+        name_teachers([teacher], fitted=True)
     proba = Teacher(replace(entry, estimator=fitted), labels, own_classes=own).ask(X3)
     assert proba.shape == (len(X3), 3)
     if not isinstance(teacher, skorch.NeuralNet):
