@@ -1,12 +1,13 @@
 """From prepared rows to a trained student.
 
-* What is asked of a student: ``spec``; what "auto" stands for: ``sizing``.
-* The rows: ``data`` (in memory), ``shards`` and ``stream`` (a few files at a time), ``batches``,
-  ``self_distillation`` (targets that the student of the epoch before has a part in).
+* What is asked of a student, and what "auto" stands for: ``spec``, ``network``.
+* The rows: ``data`` (in memory), ``shards`` and ``stream`` (a few files at a time), ``batches``
+  (with targets that the student of the epoch before has a part in).
 * The network: ``network`` (ours, or a stack), ``modules`` (the user's own, frozen layers and back).
-* What is minimised: ``objective``, with ``hint_terms``; how: ``step`` (forward and backward on the
-  CPU), ``adam``, ``net`` (skorch's loop), ``early_stopping``, ``threads``.
-* All of it together: ``trainer``; afterwards ``divergence`` and ``control`` judge the student.
+* What is minimised: ``objective``, with ``hint_terms``; how: ``step`` (forward, backward and Adam
+  on the CPU), ``net`` (skorch's loop, early stopping, settings of the process).
+* All of it together, and whether training diverged: ``trainer``; the measure of confidence and of
+  teachers: ``control``.
 
 Names are looked up when they are used: an estimator is unpickled, and its student predicts, without
 torch and skorch, which the trainer loads.
@@ -35,7 +36,7 @@ _FILES = {
     "TrainingStream": "stream",
     "UnseenLabels": "control",
     "build_training_set": "data",
-    "one_thread": "threads",
+    "one_thread": "net",
     "open_stream": "stream",
 }
 

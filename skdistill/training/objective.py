@@ -121,20 +121,22 @@ class Objective(nn.Module):
 
     def _numbers(self, dtype: np.dtype) -> _Numbers:
         """Return temperature and alpha in a dtype."""
-        if dtype not in self._of_dtype:
-            T, alpha = (v.astype(dtype).reshape(-1, 1) for v in (self.temperature, self.alpha))
-            temperatures, which = np.unique(T, return_inverse=True)
-            self._of_dtype[dtype] = _Numbers(
-                T=T,
-                tempers=bool((T != 1).any()),
-                temperatures=temperatures[:, None],
-                which=which.ravel(),
-                alpha=alpha,
-                into_soft=alpha * T,
-                into_hard=1 - alpha,
-                has_hard=bool((alpha < 1).any()),
-            )
-        return self._of_dtype[dtype]
+        kept = self._of_dtype.get(dtype)
+        if kept is not None:
+            return kept
+        T, alpha = (v.astype(dtype).reshape(-1, 1) for v in (self.temperature, self.alpha))
+        temperatures, which = np.unique(T, return_inverse=True)
+        numbers = self._of_dtype[dtype] = _Numbers(
+            T=T,
+            tempers=bool((T != 1).any()),
+            temperatures=temperatures[:, None],
+            which=which.ravel(),
+            alpha=alpha,
+            into_soft=alpha * T,
+            into_hard=1 - alpha,
+            has_hard=bool((alpha < 1).any()),
+        )
+        return numbers
 
     # What overflows at an extreme temperature is found by its value, in the loss.
     @np.errstate(all="ignore")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 class StudentSpec:
     """The constructor's parameters that shape a student and its training; "auto" stands as it is.
 
-    :func:`skdistill.training.sizing.resolve` fills in what "auto" means for some rows.
+    :func:`skdistill.training.network.resolve` fills in what "auto" means for some rows.
     """
 
     temperature: float

@@ -32,12 +32,12 @@ class Adam(Optimizer):
 
     def __init__(self, params: Any, lr: float = 1e-3, weight_decay: float = 0.0) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
-        self._parts: dict[Tensor, tuple[Tensor, int, list[list[np.ndarray]]]] = {}
+        self._kept: dict[int, _Views] = {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a copy, which shares no memory with the parameters of the other."""
         super().__setstate__(state)
-        self._parts = {}
+        self._kept = {}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; torch's own method loads torch's compiler first, which takes seconds."""
@@ -55,20 +55,23 @@ class Adam(Optimizer):
     def update(self) -> None:
         """Make one step with the gradients that the parameters have."""
         settings = self.param_groups[0]
-        for parameter in settings["params"]:
-            if parameter.grad is not None:
-                self._update(parameter, settings["lr"], settings["weight_decay"])
+        for i, parameter in enumerate(settings["params"]):
+            gradient, kept = parameter.grad, self._kept.get(i)
+            if gradient is None:
+                continue
+            if kept is None or kept.gradient is not gradient or kept.place != parameter.data_ptr():
+                kept = self._kept[i] = self._views(parameter, gradient)
+            self._move(kept, settings["lr"], settings["weight_decay"])
 
-    def _update(self, parameter: Tensor, rate: float, decay: float) -> None:
+    def _move(self, views: "_Views", rate: float, decay: float) -> None:
         """Move one parameter in place."""
-        state, parts = self.state[parameter], self._views(parameter)
-        state["count"] += 1
+        views.state["count"] = count = views.state["count"] + 1
         beta1, beta2 = self.betas
-        second = math.sqrt((1 - beta2 ** state["count"]) / (1 - beta2))
+        second = math.sqrt((1 - beta2**count) / (1 - beta2))
         # The factors 1 - beta of the moments are multiplied in here.
-        size = rate * second * (1 - beta1) / (1 - beta1 ** state["count"])
+        size = rate * second * (1 - beta1) / (1 - beta1**count)
         epsilon = self.epsilon * second
-        for theta, gradient, mean, square, scale, step in parts:
+        for theta, gradient, mean, square, scale, step in views.parts:
             if decay:
                 gradient = np.add(gradient, np.multiply(theta, decay, out=step), out=step)
             mean *= beta1
@@ -81,13 +84,8 @@ class Adam(Optimizer):
             step *= size
             theta -= step
 
-    def _views(self, parameter: Tensor) -> list[list[np.ndarray]]:
+    def _views(self, parameter: Tensor, gradient: Tensor) -> "_Views":
         """Return views of a parameter, its gradient and its moments, and buffers, in parts."""
-        gradient, place = parameter.grad, parameter.data_ptr()
-        assert gradient is not None
-        kept = self._parts.get(parameter)
-        if kept is not None and kept[0] is gradient and kept[1] == place:
-            return kept[2]
         theta = parameter.detach().numpy().reshape(-1)
         state = self.state[parameter]
         if not state:
@@ -98,8 +96,16 @@ class Adam(Optimizer):
             [*(array[i : i + _PART] for array in flat), *buffers[:, : theta.size - i]]
             for i in range(0, theta.size, _PART)
         ]
-        self._parts[parameter] = gradient, place, parts
-        return parts
+        return _Views(gradient, parameter.data_ptr(), state, parts)
+
+
+class _Views(NamedTuple):
+    """What updates a parameter as long as it and its gradient stay where they are in memory."""
+
+    gradient: Tensor
+    place: int
+    state: dict[str, Any]
+    parts: list[list[np.ndarray]]
 
 
 def take_moments(optimizer: Optimizer, other: Optimizer) -> None:

@@ -10,11 +10,13 @@ import pytest
 from quick_students import fitted_teacher, make_data, quick
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
-from skdistill import SkdistillVersionWarning, TeachersLeftBehind, losses
+from skdistill import DistilledClassifierCV, SkdistillVersionWarning, TeachersLeftBehind, losses
 
 X, Y = make_data()
 TEACHER = fitted_teacher(X, Y)
@@ -167,3 +169,41 @@ def test_the_student_alone_travels():
     assert clone(student) is student
     with pytest.raises(TypeError, match="FrozenEstimator"):
         student.fit(X, Y)
+
+
+def test_unfitted_teachers_stay_so_that_a_loaded_student_can_be_fitted_again():
+    student = quick([("tree", DecisionTreeClassifier(max_depth=3, random_state=0))], cv=3)
+    student.fit(X, Y)
+    loaded = round_trip(student)
+    ((name, template),) = loaded.teachers
+    assert name == "tree"
+    assert template.max_depth == 3
+    assert not hasattr(template, "tree_")
+    assert not hasattr(loaded, "teachers_")
+    for again in (clone(loaded), loaded):
+        np.testing.assert_array_equal(again.fit(X, Y).predict_proba(X), student.predict_proba(X))
+
+
+def test_what_a_template_learned_elsewhere_is_left_behind():
+    forest = RandomForestClassifier(300, random_state=0).fit(X, Y)
+    student = quick([forest], cv=2, max_epochs=2).fit(X, Y)
+    assert len(pickle.dumps(student)) < len(pickle.dumps(forest)) / 10
+    assert not hasattr(round_trip(student).teachers[0], "estimators_")
+
+
+def test_a_search_keeps_unfitted_teachers_too():
+    search = DistilledClassifierCV(
+        quick([DecisionTreeClassifier(max_depth=3)], cv=2, max_epochs=2),
+        temperatures=[1],
+        alphas=[0.5],
+        cv=2,
+    ).fit(X, Y)
+    (template,) = round_trip(search).estimator.teachers
+    assert template.max_depth == 3
+
+
+def test_beside_a_frozen_teacher_all_are_left_behind():
+    teachers = [DecisionTreeClassifier(max_depth=3), FrozenEstimator(TEACHER)]
+    with pytest.warns(UserWarning, match="answers as it is"):
+        student = quick(teachers, cv=2, max_epochs=2).fit(X, Y)
+    assert isinstance(round_trip(student).teachers, TeachersLeftBehind)

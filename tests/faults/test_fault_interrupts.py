@@ -132,10 +132,6 @@ def out_of_bag(folder: Path) -> Scenario:
     return a_fit([RandomForestClassifier(30, random_state=0)], cv="oob")
 
 
-def default_teacher(folder: Path) -> Scenario:
-    return a_fit(None, batch_size=8)
-
-
 def its_own_teacher(folder: Path) -> Scenario:
     return a_fit("self", self_distillation=0.5, batch_size=20)
 
@@ -178,10 +174,11 @@ def stream(folder: Path) -> Scenario:
 
 def first_batch(folder: Path) -> Scenario:
     student = quick([TEACHER], **FEW)
+    before = dict(vars(student))
 
     def call() -> Any:
         vars(student).clear()
-        vars(student).update(vars(quick([TEACHER], **FEW)))
+        vars(student).update(before)
         return student.partial_fit(X, Y)
 
     return Scenario(call, lambda: weights_of(student))
@@ -302,7 +299,6 @@ SCENARIOS = {
         cross_fitted,
         given_targets,
         out_of_bag,
-        default_teacher,
         its_own_teacher,
         own_module,
         skorch_teacher,

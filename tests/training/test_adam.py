@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from skdistill.training import adam as _adam
+from skdistill.training import step as _step
 from skdistill.training.step import Adam, take_moments
 
 RNG = np.random.default_rng(0)
@@ -27,7 +27,7 @@ def move(adam, gradient):
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_it_makes_the_steps_of_torch(weight_decay, monkeypatch):
-    monkeypatch.setattr(_adam, "_PART", 7)
+    monkeypatch.setattr(_step, "_PART", 7)
     first = RNG.normal(size=(3, 5))
     ours, theirs = parameter(first), parameter(first)
     adams = (
@@ -44,7 +44,7 @@ def test_it_makes_the_steps_of_torch(weight_decay, monkeypatch):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_number_goes_the_same_way_wherever_it_stands(dtype, monkeypatch):
-    monkeypatch.setattr(_adam, "_PART", 11)
+    monkeypatch.setattr(_step, "_PART", 11)
     alone, stack = parameter(np.ones(13, dtype)), parameter(np.ones((5, 13), dtype))
     adams = [Adam([p], lr=0.1, weight_decay=0.01) for p in (alone, stack)]
     for _ in range(50):
@@ -90,7 +90,7 @@ def test_copies_share_no_memory():
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_buffers_and_parts_change_no_bit(dtype, weight_decay, monkeypatch):
-    monkeypatch.setattr(_adam, "_PART", 5)
+    monkeypatch.setattr(_step, "_PART", 5)
     theta = parameter(RNG.normal(size=13).astype(dtype))
     adam = Adam([theta], lr=0.1, weight_decay=weight_decay)
     expected = theta.detach().numpy().copy()

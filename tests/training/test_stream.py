@@ -18,8 +18,8 @@ from sklearn.preprocessing import StandardScaler
 from skdistill.scale.labelling import label_parquet
 from skdistill.teachers.cross_fitting import choose_source
 from skdistill.teachers.sources import TeacherSpec
+from skdistill.training import shards as _shards
 from skdistill.training import stream as _stream
-from skdistill.training import survey as _survey
 from skdistill.training.shards import SAMPLE_ROWS, Sample, Shard, Shards
 from skdistill.training.trainer import StudentTrainer
 
@@ -316,7 +316,7 @@ def test_synthetic_rows_are_made_shard_by_shard_if_asked_for():
 
 
 def test_what_the_sample_must_not_miss(monkeypatch):
-    monkeypatch.setattr(_survey, "SAMPLE_ROWS", 60)
+    monkeypatch.setattr(_shards, "SAMPLE_ROWS", 60)
     frame = pd.DataFrame(X, columns=COLUMNS, copy=True)
     frame["colour"] = np.where(X[:, 0] > 0, "red", "blue")
     frame.loc[777, "colour"] = "green"
@@ -405,7 +405,7 @@ def test_damage_is_found_before_training_and_named_by_its_file(tmp_path, monkeyp
 
 
 def test_a_column_of_identifiers_does_not_fill_the_memory(monkeypatch):
-    monkeypatch.setattr(_survey, "SAMPLE_ROWS", 500)
+    monkeypatch.setattr(_shards, "SAMPLE_ROWS", 500)
     frame = pd.DataFrame(X, columns=COLUMNS).assign(id=[f"row {i}" for i in range(len(X))])
     with pytest.raises(ValueError, match=r"shard 2: column 'id' has more than 500 categories"):
         quick().fit_stream(cut(4, frame, PROBA, Y))
