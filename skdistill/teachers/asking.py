@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import joblib
@@ -28,7 +28,7 @@ from skdistill.teachers.answers import (
 )
 from skdistill.teachers.naming import WAY_TO_FIT, Named, split_steps
 from skdistill.teachers.pooling import temper, to_proba
-from skdistill.teachers.progress import stage, track
+from skdistill.teachers.progress import stage
 
 # Teachers are asked in blocks of rows, so that memory does not grow with teachers times rows.
 BATCH_ROWS = 65_536
@@ -46,8 +46,8 @@ class Teacher:
 
     Attributes
     ----------
-    label, name : str
-        How it is named.
+    label : str
+        How errors name it.
     estimator : object
         The teacher.
     last : object
@@ -65,7 +65,7 @@ class Teacher:
         own_classes: Any = None,
         allow_missing: bool = False,
     ) -> None:
-        self.name, self.label, self.estimator = named.name, named.label, named.estimator
+        self.label, self.estimator = named.label, named.estimator
         self.classes = np.asarray(classes)
         self._before, self.last = split_steps(named.estimator)
         self._is_skorch = comes_from(self.last, "skorch")
@@ -189,7 +189,12 @@ def align_columns(
     Otherwise by position when the classes are the integers 0..k-1 and the teacher has k classes:
     meta-estimators hand out y encoded that way, in sorted order of the labels.
     """
-    own, wanted = _labels(teacher_classes, label), np.asarray(classes)
+    if isinstance(teacher_classes, list) and any(np.ndim(value) for value in teacher_classes):
+        raise ValueError(
+            f"{label} predicts {len(teacher_classes)} outputs; a teacher must be a classifier of "
+            "one."
+        )
+    own, wanted = np.asarray(teacher_classes).ravel().tolist(), np.asarray(classes)
     # A dict compares in Python's way (1 == 1.0 == True, never "1"), which NumPy does not.
     column_of = {value: column for column, value in enumerate(own)}
     if len(column_of) != len(own):
@@ -204,15 +209,6 @@ def align_columns(
         f"classes are {_shown(wanted.tolist())}. Use the labels the teacher was fitted on, or name "
         "the columns of its probabilities with CallableTeacher(teacher.predict_proba, classes=...)."
     )
-
-
-def _labels(classes: Any, label: str) -> list[Any]:
-    """Return the labels of one output as plain Python values."""
-    if isinstance(classes, list) and any(np.ndim(value) for value in classes):
-        raise ValueError(
-            f"{label} predicts {len(classes)} outputs; a teacher must be a classifier of one."
-        )
-    return np.asarray(classes).ravel().tolist()
 
 
 def _shown(labels: list[Any]) -> str:
@@ -298,17 +294,7 @@ def remembered(memory: Any, function: Callable[..., Any], *key: Any, **others: A
     """
     if memory is not None:
         cached = check_memory(memory).cache(function, ignore=list(others))
-        try:
+        with suppress(Exception):
             joblib.hash(key)
-        except Exception:
-            cached = function
-        return cached(*key, **others)
+            function = cached
     return function(*key, **others)
-
-
-def ask_each(
-    teachers: Sequence[Teacher], X: Any, averaging: str, memory: Any = None
-) -> list[np.ndarray]:
-    """Return the answer of each teacher by itself."""
-    shown = track("teacher", teachers, len(teachers))
-    return [Ensemble([t], np.ones(1), averaging, memory).mean(X) for t in shown]

@@ -107,14 +107,13 @@ def pool(
     Answers are probabilities or logits of shape (n, k), as `averaging` says; a row of NaN is one
     that a teacher cannot answer.
     """
-    if not isinstance(weights, str):
-        return SoftTargets(*mean_answer(answers, weights, averaging), weights)
-    if weights == "confidence":
+    if isinstance(weights, str) and weights == "confidence":
         by_row = confidence_weights(answers, averaging, code)
         equal = np.full(len(answers), 1 / len(answers))
         return SoftTargets(*mean_answer(answers, by_row, averaging), equal)
-    learnt = validation_weights(answers, averaging, code, sample_weight)
-    return SoftTargets(*mean_answer(answers, learnt, averaging), learnt)
+    if isinstance(weights, str):
+        weights = validation_weights(answers, averaging, code, sample_weight)
+    return SoftTargets(*mean_answer(answers, weights, averaging), weights)
 
 
 def mean_answer(

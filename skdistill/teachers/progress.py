@@ -54,23 +54,18 @@ class Stage:
         if display.task is not None:
             self._task = display.task.subcontext(task_name=words, max_subtasks=total)
             self._task.call_on_fit_task_begin(estimator=self._estimator)
-            self._begin_part()
+            self._next_part()
+        # What stages inside are subtasks of; parts that are counted have none.
+        self.task = self._task if total is None else None
 
-    @property
-    def task(self) -> Any:
-        """The task that stages inside are subtasks of; parts that are counted have none."""
-        return self._task if self.total is None else None
-
-    def _begin_part(self) -> None:
-        """Tell scikit-learn's callbacks that a part begins."""
-        if self.total is not None and self.n_done < self.total:
+    def _next_part(self, *, last: bool = False) -> bool:
+        """Tell scikit-learn's callbacks that a part ended and one begins; return "stop"."""
+        part, self._part = self._part, None
+        stop = part is not None and part.call_on_fit_task_end(estimator=self._estimator)
+        if not last and self.total is not None and self.n_done < self.total:
             self._part = self._task.subcontext(task_name=self.words)
             self._part.call_on_fit_task_begin(estimator=self._estimator)
-
-    def _end_part(self) -> bool:
-        """Tell scikit-learn's callbacks that a part ended; return whether one asks to stop."""
-        part, self._part = self._part, None
-        return part is not None and part.call_on_fit_task_end(estimator=self._estimator)
+        return stop
 
     def done(self, values: Mapping[str, Any] | None = None) -> bool:
         """Count one part, with its losses; return whether a callback asks to stop."""
@@ -78,16 +73,12 @@ class Stage:
         self.values = values or {}
         if self._line is not None:
             self._line.count()
-        if self._task is None:
-            return False
-        stop = self._end_part()
-        self._begin_part()
-        return stop
+        return self._task is not None and self._next_part()
 
     def end(self) -> None:
         """Tell scikit-learn's callbacks that the stage ended, as a whole or early."""
         if self._task is not None:
-            self._end_part()
+            self._next_part(last=True)
             self._task.call_on_fit_task_end(estimator=self._estimator)
 
     def __str__(self) -> str:

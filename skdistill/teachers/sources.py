@@ -8,7 +8,7 @@ import numpy as np
 
 from skdistill.tables import Rows, n_rows, warn_user
 from skdistill.tables.synthetic import AUGMENTERS
-from skdistill.teachers.asking import Ensemble, Teacher, ask_each, resolve_averaging
+from skdistill.teachers.asking import Ensemble, Teacher, resolve_averaging
 from skdistill.teachers.hidden import HiddenAnswers, answers_of_folds, check_layer
 from skdistill.teachers.hints import ActiveHint, Hint, active_hints
 from skdistill.teachers.naming import Named, is_frozen
@@ -18,7 +18,7 @@ from skdistill.teachers.pooling import (
     pool,
     weights_without_labels,
 )
-from skdistill.teachers.progress import stage
+from skdistill.teachers.progress import stage, track
 
 # n_synthetic="auto"
 _ROWS_PER_ROW, _MOST_SYNTHETIC = 5, 100_000
@@ -246,7 +246,8 @@ class Prefit(TargetSource):
         with stage("asking the teachers"):
             if isinstance(weights, str):
                 assert rows.code is not None
-                answers = ask_each(teachers, rows.X, averaging, memory)
+                alone = [Ensemble([t], np.ones(1), averaging, memory) for t in teachers]
+                answers = [one.mean(rows.X) for one in track("teacher", alone, len(alone))]
                 targets = pool(answers, weights, averaging, rows.code, rows.weight)
                 assert targets.weights is not None
                 self.ensemble = Ensemble(teachers, targets.weights, averaging, memory)

@@ -30,7 +30,6 @@ from skdistill.teachers.asking import (
     Ensemble,
     Teacher,
     align_columns,
-    ask_each,
     resolve_averaging,
     take_columns,
 )
@@ -503,16 +502,6 @@ def test_auto_averages_logits_only_where_all_have_them():
     assert auto(module) == auto(logits) == auto(FrozenEstimator(logits)) == "logits"
     assert auto(logits, skl) == auto(proba) == auto(skl) == "proba"
     assert resolve_averaging("logits", name_teachers([skl])) == "logits"
-
-
-def test_each_teacher_is_asked_by_itself():
-    teachers = [
-        Teacher(n, CLASSES)
-        for n in name_teachers([fitted_teacher(ROWS, NAMES), GaussianNB().fit(ROWS, NAMES)])
-    ]
-    answers = ask_each(teachers, ROWS, "proba")
-    for teacher, answer in zip(teachers, answers, strict=True):
-        np.testing.assert_array_equal(answer, teacher.ask(ROWS, "proba"))
 
 
 def test_it_answers_at_its_temperature():
