@@ -27,7 +27,7 @@ from skdistill.teachers.answers import (
     numeric_array,
 )
 from skdistill.teachers.naming import WAY_TO_FIT, Named, split_steps
-from skdistill.teachers.pooling import temper, to_proba
+from skdistill.teachers.pooling import to_proba
 from skdistill.teachers.progress import stage
 
 # Teachers are asked in blocks of rows, so that memory does not grow with teachers times rows.
@@ -256,7 +256,7 @@ class Ensemble:
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the ensemble's probabilities for raw rows."""
-        return temper(to_proba(self.mean(X), self.averaging), self.temperature)
+        return to_proba(self.mean(X), self.averaging, self.temperature)
 
     def mean(self, X: Any) -> np.ndarray:
         """Return the weighted mean in the space of `averaging`, asking in blocks of rows."""

@@ -57,10 +57,9 @@ class TeachersLeftBehind:
         if isinstance(teachers, TeachersLeftBehind):
             return cls(teachers.descriptions)
         entries = teachers if isinstance(teachers, (list, tuple)) else [teachers]
-        pairs = [e if isinstance(e, tuple) and len(e) == 2 else (None, e) for e in entries]
-        types = [type(teacher).__name__ for _, teacher in pairs]
-        both = zip(pairs, types, strict=True)
-        return cls(tuple(kind if name is None else f"{name}: {kind}" for (name, _), kind in both))
+        pairs = [e if isinstance(e, tuple) and len(e) == 2 else ("", e) for e in entries]
+        described = (f"{name}: {type(teacher).__name__}" for name, teacher in pairs)
+        return cls(tuple(text.removeprefix(": ") for text in described))
 
     def refusal(self) -> str:
         """Say why there is nothing to fit from, and what to do.
@@ -150,22 +149,20 @@ def name_teachers(
 def _listed(teachers: Any) -> Sequence[Any]:
     """Return the non-empty list, or raise with the way out."""
     rule = "teachers must be a non-empty list of fitted classifiers"
+    pairs = f"{rule} or of (name, classifier) pairs"
     if isinstance(teachers, TeachersLeftBehind):
         raise ValueError(teachers.refusal())
     if isinstance(teachers, str):
         raise TypeError(
-            f"{rule} or of (name, classifier) pairs, got {teachers!r}. The only word that may "
-            "stand there is 'self', in DistilledClassifier."
+            f"{pairs}, got {teachers!r}. The only word that may stand there is 'self', in "
+            "DistilledClassifier."
         )
     if not isinstance(teachers, (list, tuple)):
         one = hasattr(teachers, "predict_proba") or is_torch_module(teachers)
         way_out = f" Pass a list with one entry: teachers=[{_type_name(teachers)}(...)]."
-        raise TypeError(
-            f"{rule} or of (name, classifier) pairs, got {_type_name(teachers)}."
-            + (way_out if one else "")
-        )
+        raise TypeError(f"{pairs}, got {_type_name(teachers)}." + (way_out if one else ""))
     if not teachers:
-        raise ValueError(f"{rule} or of (name, classifier) pairs, got an empty one.")
+        raise ValueError(f"{pairs}, got an empty one.")
     if isinstance(teachers, tuple) and isinstance(teachers[0], str):
         raise TypeError(f"{rule}, got one pair. Pass teachers=[(name, classifier)].")
     return teachers

@@ -78,11 +78,12 @@ def weights_without_labels(teacher_weights: Any, n_teachers: int) -> np.ndarray:
     return np.full(n_teachers, 1 / n_teachers)
 
 
-def to_proba(values: np.ndarray, space: str) -> np.ndarray:
-    """Return probabilities from a mean of probabilities or of logits."""
+def to_proba(values: np.ndarray, space: str, temperature: float | None = None) -> np.ndarray:
+    """Return probabilities, at a temperature, from a mean of probabilities or of logits."""
     if space == "logits":
         values = np.exp(values - values.max(axis=1, keepdims=True))
-    return values / values.sum(axis=1, keepdims=True)
+    proba = values / values.sum(axis=1, keepdims=True)
+    return proba if temperature is None else temper(proba, temperature)
 
 
 def temper(proba: np.ndarray, temperature: float) -> np.ndarray:
