@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
@@ -14,10 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdistill.estimators.pickling import (
     cloned_templates,
-    deep_copy,
     lean_state,
     ready_to_fit,
-    shallow_copy,
 )
 from skdistill.student.base import DocLink, check_stamp, stamp
 from skdistill.tables.encoder import TabularEncoder
@@ -41,7 +40,37 @@ def side_by_side(members: Callable[[], Sequence[tuple[str, Any]]]) -> Any:
         return VotingClassifier(list(members()))._sk_visual_block_()
 
 
-class BaseDistilled(DocLink, CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
+class LeanEstimator(DocLink, CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
+    """An estimator that copies whole and pickles lean: without what only training needs."""
+
+    @abstractmethod
+    def _pickled_state(self) -> dict[str, Any]:
+        """Return what a pickle holds."""
+
+    def __copy__(self) -> Self:
+        """Copy shallowly, teachers included; only pickles leave them behind."""
+        new = type(self).__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        return new
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy deeply, teachers included; only pickles leave them behind."""
+        new = memo[id(self)] = type(self).__new__(type(self))
+        new.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return new
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Stamp the versions that a pickle depends on."""
+        return {**self._pickled_state(), "_versions": stamp()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the state and compare versions."""
+        state = dict(state)
+        check_stamp(state, type(self).__name__)
+        self.__dict__.update(state)
+
+
+class BaseDistilled(LeanEstimator):
     """An estimator that distils teachers, and predicts by the student that `fit` leaves."""
 
     teachers: Any
@@ -200,15 +229,7 @@ class BaseDistilled(DocLink, CallbackSupportMixin, MetaEstimatorMixin, BaseEstim
         """Draw the teachers side by side."""
         return side_by_side(lambda: [(n.name, n.estimator) for n in name_teachers(self.teachers)])
 
-    def __copy__(self) -> Self:
-        """Copy shallowly, teachers included; only pickles leave them behind."""
-        return shallow_copy(self)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Copy deeply, teachers included; only pickles leave them behind."""
-        return deep_copy(self, memo)
-
-    def __getstate__(self) -> dict[str, Any]:
+    def _pickled_state(self) -> dict[str, Any]:
         """Return what a pickle holds.
 
         * unfitted, or ``keep_teachers=True``: every parameter, so that workers can fit. A fitted
@@ -217,21 +238,14 @@ class BaseDistilled(DocLink, CallbackSupportMixin, MetaEstimatorMixin, BaseEstim
         * fitted: the student and the parameters that are plain values. Fitted teachers and
           everything else that only shapes training is replaced by a placeholder.
 
-        The trained net is never pickled. Versions are stamped.
+        The trained net is never pickled.
         """
         state = {k: v for k, v in self.__dict__.items() if k != "net_"}
-        state["_versions"] = stamp()
         if "student_" in state and not self.keep_teachers:
             return lean_state(state)
         if "student_" not in state and not is_prefit(self.cv):
             state["teachers"] = ready_to_fit(self.teachers)
         return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore the state and compare versions."""
-        state = dict(state)
-        check_stamp(state, type(self).__name__)
-        self.__dict__.update(state)
 
 
 @contextmanager

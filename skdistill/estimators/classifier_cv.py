@@ -5,16 +5,16 @@ from typing import Any, Self
 
 import numpy as np
 from joblib import delayed
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.base import ClassifierMixin, clone
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
-from skdistill.estimators.base import all_or_nothing
+from skdistill.estimators.base import LeanEstimator, all_or_nothing
 from skdistill.estimators.classifier import DistilledClassifier
-from skdistill.estimators.pickling import LeftBehind, deep_copy, lean_parameters, shallow_copy
+from skdistill.estimators.pickling import LeftBehind, lean_parameters
 from skdistill.estimators.search import (
     Fold,
     fit_arguments,
@@ -22,11 +22,9 @@ from skdistill.estimators.search import (
     seeded,
     warn_about_prefit,
 )
-from skdistill.student.base import DocLink, check_stamp, stamp
 from skdistill.tables.rows import read_rows
 from skdistill.teachers.progress import (
     CALLBACKS,
-    CallbackSupportMixin,
     follow,
     hand_over,
     run_counted,
@@ -36,9 +34,7 @@ from skdistill.teachers.progress import (
 _TIE = 1e-9
 
 
-class DistilledClassifierCV(
-    DocLink, CallbackSupportMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator
-):
+class DistilledClassifierCV(ClassifierMixin, LeanEstimator):
     """Search over temperature and alpha that asks the teachers once a fold.
 
     For each fold the teachers are asked (or cross-fitted) once, and the students of all candidates
@@ -323,10 +319,7 @@ class DistilledClassifierCV(
         """Tell which inputs are taken: those of the estimator."""
         tags = super().__sklearn_tags__()
         if isinstance(self.estimator, DistilledClassifier):
-            inner = get_tags(self.estimator).input_tags
-            tags.input_tags.allow_nan = inner.allow_nan
-            tags.input_tags.string = inner.string
-            tags.input_tags.categorical = inner.categorical
+            tags.input_tags = get_tags(self.estimator).input_tags
         return tags
 
     def get_metadata_routing(self) -> MetadataRouter:
@@ -341,17 +334,9 @@ class DistilledClassifierCV(
         router = MetadataRouter(owner=self).add_self_request(self)
         return router.add(estimator=self.estimator, method_mapping=mapping)
 
-    def __copy__(self) -> Self:
-        """Copy shallowly, teachers included; only pickles leave them behind."""
-        return shallow_copy(self)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Copy deeply, teachers included; only pickles leave them behind."""
-        return deep_copy(self, memo)
-
-    def __getstate__(self) -> dict[str, Any]:
+    def _pickled_state(self) -> dict[str, Any]:
         """Return what a pickle holds: a fitted search keeps the student, not the teachers."""
-        state = {**self.__dict__, "_versions": stamp()}
+        state = dict(self.__dict__)
         if "cv_results_" not in state or self.estimator.keep_teachers:
             return state
         state.pop(CALLBACKS, None)
@@ -361,12 +346,6 @@ class DistilledClassifierCV(
         estimator.__dict__.pop(CALLBACKS, None)
         estimator.__dict__.update(lean_parameters(estimator.get_params(deep=False)))
         return {**state, "estimator": estimator}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore the state and compare versions."""
-        state = dict(state)
-        check_stamp(state, type(self).__name__)
-        self.__dict__.update(state)
 
 
 def _check_grid(name: str, values: Any, allowed: Any, words: str) -> list[float]:
@@ -391,28 +370,25 @@ def _check_grid(name: str, values: Any, allowed: Any, words: str) -> list[float]
 
 def _results(candidates: list[dict[str, float]], folds: Sequence[Fold]) -> dict[str, Any]:
     """Return the table of GridSearchCV."""
-    scores = np.array([fold.scores for fold in folds])
+    n = len(candidates)
     results: dict[str, Any] = {}
-    for name, seconds in (
-        ("fit_time", [fold.fit_seconds for fold in folds]),
-        ("score_time", [fold.score_seconds for fold in folds]),
-    ):
-        results[f"mean_{name}"] = np.full(len(candidates), np.mean(seconds))
-        results[f"std_{name}"] = np.full(len(candidates), np.std(seconds))
+    for name in ("fit", "score"):
+        seconds = [getattr(fold, f"{name}_seconds") for fold in folds]
+        results[f"mean_{name}_time"] = np.full(n, np.mean(seconds))
+        results[f"std_{name}_time"] = np.full(n, np.std(seconds))
     for name in ("alpha", "temperature"):
         values = [candidate[name] for candidate in candidates]
-        results[f"param_{name}"] = np.ma.masked_array(values, mask=[False] * len(values))
-    results["params"] = candidates
-    for i, row in enumerate(scores):
-        results[f"split{i}_test_score"] = row
+        results[f"param_{name}"] = np.ma.masked_array(values, mask=[False] * n)
+    scores = np.array([fold.scores for fold in folds])
     mean = scores.mean(axis=0)
-    results["mean_test_score"] = mean
-    results["std_test_score"] = scores.std(axis=0)
-    results["rank_test_score"] = _ranks(mean)
-    return results
-
-
-def _ranks(mean: np.ndarray) -> np.ndarray:
-    """Rank by score, best first; ties share the best rank and NaN comes last."""
+    # Ties share the best rank, and NaN comes last.
     rounded = np.round(np.where(np.isnan(mean), -np.inf, mean), 9)
-    return np.array([1 + int((rounded > value).sum()) for value in rounded], dtype=np.int32)
+    ranks = np.array([1 + int((rounded > value).sum()) for value in rounded], dtype=np.int32)
+    return {
+        **results,
+        "params": candidates,
+        **{f"split{i}_test_score": row for i, row in enumerate(scores)},
+        "mean_test_score": mean,
+        "std_test_score": scores.std(axis=0),
+        "rank_test_score": ranks,
+    }

@@ -1,33 +1,15 @@
-"""What a pickle holds: placeholders for what it leaves behind, and copies that leave nothing."""
+"""What a pickle holds: plain parameters, unfitted teachers, placeholders for the rest."""
 
-import copy
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from sklearn.base import clone
 
 from skdistill.teachers.naming import TeachersLeftBehind, is_frozen, is_prefit, split_steps
 from skdistill.teachers.progress import CALLBACKS
 
-T = TypeVar("T")
-
 # What a lean pickle leaves behind besides fitted teachers; each of these only shapes training.
 TRAINING_ONLY = ("hints", "loss", "student_module", "callbacks", "augment", "cv", "memory")
-
-
-def shallow_copy(estimator: T) -> T:
-    """Return a shallow copy that does not go through `__getstate__`."""
-    new = type(estimator).__new__(type(estimator))
-    new.__dict__.update(estimator.__dict__)
-    return new
-
-
-def deep_copy(estimator: T, memo: dict[int, Any]) -> T:
-    """Return a deep copy that does not go through `__getstate__`."""
-    new = type(estimator).__new__(type(estimator))
-    memo[id(estimator)] = new
-    new.__dict__.update(copy.deepcopy(estimator.__dict__, memo))
-    return new
 
 
 @dataclass(frozen=True, repr=False)

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skdistill.report.checks import check_n_bins, check_proba_pair, label_codes
-from skdistill.report.compared import Classifier, find_student, find_teachers
-from skdistill.report.plotting import BLUE, GREEN, GREY, Display, as_frame, check_matplotlib
+from skdistill.report.compared import Classifier, ask_student, find_student, find_teachers
+from skdistill.report.metrics import check_labelled, check_n_bins, check_pair
+from skdistill.report.plotting import BLUE, GREEN, GREY, Display, as_frame
 from skdistill.tables import as_table
 
-# Who is right where the two differ: name in the legend, colour, hatch.
-_RIGHT = {
-    "ensemble_right": ("ensemble is right", BLUE, "//"),
-    "student_right": ("student is right", GREEN, ""),
-    "neither_right": ("neither is right", GREY, ".."),
+# The bars: where the two differ, or with labels who is right there.
+_STYLES = {
+    "n_differ": {"color": BLUE},
+    "ensemble_right": {"label": "ensemble is right", "color": BLUE, "hatch": "//"},
+    "student_right": {"label": "student is right", "color": GREEN},
+    "neither_right": {"label": "neither is right", "color": GREY, "hatch": ".."},
 }
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class AgreementDisplay(Display):
     """How often student and ensemble name different classes, by the ensemble's confidence.
 
@@ -61,18 +64,10 @@ class AgreementDisplay(Display):
     [1, 0]
     """
 
-    def __init__(
-        self,
-        *,
-        edges: ArrayLike,
-        n_rows: ArrayLike,
-        n_differ: ArrayLike,
-        n_right: dict[str, Any] | None = None,
-    ) -> None:
-        self.edges = edges
-        self.n_rows = n_rows
-        self.n_differ = n_differ
-        self.n_right = n_right
+    edges: ArrayLike
+    n_rows: ArrayLike
+    n_differ: ArrayLike
+    n_right: dict[str, Any] | None = None
 
     @classmethod
     def from_estimator(
@@ -128,13 +123,12 @@ class AgreementDisplay(Display):
         >>> int(display.n_rows.sum())
         75
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
+        cls._check_matplotlib("from_estimator")
         found = find_student(student)
         X = found.prepare(as_table(X))
         *_, ensemble = find_teachers(found, X, teachers).ask(X)
-        return cls.from_predictions(
-            ensemble.proba, found.ask(X).proba, y, labels=found.model.classes_, n_bins=n_bins, ax=ax
-        )
+        proba, labels = ask_student("distilled", found.model, X).proba, found.model.classes_
+        return cls.from_predictions(ensemble.proba, proba, y, labels=labels, n_bins=n_bins, ax=ax)
 
     @classmethod
     def from_predictions(
@@ -173,29 +167,28 @@ class AgreementDisplay(Display):
         ValueError
             If shapes or labels do not match, or `n_bins` is below 1.
         """
-        check_matplotlib(f"{cls.__name__}.from_predictions")
+        cls._check_matplotlib("from_predictions")
         check_n_bins(n_bins)
-        teacher, student = check_proba_pair(ensemble_proba, student_proba)
+        teacher, student = check_pair(ensemble_proba, student_proba)
         edges = np.linspace(1 / teacher.shape[1], 1, n_bins + 1)
         place = np.searchsorted(edges[1:-1], teacher.max(axis=1), side="left")
 
-        def count(rows: np.ndarray) -> np.ndarray:
+        def count(rows: Any) -> np.ndarray:
             return np.bincount(place[rows], minlength=n_bins)
 
         named, answered = teacher.argmax(axis=1), student.argmax(axis=1)
         differ = named != answered
         n_right = None
         if y is not None:
-            code = label_codes(y, teacher, labels)
+            _, code = check_labelled(y, teacher, labels)
             taught, learned = differ & (named == code), differ & (answered == code)
             n_right = {
                 "ensemble_right": count(taught),
                 "student_right": count(learned),
                 "neither_right": count(differ & ~taught & ~learned),
             }
-        everyone = np.ones(len(place), dtype=bool)
-        display = cls(edges=edges, n_rows=count(everyone), n_differ=count(differ), n_right=n_right)
-        return display.plot(ax=ax)
+        n_rows, n_differ = count(slice(None)), count(differ)
+        return cls(edges=edges, n_rows=n_rows, n_differ=n_differ, n_right=n_right).plot(ax=ax)
 
     def frame(self) -> Any:
         """Return the numbers that are drawn.
@@ -208,53 +201,31 @@ class AgreementDisplay(Display):
         """
         edges = np.asarray(self.edges)
         counts = {"n_rows": self.n_rows, "n_differ": self.n_differ, **(self.n_right or {})}
-        return as_frame(
-            {
-                "low": edges[:-1],
-                "high": edges[1:],
-                **{name: np.asarray(values) for name, values in counts.items()},
-            }
-        )
+        columns = {name: np.asarray(values) for name, values in counts.items()}
+        return as_frame({"low": edges[:-1], "high": edges[1:], **columns})
 
     def _draw(self) -> None:
         """Draw the bars."""
         edges, n_rows = np.asarray(self.edges), np.asarray(self.n_rows)
-        parts = [("", BLUE, "", self.n_differ)]
-        if self.n_right is not None:
-            parts = [(*_RIGHT[name], self.n_right[name]) for name in _RIGHT]
+        counts = {"n_differ": self.n_differ} if self.n_right is None else self.n_right
         top = np.zeros(len(n_rows))
-        for label, colour, hatch, count in parts:
-            share = np.divide(count, n_rows, out=np.zeros(len(n_rows)), where=n_rows > 0)
-            if label and not share.any():
-                continue
-            self.ax_.bar(
-                edges[:-1],
-                share,
-                np.diff(edges),
-                bottom=top,
-                align="edge",
-                label=label,
-                color=colour,
-                hatch=hatch,
-                edgecolor="white",
-            )
-            top += share
-        self._count_rows(edges, n_rows, top)
+        for name in (name for name in _STYLES if name in counts):
+            share = np.divide(counts[name], n_rows, out=np.zeros(len(n_rows)), where=n_rows > 0)
+            if share.any() or self.n_right is None:
+                style = {"align": "edge", "edgecolor": "white", **_STYLES[name]}
+                self.ax_.bar(edges[:-1], share, np.diff(edges), bottom=top, **style)
+                top += share
+        # A share of few rows says little.
+        for x, y, n in zip((edges[:-1] + edges[1:]) / 2, top, n_rows, strict=True):
+            offset = {"textcoords": "offset points", "ha": "center", "fontsize": "small"}
+            self.ax_.annotate(f"{n}", (x, y), (0, 2), **offset)
+        if self.n_right is not None and top.any():
+            self.ax_.legend(title="numbers: rows in the bin")
+        else:
+            self.ax_.set_title("numbers: rows in the bin", fontsize="small")
         self.ax_.set(
             xlabel="confidence of the ensemble (its largest probability)",
             ylabel="share of rows on which they differ",
             xlim=(edges[0], edges[-1]),
             ylim=(0, max(1.12 * top.max(), 0.01)),
         )
-
-    def _count_rows(self, edges: np.ndarray, n_rows: np.ndarray, top: np.ndarray) -> None:
-        """Write the number of rows above each bar: a share of few rows says little."""
-        middle = (edges[:-1] + edges[1:]) / 2
-        for x, y, n in zip(middle, top, n_rows, strict=True):
-            self.ax_.annotate(
-                f"{n}", (x, y), (0, 2), textcoords="offset points", ha="center", fontsize="small"
-            )
-        if self.n_right is not None and top.any():
-            self.ax_.legend(title="numbers: rows in the bin")
-        else:
-            self.ax_.set_title("numbers: rows in the bin", fontsize="small")

@@ -1,7 +1,5 @@
 """The models that are compared, and how the student's side of them is found and trained."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -9,11 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skdistill.estimators.classifier import DistilledClassifier
+from skdistill.estimators import DistilledClassifier
 from skdistill.student import StudentClassifier, TorchStudent
 from skdistill.teachers.asking import Ensemble, Teacher, resolve_averaging
 from skdistill.teachers.fitting import learns_codes
@@ -21,8 +17,10 @@ from skdistill.teachers.naming import (
     Named,
     TeachersLeftBehind,
     is_frozen,
+    is_prefit,
     is_self,
     name_teachers,
+    split_steps,
 )
 from skdistill.teachers.pooling import check_teacher_weights, temper, to_proba
 
@@ -86,12 +84,8 @@ class FoundStudent:
             X = transformer.transform(X)
         return X
 
-    def ask(self, X: Any) -> ComparedModel:
-        """Ask the student about prepared rows."""
-        return _asked("distilled", self.model, X)
 
-
-def _asked(kind: str, student: Classifier, X: Any) -> ComparedModel:
+def ask_student(kind: str, student: Classifier, X: Any) -> ComparedModel:
     """Ask a student of a kind about prepared rows."""
     proba = np.asarray(student.predict_proba(X), dtype=np.float64)
     return ComparedModel(f"{kind} student", kind, proba, X, student.predict_proba, [student])
@@ -99,19 +93,10 @@ def _asked(kind: str, student: Classifier, X: Any) -> ComparedModel:
 
 def find_student(student: Classifier) -> FoundStudent:
     """Look through Pipelines, searches and FrozenEstimators for the student."""
-    before: list[Any] = []
-    model: Any = student
-    while True:
-        if isinstance(model, Pipeline):
-            if len(model.steps) > 1:
-                before.append(model[:-1])
-            model = model.steps[-1][1]
-        elif isinstance(model, FrozenEstimator):
-            model = model.estimator
-        elif hasattr(model, "best_estimator_"):
-            model = model.best_estimator_
-        else:
-            break
+    before, model = split_steps(student)
+    while hasattr(model, "best_estimator_"):
+        more, model = split_steps(model.best_estimator_)
+        before += more
     if isinstance(model, StudentClassifier | TorchStudent):
         return FoundStudent(model, None, before)
     if hasattr(model, "fit"):
@@ -128,19 +113,27 @@ def find_student(student: Classifier) -> FoundStudent:
 def plain_student(
     found: FoundStudent,
     X: Any,
-    *,
-    baseline: Classifier | None = None,
-    train: tuple[Any, Any] | None = None,
-    teachers: Sequence[Any] | None = None,
-    random_state: Any = None,
-) -> ComparedModel | None:
-    """Return the baseline, or a plain student trained on `train`, asked about raw rows."""
+    baseline: Classifier | None,
+    X_train: Any,
+    y_train: Any,
+    teachers: Sequence[Any] | None,
+    random_state: Any,
+) -> tuple[ComparedModel | None, str]:
+    """Ask the baseline, or a plain student trained for it, about raw rows; say what it is."""
     if baseline is not None:
-        return _baseline(baseline, found.model.classes_, X)
-    if train is None:
-        return None
-    model = _train_plain(found, *train, teachers, random_state)
-    return _asked("plain", model, found.prepare(X))
+        kind = type(baseline).__name__
+        plain = _baseline(baseline, found.model.classes_, X)
+        return plain, f"The plain student is the baseline that was passed, a {kind}."
+    if X_train is None:
+        return None, (
+            "There is no plain student to compare with, and so no knowledge recovered: pass "
+            "X_train and y_train to have one trained, or a fitted baseline=."
+        )
+    model = _train_plain(found, X_train, y_train, teachers, random_state)
+    return ask_student("plain", model, found.prepare(X)), (
+        "The plain student has the settings of the distilled one, hard labels only (alpha=0) and "
+        "early stopping."
+    )
 
 
 def _baseline(baseline: Classifier, classes: np.ndarray, X: Any) -> ComparedModel:
@@ -156,8 +149,7 @@ def _baseline(baseline: Classifier, classes: np.ndarray, X: Any) -> ComparedMode
             "X_train and y_train to have a plain student trained."
         ) from error
     proba = Teacher(Named("baseline", baseline, label), classes, X).ask(X)
-    call = baseline.predict_proba
-    return ComparedModel("plain student", "plain", proba, X, call, [baseline])
+    return ComparedModel("plain student", "plain", proba, X, baseline.predict_proba, [baseline])
 
 
 def _train_plain(
@@ -219,26 +211,27 @@ class TeacherEnsemble:
         for (name, folds), weight in zip(self.members, self.weights, strict=True):
             native = all(t.native == "logits" for t in folds)
             # A teacher of probabilities keeps its own, whatever the ensemble is averaged in.
-            alone = _mean_of(folds, self.averaging if native else "proba")
+            space = self.averaging if native else "proba"
+            equal = np.full(len(folds), 1 / len(folds))
+            alone = Ensemble(folds, equal, space)
             answer = alone.mean(X)
-            proba = to_proba(answer, alone.averaging)
-            if alone.averaging != self.averaging:
-                answer = _mean_of(folds, self.averaging).mean(X)
+            proba = to_proba(answer, space)
+            if space != self.averaging:
+                answer = Ensemble(folds, equal, self.averaging).mean(X)
             mean = mean + weight * answer
             parts = [t.estimator for t in folds]
-            found.append(ComparedModel(name, "teacher", proba, X, _call(folds, alone), parts))
+            # A single teacher is timed by its own predict_proba, without our checks.
+            own = len(parts) == 1 and not learns_codes(parts[0])
+            call = parts[0].predict_proba if own else alone.predict_proba
+            found.append(ComparedModel(name, "teacher", proba, X, call, parts))
         proba = to_proba(mean, self.averaging)
         if len(found) == 1:
             return [*found, replace(found[0], name="ensemble", role="ensemble", proba=proba)]
-        whole = self._whole()
+        folds = [fold for _, folds in self.members for fold in folds]
+        sizes = np.array([len(folds) for _, folds in self.members])
+        whole = Ensemble(folds, np.repeat(self.weights / sizes, sizes), self.averaging)
         parts = [t.estimator for t in whole.teachers]
         return [*found, ComparedModel("ensemble", "ensemble", proba, X, whole.predict_proba, parts)]
-
-    def _whole(self) -> Ensemble:
-        """Return all of them, or of their folds, as one."""
-        pairs = zip(self.members, self.weights, strict=True)
-        shares = [(t, weight / len(folds)) for (_, folds), weight in pairs for t in folds]
-        return Ensemble([t for t, _ in shares], np.array([w for _, w in shares]), self.averaging)
 
     def calibrated(self, ensemble: ComparedModel) -> ComparedModel | None:
         """Return the ensemble with the confidence that the student learned, if it is another."""
@@ -248,41 +241,28 @@ class TeacherEnsemble:
         return replace(ensemble, name="calibrated ensemble", role="calibrated", proba=proba)
 
 
-def _mean_of(folds: list[Teacher], averaging: str) -> Ensemble:
-    """Return the folds of one teacher, which weigh alike."""
-    return Ensemble(folds, np.full(len(folds), 1 / len(folds)), averaging)
-
-
-def _call(folds: list[Teacher], ensemble: Ensemble) -> Callable[[Any], Any]:
-    """Return what is timed: a single teacher's own predict_proba, without our checks."""
-    if len(folds) == 1 and not learns_codes(folds[0].estimator):
-        return folds[0].estimator.predict_proba
-    return ensemble.predict_proba
-
-
-def find_teachers(
-    found: FoundStudent, X: Any, teachers: Sequence[Any] | None = None
-) -> TeacherEnsemble:
+def find_teachers(found: FoundStudent, X: Any, teachers: Sequence[Any] | None) -> TeacherEnsemble:
     """Gather the teachers that were passed, or those the student kept; prepared X checks them."""
     student, classes = found.estimator, found.model.classes_
-    if teachers is not None:
-        named = name_teachers(teachers, fitted=True)
-        members = [(n.name, [Teacher(n, classes, X)]) for n in named]
+    if teachers is None:
+        student, named = _kept(found)
+        fitted = student.teachers_
     else:
-        student = _with_teachers(found)
-        named = _kept(student)
-        members = [
-            (n.name, _adapters(n, fitted, classes, X))
-            for n, fitted in zip(named, student.teachers_, strict=True)
-        ]
-    in_sample = [] if student is None else _in_sample(student, named)
+        named = name_teachers(teachers, fitted=True)
+        fitted = [n.estimator for n in named]
+    pairs = zip(named, fitted, strict=True)
+    members = [(n.name, _adapters(n, answering, classes, X)) for n, answering in pairs]
+    in_sample = []
+    # All prefit teachers answered as they were, of others the frozen ones.
+    if student is not None and student.teachers is not None and not is_self(student.teachers):
+        in_sample = [n.name for n in named if is_prefit(student.cv) or is_frozen(n.estimator)]
     calibrated = teachers is None and not in_sample
     return TeacherEnsemble(
         members,
         _weights_of(student, len(named)),
-        resolve_averaging("auto" if student is None else student.averaging, named),
+        resolve_averaging(getattr(student, "averaging", "auto"), named),
         in_sample,
-        student.calibration_temperature_ if calibrated and student is not None else 1.0,
+        getattr(student, "calibration_temperature_", 1.0) if calibrated else 1.0,
     )
 
 
@@ -291,14 +271,13 @@ def _weights_of(student: DistilledClassifier | None, n_teachers: int) -> np.ndar
     learnt = getattr(student, "teacher_weights_", None)
     if learnt is not None and len(learnt) == n_teachers:
         return learnt
-    given = None if student is None else student.teacher_weights
-    weights = check_teacher_weights(given, n_teachers)
+    weights = check_teacher_weights(getattr(student, "teacher_weights", None), n_teachers)
     # A rule has no labels to go by here.
     return np.full(n_teachers, 1 / n_teachers) if isinstance(weights, str) else weights
 
 
-def _with_teachers(found: FoundStudent) -> DistilledClassifier:
-    """Return the student if it kept its teachers, or say why there are none."""
+def _kept(found: FoundStudent) -> tuple[DistilledClassifier, list[Named]]:
+    """Return the student with the teachers that it kept, or say why there are none."""
     way_out = "Pass teachers=[...]: the fitted teachers, as DistilledClassifier takes them."
     student = found.estimator
     if student is None:
@@ -314,36 +293,20 @@ def _with_teachers(found: FoundStudent) -> DistilledClassifier:
             "No teacher was asked when this student was fitted: it had alpha=0, teachers='self', "
             f"or teacher_proba and no teachers. {way_out}"
         )
-    return student
-
-
-def _kept(student: DistilledClassifier) -> list[Named]:
-    """Name the teachers that the student kept."""
     if student.teachers is not None:
-        return name_teachers(student.teachers)
+        return student, name_teachers(student.teachers)
     first = student.teachers_[0][0]
-    return [Named("default teacher", first, f"the default teacher ({type(first).__name__})")]
+    label = f"the default teacher ({type(first).__name__})"
+    return student, [Named("default teacher", first, label)]
 
 
 def _adapters(named: Named, fitted: Any, classes: np.ndarray, X: Any) -> list[Teacher]:
     """Return the adapter of a teacher, or one for each of its fold clones."""
     if not isinstance(fitted, list):
         return [Teacher(replace(named, estimator=fitted), classes, X)]
-    return [
-        Teacher(
-            replace(named, estimator=clone_, label=f"{named.label}, fold {fold}"),
-            classes,
-            X,
-            own_classes=classes if learns_codes(clone_) else None,
-            allow_missing=True,
-        )
-        for fold, clone_ in enumerate(fitted)
-    ]
-
-
-def _in_sample(student: DistilledClassifier, named: Sequence[Named]) -> list[str]:
-    """Name the teachers that answered as they were: all prefit ones, else the frozen ones."""
-    if student.teachers is None or is_self(student.teachers):
-        return []
-    prefit = isinstance(student.cv, str) and student.cv == "prefit"
-    return [n.name for n in named if prefit or is_frozen(n.estimator)]
+    adapters = []
+    for fold, estimator in enumerate(fitted):
+        one = replace(named, estimator=estimator, label=f"{named.label}, fold {fold}")
+        own = classes if learns_codes(estimator) else None
+        adapters.append(Teacher(one, classes, X, own_classes=own, allow_missing=True))
+    return adapters

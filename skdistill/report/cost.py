@@ -1,12 +1,11 @@
 """What a classifier costs: learned numbers, bytes on disk, and time to answer."""
 
-from __future__ import annotations
-
 import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -35,26 +34,18 @@ def count_parameters(estimator: object) -> int | None:
     if module is not None and hasattr(module, "parameters"):
         return sum(p.numel() for p in module.parameters())
     if hasattr(last, "tree_"):
-        return _count_tree(last.tree_)
+        tree = last.tree_
+        n_splits = tree.node_count - tree.n_leaves
+        return int(2 * n_splits + tree.n_leaves * np.prod(tree.value.shape[1:]))
     if hasattr(last, "estimators_"):
-        return _count_members(last)
-    for weights, biases in (("coefs_", "intercepts_"), ("coef_", "intercept_")):
-        if hasattr(last, weights):
-            arrays = (getattr(last, weights), getattr(last, biases))
-            return sum(_size(a) for a in arrays)
+        on_top = [last.final_estimator_] if hasattr(last, "final_estimator_") else []
+        return total(count_parameters(m) for m in [*_flat(last.estimators_), *on_top])
+    for names in (("coefs_", "intercepts_"), ("coef_", "intercept_")):
+        if hasattr(last, names[0]):
+            found = [getattr(last, name) for name in names]
+            layers = [a if isinstance(a, list | tuple) else [a] for a in found]
+            return sum(map(np.size, chain(*layers)))
     return None
-
-
-def _count_tree(tree: Any) -> int:
-    """Count the splits of a tree twice, for feature and threshold, and what its leaves hold."""
-    n_splits = tree.node_count - tree.n_leaves
-    return int(2 * n_splits + tree.n_leaves * np.prod(tree.value.shape[1:]))
-
-
-def _count_members(ensemble: Any) -> int | None:
-    """Sum over the members of an ensemble, and over what a stack puts on top."""
-    on_top = [ensemble.final_estimator_] if hasattr(ensemble, "final_estimator_") else []
-    return total(count_parameters(m) for m in [*_flat(ensemble.estimators_), *on_top])
 
 
 def _flat(members: Any) -> Iterator[Any]:
@@ -64,13 +55,6 @@ def _flat(members: Any) -> Iterator[Any]:
             yield from _flat(member)
         else:
             yield member
-
-
-def _size(weights: Any) -> int:
-    """Count the numbers of an array, or of a list of arrays."""
-    if isinstance(weights, list | tuple):
-        return sum(np.size(array) for array in weights)
-    return int(np.size(weights))
 
 
 def total(counts: Iterable[int | None]) -> int | None:
@@ -83,14 +67,11 @@ def total(counts: Iterable[int | None]) -> int | None:
 class _Counter:
     """A file that keeps nothing but the number of bytes written to it."""
 
-    def __init__(self) -> None:
-        self.n_bytes = 0
+    n_bytes = 0
 
-    def write(self, data: Any) -> int:
+    def write(self, data: Any) -> None:
         """Count the bytes."""
-        n = memoryview(data).nbytes
-        self.n_bytes += n
-        return n
+        self.n_bytes += memoryview(data).nbytes
 
 
 def count_bytes(estimator: object) -> int | None:
@@ -100,14 +81,10 @@ def count_bytes(estimator: object) -> int | None:
         # A preprocessor of the user's own has no saved form.
         with suppress(TypeError, ValueError):
             return len(pack(plain_student(student), stamp()))
-    return _count_pickle(student)
-
-
-def _count_pickle(estimator: object) -> int | None:
-    """Return the length of a pickle without holding it in memory."""
+    # The length of a pickle, without holding it in memory.
     counter = _Counter()
     try:
-        pickle.Pickler(counter, protocol=5).dump(estimator)
+        pickle.Pickler(counter, protocol=5).dump(student)
     # Whatever an object's own way of pickling raises: its size is then unknown.
     except Exception:
         return None

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from skdistill.report.compared import Classifier
-from skdistill.report.plotting import (
-    BLACK,
-    BLUE,
-    GREEN,
-    ORANGE,
-    Display,
-    as_frame,
-    check_matplotlib,
-)
+from skdistill.report.plotting import BLACK, BLUE, GREEN, ORANGE, Display, as_frame
 from skdistill.report.report import distillation_report
-from skdistill.report.view import DistillationReport, write_bytes
+from skdistill.report.view import BYTES, DistillationReport, write
 
 METRICS = {
     "accuracy": "accuracy (higher is better)",
@@ -28,12 +21,12 @@ METRICS = {
     "brier": "Brier score (lower is better)",
     "ece": "calibration error (lower is better)",
 }
-# Colour, marker and name in the legend.
+# How each role is drawn.
 _STYLES = {
-    "teacher": (BLUE, "s", "teacher"),
-    "ensemble": (BLACK, "D", "ensemble"),
-    "plain": (ORANGE, "^", "plain student"),
-    "distilled": (GREEN, "o", "distilled student"),
+    "teacher": {"color": BLUE, "marker": "s", "label": "teacher"},
+    "ensemble": {"color": BLACK, "marker": "D", "label": "ensemble"},
+    "plain": {"color": ORANGE, "marker": "^", "label": "plain student"},
+    "distilled": {"color": GREEN, "marker": "o", "label": "distilled student"},
 }
 # More teachers than this are not named one by one.
 _MOST_NAMED = 4
@@ -43,6 +36,7 @@ _AREA, _AREA_PER_DECADE = 90.0, 50.0
 _BESIDE, _LETTER, _LINE = 11, 6, 13
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class DistillationDisplay(Display):
     """Quality against the time for one row, for teachers, ensemble, plain and distilled student.
 
@@ -91,22 +85,12 @@ class DistillationDisplay(Display):
     'log'
     """
 
-    def __init__(
-        self,
-        *,
-        names: Sequence[str],
-        roles: Sequence[str],
-        quality: ArrayLike,
-        latency: ArrayLike,
-        n_bytes: Sequence[int | None],
-        metric: str = "log_loss",
-    ) -> None:
-        self.names = names
-        self.roles = roles
-        self.quality = quality
-        self.latency = latency
-        self.n_bytes = n_bytes
-        self.metric = metric
+    names: Sequence[str]
+    roles: Sequence[str]
+    quality: ArrayLike
+    latency: ArrayLike
+    n_bytes: Sequence[int | None]
+    metric: str = "log_loss"
 
     @classmethod
     def from_report(
@@ -147,7 +131,7 @@ class DistillationDisplay(Display):
         >>> display.frame().shape
         (3, 5)
         """
-        check_matplotlib(f"{cls.__name__}.from_report")
+        cls._check_matplotlib("from_report")
         _check_metric(metric)
         # The calibrated ensemble is no other model, and would stand above the ensemble itself.
         rows = [row for row in report.rows if row.role != "calibrated"]
@@ -203,7 +187,7 @@ class DistillationDisplay(Display):
         ValueError
             If the metric is none of these, or an argument of the report cannot be used.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
+        cls._check_matplotlib("from_estimator")
         _check_metric(metric)
         report = distillation_report(
             student,
@@ -237,13 +221,14 @@ class DistillationDisplay(Display):
 
     def _draw(self) -> None:
         """Draw the models."""
-        areas = _areas(self.n_bytes)
-        for role, (colour, marker, label) in _STYLES.items():
+        # A model of unknown size counts as the smallest.
+        smallest = min((n for n in self.n_bytes if n), default=1)
+        decades = np.log10([(n or smallest) / smallest for n in self.n_bytes])
+        points = np.column_stack([self.latency, self.quality, _AREA + _AREA_PER_DECADE * decades])
+        for role, style in _STYLES.items():
             here = np.array([r == role for r in self.roles])
             if here.any():
-                style = {"color": colour, "marker": marker, "label": label, "edgecolors": "white"}
-                points = np.asarray(self.latency)[here], np.asarray(self.quality)[here]
-                self.ax_.scatter(*points, s=areas[here], zorder=3, **style)
+                self.ax_.scatter(*points[here].T, edgecolors="white", zorder=3, **style)
         from matplotlib.ticker import EngFormatter
 
         self.ax_.set(xscale="log", xlabel="median time for one row", ylabel=METRICS[self.metric])
@@ -262,7 +247,8 @@ class DistillationDisplay(Display):
         middle = self.ax_.transAxes.transform((0.5, 0.5))[0] * points_per_pixel
         # Text runs towards the middle of the axes, where there is room.
         side = np.where(x < middle, 1, -1)
-        texts = [self._label(i) for i in told]
+        sizes = ["" if n is None else f", {write(n, BYTES)}" for n in self.n_bytes]
+        texts = [self.names[i] + sizes[i] for i in told]
         far = x + side * (_BESIDE + np.array([_LETTER * len(text) for text in texts]))
         moves = _apart(np.minimum(x, far), np.maximum(x, far), y)
         for i, text, s, dy in zip(told, texts, side, moves, strict=True):
@@ -271,11 +257,6 @@ class DistillationDisplay(Display):
             self.ax_.annotate(text, tuple(points[i]), offset, textcoords="offset points", **style)
         if crowd:
             self.ax_.legend()
-
-    def _label(self, i: int) -> str:
-        """Return the name of a model and its size."""
-        size = self.n_bytes[i]
-        return self.names[i] if size is None else f"{self.names[i]}, {write_bytes(size)}"
 
 
 def _apart(left: np.ndarray, right: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -293,11 +274,3 @@ def _check_metric(metric: str) -> None:
     """Raise for a score that is not drawn."""
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {sorted(METRICS)}, got {metric!r}.")
-
-
-def _areas(n_bytes: Sequence[int | None]) -> np.ndarray:
-    """Return the areas of the markers; unknown sizes count as the smallest."""
-    known = [n for n in n_bytes if n]
-    smallest = min(known, default=1)
-    decades = np.array([np.log10((n or smallest) / smallest) for n in n_bytes])
-    return _AREA + _AREA_PER_DECADE * decades

@@ -1,17 +1,11 @@
-"""The scores of ``skdistill.metrics``, and the standard error of a weighted mean."""
+"""The scores of ``skdistill.metrics``, what they accept, and the error of a weighted mean."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import rel_entr
-from sklearn.utils.validation import check_consistent_length
+from sklearn.utils.validation import check_array, check_consistent_length
 
-from skdistill.report.checks import (
-    Floats,
-    check_n_bins,
-    check_proba,
-    check_proba_pair,
-    label_codes,
-)
+Floats = NDArray[np.float64]
 
 # What scikit-learn's log-loss takes a probability of 0 for.
 _LEAST = np.finfo(np.float64).eps
@@ -21,6 +15,45 @@ def _mean(rows: NDArray, sample_weight: ArrayLike | None) -> float:
     """Return the weighted mean over rows."""
     weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
     return float(np.average(rows, weights=weight))
+
+
+def check_pair(teacher_proba: ArrayLike, student_proba: ArrayLike) -> tuple[Floats, Floats]:
+    """Return teacher's and student's probabilities of one shape."""
+    teacher = check_array(teacher_proba, dtype=np.float64, input_name="teacher_proba")
+    student = check_array(student_proba, dtype=np.float64, input_name="student_proba")
+    if teacher.shape != student.shape:
+        raise ValueError(
+            f"teacher_proba has shape {teacher.shape} and student_proba {student.shape}; both must "
+            "be (n_samples, n_classes) for the same rows and the same classes."
+        )
+    return teacher, student
+
+
+def check_labelled(
+    y_true: ArrayLike, y_proba: ArrayLike, labels: ArrayLike | None
+) -> tuple[Floats, NDArray[np.intp]]:
+    """Return probabilities, and the column of each row's label."""
+    proba = check_array(y_proba, dtype=np.float64, input_name="y_proba")
+    y = np.asarray(y_true)
+    check_consistent_length(y, proba)
+    names = np.unique(y) if labels is None else np.asarray(labels)
+    if len(names) != proba.shape[1]:
+        raise ValueError(
+            f"y_proba has {proba.shape[1]} columns but there are {len(names)} labels "
+            f"{names.tolist()}. Pass labels=classifier.classes_."
+        )
+    order = np.argsort(names)
+    codes = order[np.searchsorted(names, y, sorter=order).clip(max=len(names) - 1)]
+    strange = np.unique(y[names[codes] != y])
+    if len(strange):
+        raise ValueError(f"y_true holds {strange.tolist()}, which are not in {names.tolist()}.")
+    return proba, codes
+
+
+def check_n_bins(n_bins: int) -> None:
+    """Raise where there is no bin to count in."""
+    if n_bins < 1:
+        raise ValueError(f"n_bins must be 1 or more, got {n_bins!r}.")
 
 
 def agreement_score(
@@ -56,7 +89,7 @@ def agreement_score(
     >>> agreement_score([[0.9, 0.1], [0.4, 0.6]], [[0.6, 0.4], [0.7, 0.3]])
     0.5
     """
-    teacher, student = check_proba_pair(teacher_proba, student_proba)
+    teacher, student = check_pair(teacher_proba, student_proba)
     return _mean(teacher.argmax(axis=1) == student.argmax(axis=1), sample_weight)
 
 
@@ -98,7 +131,7 @@ def predictive_kl(
     >>> round(predictive_kl([[1.0, 0.0]], [[0.5, 0.5]]), 4)
     0.6931
     """
-    teacher, student = check_proba_pair(teacher_proba, student_proba)
+    teacher, student = check_pair(teacher_proba, student_proba)
     by_class = rel_entr(teacher.clip(min=0), student.clip(min=_LEAST))
     return _mean(by_class.sum(axis=1), sample_weight)
 
@@ -133,8 +166,7 @@ def log_loss_by_row(
     >>> log_loss_by_row(["no", "yes"], [[0.9, 0.1], [0.4, 0.6]]).round(4)
     array([0.1054, 0.5108])
     """
-    proba = check_proba(y_proba, "y_proba")
-    codes = label_codes(y_true, proba, labels)
+    proba, codes = check_labelled(y_true, y_proba, labels)
     return -np.log(np.maximum(proba[np.arange(len(codes)), codes], _LEAST))
 
 
@@ -182,9 +214,8 @@ def multiclass_brier_score(
     >>> round(multiclass_brier_score([0, 1], [[0.9, 0.1], [0.4, 0.6]]), 4)
     0.085
     """
-    proba = check_proba(y_proba, "y_proba")
-    wanted = np.zeros_like(proba)
-    wanted[np.arange(len(proba)), label_codes(y_true, proba, labels)] = 1.0
+    proba, codes = check_labelled(y_true, y_proba, labels)
+    wanted = np.eye(proba.shape[1])[codes]
     half = 0.5 if proba.shape[1] == 2 else 1.0
     return _mean(half * np.square(proba - wanted).sum(axis=1), sample_weight)
 
@@ -241,8 +272,8 @@ def expected_calibration_error(
     0.25
     """
     check_n_bins(n_bins)
-    proba = check_proba(y_proba, "y_proba")
-    correct = proba.argmax(axis=1) == label_codes(y_true, proba, labels)
+    proba, codes = check_labelled(y_true, y_proba, labels)
+    correct = proba.argmax(axis=1) == codes
     confidence = proba.max(axis=1)
     weight = np.ones(len(proba)) if sample_weight is None else np.asarray(sample_weight, float)
     bins = np.clip(np.ceil(confidence * n_bins).astype(np.intp) - 1, 0, n_bins - 1)

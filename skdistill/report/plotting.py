@@ -23,27 +23,19 @@ def _load(module: str, caller: str) -> Any:
         ) from error
 
 
-def check_matplotlib(caller: str) -> None:
-    """Raise, before anything is computed, if matplotlib is not installed."""
-    _load("matplotlib.pyplot", caller)
-
-
 def find_axes(caller: str, ax: Any) -> Any:
     """Return the axes that were passed, or those of a new figure."""
     pyplot = _load("matplotlib.pyplot", caller)
     return pyplot.subplots(layout="constrained")[1] if ax is None else ax
 
 
-def as_frame(columns: dict[str, Any]) -> Any:
-    """Return columns as a pandas.DataFrame."""
-    return _load("pandas", "frame()").DataFrame(columns)
+def as_frame(numbers: Any) -> Any:
+    """Return columns, or rows, as a pandas.DataFrame."""
+    return _load("pandas", "frame()").DataFrame(numbers)
 
 
 class Display(ABC):
     """Numbers that can be drawn, in scikit-learn's manner."""
-
-    ax_: Any
-    figure_: Any
 
     def plot(self, ax: Any = None) -> Self:
         """Draw.
@@ -58,15 +50,20 @@ class Display(ABC):
         self : Display
             The display itself.
         """
-        self._take_axes(ax)
-        self._draw()
-        return self
+        return self._plot(ax)
 
-    def _take_axes(self, ax: Any) -> None:
-        """Take the axes that were passed, or those of a new figure."""
+    def _plot(self, ax: Any, **style: Any) -> Self:
+        """Draw on the axes that were passed, or on those of a new figure."""
         self.ax_ = find_axes(f"{type(self).__name__}.plot", ax)
         self.figure_ = self.ax_.figure
+        self._draw(**style)
+        return self
 
     @abstractmethod
     def _draw(self) -> None:
         """Draw on `ax_`."""
+
+    @classmethod
+    def _check_matplotlib(cls, maker: str) -> None:
+        """Raise, before anything is computed, if matplotlib is not installed."""
+        _load("matplotlib.pyplot", f"{cls.__name__}.{maker}")

@@ -12,23 +12,18 @@ from sklearn.metrics import roc_auc_score
 from sklearn.utils import assert_all_finite, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
+from skdistill.report import metrics
 from skdistill.report.compared import (
     Classifier,
     ComparedModel,
+    ask_student,
     find_student,
     find_teachers,
     plain_student,
 )
 from skdistill.report.cost import Speed, count_bytes, count_parameters, measure_speed, total
-from skdistill.report.metrics import (
-    agreement_score,
-    expected_calibration_error,
-    log_loss_by_row,
-    multiclass_brier_score,
-    predictive_kl,
-)
-from skdistill.report.verdict import Comparison, compare, notes_on, notes_on_times
-from skdistill.report.view import DistillationReport, ReportRow
+from skdistill.report.verdict import compare, notes_on
+from skdistill.report.view import COMPARED, DistillationReport, ReportRow
 from skdistill.tables import as_table, n_rows
 
 _FEWEST_RESAMPLES = 100
@@ -153,36 +148,36 @@ def distillation_report(
     """
     found = find_student(student)
     classes = found.model.classes_
-    train = _check_arguments(X_train, y_train, baseline, n_bootstrap)
+    _check_arguments(X_train, y_train, baseline, n_bootstrap)
     X = as_table(X)
     y = _check_labels(y, n_rows(X), classes)
     rng = check_random_state(random_state)
     prepared = found.prepare(X)
-    teacher_ensemble = find_teachers(found, prepared, teachers)
-    plain = plain_student(
-        found, X, baseline=baseline, train=train, teachers=teachers, random_state=rng
-    )
-    *each, ensemble = teacher_ensemble.ask(prepared)
-    distilled = found.ask(prepared)
-    calibrated = teacher_ensemble.calibrated(ensemble)
+    taught = find_teachers(found, prepared, teachers)
+    plain, on_plain = plain_student(found, X, baseline, X_train, y_train, teachers, rng)
+    *each, ensemble = taught.ask(prepared)
+    distilled = ask_student("distilled", found.model, prepared)
+    calibrated = taught.calibrated(ensemble)
     models = [m for m in (*each, ensemble, calibrated, plain, distilled) if m is not None]
-    speeds = _speeds(models)
+    # A single teacher is its own ensemble and is timed once.
+    timed = {id(m.predict_proba): m for m in models}
+    speeds = {key: measure_speed(m.predict_proba, m.X) for key, m in timed.items()}
+    pairs = [(m, speeds[id(m.predict_proba)]) for m in models]
+    gains = [_gains(m.proba, y, classes) for m in (distilled, ensemble, plain) if m is not None]
     return DistillationReport(
-        rows=_rows(models, speeds, ensemble.proba, y, classes),
-        comparisons=_compare(distilled, ensemble, plain, y, classes, n_bootstrap, rng),
-        notes=(
-            *notes_on(found, teacher_ensemble, plain, trained=train is not None),
-            *notes_on_times(models, speeds),
-        ),
+        rows=tuple(_row(model, speed, ensemble.proba, y, classes) for model, speed in pairs),
+        comparisons={
+            score: compare(*(g[score] for g in gains), n_bootstrap=n_bootstrap, rng=rng)
+            for score in COMPARED
+        },
+        notes=notes_on(found, taught, on_plain, pairs),
         n_rows=len(y),
         n_classes=len(classes),
     )
 
 
-def _check_arguments(
-    X_train: Any, y_train: Any, baseline: Classifier | None, n_bootstrap: Any
-) -> tuple[Any, Any] | None:
-    """Return the training rows, if there are any, or raise where arguments exclude each other."""
+def _check_arguments(X_train: Any, y_train: Any, baseline: Any, n_bootstrap: Any) -> None:
+    """Raise where arguments exclude each other, or resamples are too few."""
     if not isinstance(n_bootstrap, Integral) or n_bootstrap < _FEWEST_RESAMPLES:
         raise ValueError(
             f"n_bootstrap must be an integer of at least {_FEWEST_RESAMPLES}, got {n_bootstrap!r}."
@@ -190,14 +185,11 @@ def _check_arguments(
     if (X_train is None) != (y_train is None):
         given, missing = ("y_train", "X_train") if X_train is None else ("X_train", "y_train")
         raise ValueError(f"{given} was passed without {missing}. Pass both, or neither.")
-    if X_train is None:
-        return None
-    if baseline is not None:
+    if X_train is not None and baseline is not None:
         raise ValueError(
             "baseline and X_train, y_train were passed, and each of them gives the plain student. "
             "Pass the fitted baseline alone, or the rows on which a plain student is trained."
         )
-    return X_train, y_train
 
 
 def _check_labels(y: Any, n: int, classes: np.ndarray) -> np.ndarray:
@@ -222,88 +214,33 @@ def _check_labels(y: Any, n: int, classes: np.ndarray) -> np.ndarray:
     return y
 
 
-def _speeds(models: Sequence[ComparedModel]) -> list[Speed]:
-    """Time every model; a single teacher is its own ensemble and is timed once."""
-    known: dict[int, Speed] = {}
-    for model in models:
-        key = id(model.predict_proba)
-        if key not in known:
-            known[key] = measure_speed(model.predict_proba, model.X)
-    return [known[id(model.predict_proba)] for model in models]
-
-
-def _rows(
-    models: Sequence[ComparedModel],
-    speeds: Sequence[Speed],
-    ensemble: np.ndarray,
-    y: np.ndarray,
-    classes: np.ndarray,
-) -> tuple[ReportRow, ...]:
-    """Return the numbers of every model."""
-    return tuple(
-        ReportRow(
-            name=model.name,
-            role=model.role,
-            **_scores(model.proba, ensemble, y, classes),
-            n_parameters=total(count_parameters(part) for part in model.parts),
-            n_bytes=total(count_bytes(part) for part in model.parts),
-            latency_p50=speed.p50,
-            latency_p99=speed.p99,
-            rows_per_second=speed.rows_per_second,
-        )
-        for model, speed in zip(models, speeds, strict=True)
+def _row(
+    model: ComparedModel, speed: Speed, ensemble: np.ndarray, y: np.ndarray, classes: np.ndarray
+) -> ReportRow:
+    """Return the numbers of one model, on the labels and against the ensemble."""
+    proba, gains = model.proba, _gains(model.proba, y, classes)
+    # Of two classes the area is that of the second, of more the mean over those that y holds.
+    held = [1] if len(classes) == 2 else [k for k, c in enumerate(classes) if (y == c).any()]
+    return ReportRow(
+        name=model.name,
+        role=model.role,
+        accuracy=float(gains["accuracy"].mean()),
+        log_loss=float(-gains["log_loss"].mean()),
+        roc_auc=float(np.mean([roc_auc_score(y == classes[k], proba[:, k]) for k in held])),
+        brier=metrics.multiclass_brier_score(y, proba, labels=classes),
+        ece=metrics.expected_calibration_error(y, proba, labels=classes),
+        agreement=metrics.agreement_score(ensemble, proba),
+        kl=metrics.predictive_kl(ensemble, proba),
+        n_parameters=total(count_parameters(part) for part in model.parts),
+        n_bytes=total(count_bytes(part) for part in model.parts),
+        latency_p50=speed.p50,
+        latency_p99=speed.p99,
+        rows_per_second=speed.rows_per_second,
     )
 
 
-def _scores(
-    proba: np.ndarray, ensemble: np.ndarray, y: np.ndarray, classes: np.ndarray
-) -> dict[str, float]:
-    """Return the scores of one model on the labels and against the ensemble."""
-    return {
-        "accuracy": float(_correct(proba, y, classes).mean()),
-        "log_loss": float(log_loss_by_row(y, proba, labels=classes).mean()),
-        "roc_auc": _roc_auc(proba, y, classes),
-        "brier": multiclass_brier_score(y, proba, labels=classes),
-        "ece": expected_calibration_error(y, proba, labels=classes),
-        "agreement": agreement_score(ensemble, proba),
-        "kl": predictive_kl(ensemble, proba),
-    }
-
-
-def _correct(proba: np.ndarray, y: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return 1 for each row whose largest probability is that of its label, else 0."""
-    return (classes[proba.argmax(axis=1)] == y).astype(np.float64)
-
-
-def _roc_auc(proba: np.ndarray, y: np.ndarray, classes: np.ndarray) -> float:
-    """Return the area under the curve, of several classes the mean over those that y holds."""
-    if len(classes) == 2:
-        return float(roc_auc_score(y == classes[1], proba[:, 1]))
-    held = [k for k, label in enumerate(classes) if (y == label).any()]
-    return float(np.mean([roc_auc_score(y == classes[k], proba[:, k]) for k in held]))
-
-
-def _compare(
-    distilled: ComparedModel,
-    ensemble: ComparedModel,
-    plain: ComparedModel | None,
-    y: np.ndarray,
-    classes: np.ndarray,
-    n_bootstrap: int,
-    rng: np.random.RandomState,
-) -> dict[str, Comparison]:
-    """Compare the student with ensemble and plain student by accuracy and by log-loss."""
-    by_row = {
-        "accuracy": lambda proba: _correct(proba, y, classes),
-        "log_loss": lambda proba: -log_loss_by_row(y, proba, labels=classes),
-    }
-    return {
-        metric: compare(
-            gains(distilled.proba),
-            gains(ensemble.proba),
-            None if plain is None else gains(plain.proba),
-            n_bootstrap=n_bootstrap,
-            rng=rng,
-        )
-        for metric, gains in by_row.items()
-    }
+def _gains(proba: np.ndarray, y: np.ndarray, classes: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what is compared, one value a row: more is better."""
+    correct = classes[proba.argmax(axis=1)] == y
+    losses = metrics.log_loss_by_row(y, proba, labels=classes)
+    return {"accuracy": correct.astype(np.float64), "log_loss": -losses}

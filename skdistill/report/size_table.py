@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from skdistill.estimators.classifier import DistilledClassifier
+from skdistill.estimators import DistilledClassifier
 from skdistill.report.metrics import mean_and_error
 from skdistill.report.plotting import BLACK, BLUE, ORANGE, as_frame, find_axes
 
@@ -104,9 +104,7 @@ class SmallestStudent:
         ImportError
             If pandas is not installed.
         """
-        names = [field.name for field in fields(SizeRow)]
-        columns = {name: [getattr(row, name) for row in self.rows] for name in names}
-        return as_frame({**columns, "chosen": [self._is_chosen(row) for row in self.rows]})
+        return as_frame([{**asdict(row), "chosen": self._is_chosen(row)} for row in self.rows])
 
     def _is_chosen(self, row: SizeRow) -> bool:
         """Tell whether a row is that of the chosen size."""
@@ -134,26 +132,22 @@ class SmallestStudent:
         """
         ax = find_axes(f"{type(self).__name__}.plot", ax)
         drawn = [row for row in self.rows if np.isfinite(row.log_loss)]
-        n_parameters = [row.n_parameters for row in drawn]
-        losses = [row.log_loss for row in drawn]
-        errors = [2 * row.standard_error for row in drawn]
-        ax.errorbar(
-            n_parameters, losses, yerr=errors, fmt="o-", color=BLUE, capsize=3, label="students"
-        )
-        best = min(losses)
+        points = [(row.n_parameters, row.log_loss, 2 * row.standard_error) for row in drawn]
+        ax.errorbar(*zip(*points, strict=True), fmt="o-", color=BLUE, capsize=3, label="students")
+        best = min(row.log_loss for row in drawn)
         if not isinstance(self.tolerance, str):
             label = f"within {self.tolerance:g} of the best"
             ax.axhspan(best, best + self.tolerance, color=BLACK, alpha=0.1, label=label)
         (chosen,) = (row for row in drawn if self._is_chosen(row))
-        name = f"chosen: {chosen.hidden_layer_sizes}"
-        ax.plot(chosen.n_parameters, chosen.log_loss, "D", color=ORANGE, ms=11, mec=BLACK,
-                label=name, zorder=3)  # fmt: skip
+        style = {"color": ORANGE, "ms": 11, "mec": BLACK, "zorder": 3}
+        label = f"chosen: {chosen.hidden_layer_sizes}"
+        ax.plot(chosen.n_parameters, chosen.log_loss, "D", label=label, **style)
         ax.set(xscale="log", xlabel="parameters", ylabel="cross-validated log-loss")
         ax.legend()
         return ax
 
-    def __str__(self) -> str:
-        """Return the table as text."""
+    def __repr__(self) -> str:
+        """Return the table as text, so that a session shows it."""
         lines = [f"{'hidden layers':16}{'parameters':>11}{'log-loss':>10}{'over the best':>22}"]
         for row in self.rows:
             over = f"{row.difference:+.4f} +- {row.standard_error:.4f}"
@@ -163,10 +157,6 @@ class SmallestStudent:
                 f"{over:>22}{mark}"
             )
         return "\n".join(lines)
-
-    def __repr__(self) -> str:
-        """Return the table as text, so that a session shows it."""
-        return str(self)
 
 
 def check_tolerance(tolerance: Any) -> float | str:
@@ -182,27 +172,25 @@ def check_tolerance(tolerance: Any) -> float | str:
 
 def choose_size(rows: Sequence[SizeRow], tolerance: float | str) -> SizeRow:
     """Return the least size within the tolerance; of equally large ones the better."""
-    close = [
-        row
-        for row in rows
-        if row.difference <= (row.standard_error if isinstance(tolerance, str) else tolerance)
-    ]
-    return min(close, key=lambda row: (row.n_parameters, row.log_loss))
+
+    def is_close(row: SizeRow) -> bool:
+        return row.difference <= (row.standard_error if isinstance(tolerance, str) else tolerance)
+
+    return min(filter(is_close, rows), key=lambda row: (row.n_parameters, row.log_loss))
 
 
 def compare_sizes(
     sizes: Sequence[Size],
     splits: Sequence[tuple[np.ndarray, np.ndarray]],
-    folds: Sequence[list[tuple[np.ndarray, int]]],
+    folds: Sequence[tuple[np.ndarray, np.ndarray]],
     weight: np.ndarray,
 ) -> tuple[SizeRow, ...]:
     """Return the table, the most parameters first; a row held out twice counts with its mean."""
     count = np.zeros(len(weight))
     losses = np.zeros((len(sizes), len(weight)))
-    for (_, test), fold in zip(splits, folds, strict=True):
+    for (_, test), (held_out, _) in zip(splits, folds, strict=True):
         np.add.at(count, test, 1)
-        for i, (held_out, _) in enumerate(fold):
-            np.add.at(losses[i], test, held_out)
+        np.add.at(losses.T, test, held_out.T)
     used = (count > 0) & (weight > 0)
     if not used.any():
         raise ValueError("The splits of cv hold out no row with a positive weight.")
@@ -212,10 +200,8 @@ def compare_sizes(
         raise ValueError(
             "No size could be trained: every training diverged. Lower learning_rate_init."
         )
-    best = int(np.nanargmin(means))
-    table = []
-    for i, size in enumerate(sizes):
-        difference, error = mean_and_error(losses[i] - losses[best], weight)
-        n_parameters = max(fold[i][1] for fold in folds)
-        table.append(SizeRow(size, n_parameters, float(means[i]), difference, error))
+    over_best = [mean_and_error(row, weight) for row in losses - losses[np.nanargmin(means)]]
+    n_parameters = np.max([n for _, n in folds], axis=0).tolist()
+    found = zip(sizes, n_parameters, means.tolist(), over_best, strict=True)
+    table = [SizeRow(size, n, mean, *over) for size, n, mean, over in found]
     return tuple(sorted(table, key=lambda row: -row.n_parameters))

@@ -10,9 +10,14 @@ from joblib import delayed
 from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 
-from skdistill.estimators.classifier import DistilledClassifier
-from skdistill.estimators.search import fit_arguments, read_fold, seeded, warn_about_prefit
-from skdistill.estimators.settings import RULES
+from skdistill.estimators import (
+    RULES,
+    DistilledClassifier,
+    fit_arguments,
+    read_fold,
+    seeded,
+    warn_about_prefit,
+)
 from skdistill.report.metrics import log_loss_by_row
 from skdistill.report.size_table import (
     Size,
@@ -21,8 +26,7 @@ from skdistill.report.size_table import (
     choose_size,
     compare_sizes,
 )
-from skdistill.tables.frames import take_rows
-from skdistill.tables.rows import Rows, read_rows
+from skdistill.tables import Rows, read_rows, take_rows
 from skdistill.teachers.progress import live_line, run_counted
 
 # From the widest layer down; the empty one is a student without hidden layers.
@@ -130,8 +134,7 @@ def smallest_student(
     """
     _check_estimator(estimator)
     allowed = check_tolerance(tolerance)
-    tried = _check_sizes(_sizes_to_try(estimator) if sizes is None else sizes)
-    _check_layers(estimator, tried)
+    tried = _check_sizes(estimator, _sizes_to_try(estimator) if sizes is None else sizes)
     if y is None:
         raise ValueError(
             "smallest_student requires y to be passed, but the target y is None: sizes are "
@@ -192,18 +195,7 @@ def _missing_layer(estimator: DistilledClassifier, sizes: Size) -> Any:
     return next((x for x in layers if isinstance(x, str) or not -n <= x < n), None)
 
 
-def _check_layers(estimator: DistilledClassifier, tried: list[Size]) -> None:
-    """Raise, before a teacher is asked, where a hint names a layer that a size has not."""
-    for sizes in tried:
-        missing = _missing_layer(estimator, sizes)
-        if missing is not None:
-            raise ValueError(
-                f"A hint names the student's layer {missing!r}, which hidden_layer_sizes={sizes!r} "
-                "has not. Leave that size out of 'sizes', or name another layer."
-            )
-
-
-def _check_sizes(sizes: Any) -> list[Size]:
+def _check_sizes(estimator: DistilledClassifier, sizes: Any) -> list[Size]:
     """Return the sizes as tuples or "auto", each once, or raise naming the one not allowed."""
     allowed, words = RULES["hidden_layer_sizes"]
     try:
@@ -220,7 +212,16 @@ def _check_sizes(sizes: Any) -> list[Size]:
             raise ValueError(
                 f"Each of the 'sizes' of smallest_student must be {words}; got {size!r}."
             )
-    return list(dict.fromkeys(s if isinstance(s, str) else tuple(map(int, s)) for s in listed))
+    tried = list(dict.fromkeys(s if isinstance(s, str) else tuple(map(int, s)) for s in listed))
+    # Before a teacher is asked.
+    for size in tried:
+        missing = _missing_layer(estimator, size)
+        if missing is not None:
+            raise ValueError(
+                f"A hint names the student's layer {missing!r}, which hidden_layer_sizes={size!r} "
+                "has not. Leave that size out of 'sizes', or name another layer."
+            )
+    return tried
 
 
 def _run_fold(
@@ -229,7 +230,7 @@ def _run_fold(
     params: dict[str, Any],
     split: tuple[np.ndarray, np.ndarray],
     sizes: Sequence[Size],
-) -> list[tuple[np.ndarray, int]]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Return for each size the log-loss of every row held out, and the number of parameters."""
     assert rows.classes is not None
     train, test = split
@@ -237,15 +238,15 @@ def _run_fold(
     # What teachers answer, and how columns are prepared, does not depend on the size.
     run = read_fold(estimator, rows, params, train)
     training = run.prepare()
-    found = []
-    for size in sizes:
+    losses = np.full((len(sizes), len(test)), np.nan)
+    n_parameters = np.zeros(len(sizes), dtype=int)
+    for i, size in enumerate(sizes):
         student = run.of_size(size).student(training)
-        if student is None:
-            found.append((np.full(len(test), np.nan), 0))
-            continue
-        # A fold may lack a class that is held out.
-        proba = np.zeros((len(test), len(rows.classes)))
-        proba[:, np.searchsorted(rows.classes, student.classes_)] = student.predict_proba(X_test)
-        losses = log_loss_by_row(y_test, proba, labels=rows.classes)
-        found.append((losses, student.n_parameters_))
-    return found
+        if student is not None:
+            # A fold may lack a class that is held out.
+            column = np.searchsorted(rows.classes, student.classes_)
+            proba = np.zeros((len(test), len(rows.classes)))
+            proba[:, column] = student.predict_proba(X_test)
+            losses[i] = log_loss_by_row(y_test, proba, labels=rows.classes)
+            n_parameters[i] = student.n_parameters_
+    return losses, n_parameters

@@ -1,7 +1,5 @@
 """Whether distilling was worth it: paired differences over rows, their intervals, and words."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -78,15 +76,12 @@ class Comparison:
         """The share with its interval in words, or why there is none."""
         if self.gap is None:
             return "not known: there is no plain student to compare with"
-        gap = f"{self.gap.value:+z.4f} {_interval(self.gap.low, self.gap.high)}"
+        gap = _say(self.gap)
         if self.share is None:
             reason = "is not clear of zero" if self.gap.sign >= 0 else "is negative"
             return f"no share: ensemble over plain student, {gap}, {reason}"
-        assert self.share_low is not None
-        assert self.share_high is not None
-        return (
-            f"{self.share:z.0%} [{self.share_low:z.0%}, {self.share_high:z.0%}] of a gap of {gap}"
-        )
+        interval = f"[{self.share_low:z.0%}, {self.share_high:z.0%}]"
+        return f"{self.share:z.0%} {interval} of a gap of {gap}"
 
     @property
     def verdict(self) -> tuple[str, ...]:
@@ -97,41 +92,23 @@ class Comparison:
             said.append(f"{words[self.over_plain.sign]} the plain student, {_say(self.over_plain)}")
         words = {1: "better than", 0: "within noise of", -1: "worse than"}
         said.append(f"{words[self.over_ensemble.sign]} the ensemble, {_say(self.over_ensemble)}")
-        if self.gap is not None and self.share is None:
-            said.append(self._doubtful_teacher(self.gap))
+        if self.over_plain is not None and self.gap is not None and self.share is None:
+            fact, so = "no better", ": distilling it cannot help"
+            if self.gap.sign >= 0:
+                fact, so = "not shown to be better", ""
+            elif self.over_plain.sign > 0:
+                so = ": what the student gained is not the teacher's own quality"
+            said.append(f"the teacher is {fact} than the plain student, {_say(self.gap)}{so}")
         return tuple(said)
-
-    def _doubtful_teacher(self, gap: Difference) -> str:
-        """Say what follows where the ensemble was not shown to beat the plain student."""
-        shown = _say(gap)
-        if gap.sign >= 0:
-            return f"the teacher is not shown to be better than the plain student, {shown}"
-        fact = f"the teacher is no better than the plain student, {shown}"
-        if self.over_plain is not None and self.over_plain.sign > 0:
-            return f"{fact}: what the student gained is not the teacher's own quality"
-        return f"{fact}: distilling it cannot help"
 
 
 def _say(difference: Difference) -> str:
     """Write a difference with its interval."""
-    return f"{difference.value:+z.4f} {_interval(difference.low, difference.high)}"
+    return f"{difference.value:+z.4f} [{difference.low:+z.4f}, {difference.high:+z.4f}]"
 
 
-def _interval(low: float, high: float) -> str:
-    """Write an interval."""
-    return f"[{low:+z.4f}, {high:+z.4f}]"
-
-
-def compare(
-    student: np.ndarray,
-    ensemble: np.ndarray,
-    plain: np.ndarray | None,
-    *,
-    n_bootstrap: int,
-    rng: np.random.RandomState,
-) -> Comparison:
-    """Compare one value a row of each model, where more is better, on the same rows."""
-    models = [student, ensemble] if plain is None else [student, ensemble, plain]
+def compare(*models: np.ndarray, n_bootstrap: int, rng: np.random.RandomState) -> Comparison:
+    """Compare student, ensemble and plain student, if there is one, by gains on the same rows."""
     means = _resampled_means(np.column_stack(models), n_bootstrap, rng)
 
     def difference(a: int, b: int) -> Difference:
@@ -139,13 +116,13 @@ def compare(
         low, high = np.percentile(means[:, a] - means[:, b], _LEVELS)
         return Difference(value, error, float(low), float(high))
 
-    if plain is None:
+    if len(models) == 2:
         return Comparison(difference(0, 1))
     gap = difference(1, 2)
     share: tuple[float, ...] = ()
     if gap.is_clear and gap.value > 0:
         interval = _share_interval(means[:, 0] - means[:, 2], means[:, 1] - means[:, 2])
-        share = (gap_recovered(student, plain, ensemble), *interval)
+        share = (gap_recovered(models[0], models[2], models[1]), *interval)
     return Comparison(difference(0, 1), difference(0, 2), gap, *share)
 
 
@@ -178,10 +155,13 @@ _MOST_LISTED = 5
 
 
 def notes_on(
-    found: FoundStudent, teachers: TeacherEnsemble, plain: ComparedModel | None, *, trained: bool
+    found: FoundStudent,
+    teachers: TeacherEnsemble,
+    on_plain: str,
+    timed: Sequence[tuple[ComparedModel, Speed]],
 ) -> tuple[str, ...]:
     """Say what a reader must know about the numbers."""
-    notes = [_on_plain(plain, trained)]
+    notes = [on_plain]
     if teachers.in_sample:
         notes.append(
             f"Used as they were: {_listed(teachers.in_sample)}. The soft targets of rows they "
@@ -193,23 +173,14 @@ def notes_on(
     if found.before:
         notes.append("The steps before the student in its Pipeline are in no row's size or time.")
     notes.append("Intervals cover the choice of held-out rows, not that of seeds.")
+    waiting = [model.name for model, speed in timed if speed.waited > _MUCH_WAITING]
+    if waiting:
+        notes.append(
+            f"Much of the time of {_listed(waiting)} went into waiting, for a busy processor or "
+            "for something remote. A busy machine delays long calls more than short ones, which "
+            "makes the student's speed-up look larger: measure again on a quiet one."
+        )
     return tuple(notes)
-
-
-def _on_plain(plain: ComparedModel | None, trained: bool) -> str:
-    """Say what the plain student is, or why there is none."""
-    if plain is None:
-        return (
-            "There is no plain student to compare with, and so no knowledge recovered: pass "
-            "X_train and y_train to have one trained, or a fitted baseline=."
-        )
-    if trained:
-        return (
-            "The plain student has the settings of the distilled one, hard labels only "
-            "(alpha=0) and early stopping."
-        )
-    kind = type(plain.parts[0]).__name__
-    return f"The plain student is the baseline that was passed, a {kind}."
 
 
 def _on_calibration(temperature: float, teachers: TeacherEnsemble) -> str:
@@ -234,16 +205,3 @@ def _listed(names: Sequence[str]) -> str:
         return ", ".join(names)
     shown = names[: _MOST_LISTED - 1]
     return f"{', '.join(shown)} and {len(names) - len(shown)} more"
-
-
-def notes_on_times(models: Sequence[ComparedModel], speeds: Sequence[Speed]) -> list[str]:
-    """Warn of times that are not the models' own: long calls wait more often than short ones."""
-    pairs = zip(models, speeds, strict=True)
-    names = [model.name for model, speed in pairs if speed.waited > _MUCH_WAITING]
-    if not names:
-        return []
-    return [
-        f"Much of the time of {_listed(names)} went into waiting, for a busy processor or for "
-        "something remote. A busy machine delays long calls more than short ones, which makes the "
-        "student's speed-up look larger: measure again on a quiet one."
-    ]

@@ -5,15 +5,21 @@ from __future__ import annotations
 import html
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from skdistill.report.verdict import Comparison
 
 _WIDTH = 96
 _NAME = 22
-_METRICS = {"accuracy": "accuracy", "log_loss": "log-loss"}
+COMPARED = {"accuracy": "accuracy", "log_loss": "log-loss"}
+
+
+# How a number is written: a format of Python's, or the units to choose from, the largest first.
+Form = str | Sequence[tuple[float, str]]
+BYTES: Form = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B")]
+_SECONDS: Form = [(1, "s"), (1e-3, "ms"), (1e-6, "µs")]
 
 
 @dataclass(frozen=True)
@@ -41,18 +47,24 @@ class ReportRow:
 
     name: str
     role: str
-    accuracy: float
-    log_loss: float
-    roc_auc: float
-    brier: float
-    ece: float
-    agreement: float
-    kl: float
-    n_parameters: int | None
-    n_bytes: int | None
-    latency_p50: float
-    latency_p99: float
-    rows_per_second: float
+    # With its heading in tables, and how it is written there.
+    accuracy: float = field(metadata={"accuracy": "z.4f"})
+    log_loss: float = field(metadata={"log-loss": "z.4f"})
+    roc_auc: float = field(metadata={"ROC AUC": "z.4f"})
+    brier: float = field(metadata={"Brier": "z.4f"})
+    ece: float = field(metadata={"ECE": "z.4f"})
+    agreement: float = field(metadata={"agreement": "z.3f"})
+    kl: float = field(metadata={"KL": "z.4f"})
+    n_parameters: int | None = field(metadata={"parameters": ","})
+    n_bytes: int | None = field(metadata={"on disk": BYTES})
+    latency_p50: float = field(metadata={"1 row p50": _SECONDS})
+    latency_p99: float = field(metadata={"1 row p99": _SECONDS})
+    rows_per_second: float = field(metadata={"rows/s": ",.0f"})
+
+
+# Attribute, heading, and how it is written: seven scores, then what models cost.
+Columns = list[tuple[str, str, Form]]
+_COLUMNS: Columns = [(f.name, *item) for f in fields(ReportRow) for item in f.metadata.items()]
 
 
 @dataclass(frozen=True, repr=False)
@@ -145,82 +157,53 @@ class DistillationReport:
             ) from error
         return pd.DataFrame([asdict(row) for row in self.rows]).set_index("name")
 
-    def __str__(self) -> str:
-        """Return the report as text."""
-        return _as_text(self)
-
     def __repr__(self) -> str:
         """Return the report as text, so that a session shows it."""
-        return _as_text(self)
+        recovered, verdict = map(_said, _sentences(self))
+        notes = [_wrapped(note, "  - ", "    ") for note in self.notes]
+        parts = [
+            f"Distillation report: {_held_out(self)}",
+            _table(self.rows, _COLUMNS[:7], 10),
+            _table(self.rows, _COLUMNS[7:], 14),
+            textwrap.fill(_ratios(self), _WIDTH),
+            f"Knowledge recovered: (student - plain) / (ensemble - plain)\n{recovered}",
+            f"Verdict, with 95 % intervals; positive is better\n{verdict}",
+            "Notes\n" + "\n".join(notes),
+        ]
+        return "\n\n".join(parts)
 
     def _repr_html_(self) -> str:
         """Return the report as HTML, which notebooks show."""
-        return _as_html(self)
+        headings = "".join(f"<th>{html.escape(heading)}</th>" for _, heading, _ in _COLUMNS)
+        body = "".join(_html_row(row) for row in self.rows)
+        recovered, verdict = (
+            _html_list(f"{name}: {said}" for name, said in part) for part in _sentences(self)
+        )
+        return (
+            f"<div><p><b>Distillation report</b>: {_held_out(self)}</p>"
+            f'<div style="overflow-x:auto"><table><thead><tr><th></th>{headings}</tr></thead>'
+            f"<tbody>{body}</tbody></table></div><p>{html.escape(_ratios(self))}</p>"
+            f"<p><b>Knowledge recovered</b>: (student − plain) / (ensemble − plain)</p>{recovered}"
+            f"<p><b>Verdict</b>, with 95 % intervals; positive is better</p>{verdict}"
+            f"<p><b>Notes</b></p>{_html_list(self.notes)}</div>"
+        )
 
 
-def _plain_float(digits: int) -> Callable[[float], str]:
-    """Return what writes a number with so many digits behind the point."""
-    return lambda value: f"{value:z.{digits}f}"
-
-
-def _count(value: int | None) -> str:
-    """Write a count, or a dash where it is unknown."""
-    return "–" if value is None else f"{value:,}"
-
-
-def _scaled(value: float | None, units: Sequence[tuple[float, str]]) -> str:
-    """Write a number with three digits in the largest unit that it fills."""
+def write(value: float | None, form: Form) -> str:
+    """Write a number, with units in three digits; a dash where it is unknown."""
     if value is None:
         return "–"
-    size, unit = next(((s, u) for s, u in units if value >= s), units[-1])
+    if isinstance(form, str):
+        return format(value, form)
+    size, unit = next(((s, u) for s, u in form if value >= s), form[-1])
     number = value / size
     digits = 0 if number >= 100 or unit == "B" else 1 if number >= 10 else 2
     return f"{number:.{digits}f} {unit}"
 
 
-def write_bytes(value: int | None) -> str:
-    """Write a number of bytes."""
-    return _scaled(value, [(1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B")])
-
-
-def _seconds(value: float) -> str:
-    """Write a time."""
-    return _scaled(value, [(1, "s"), (1e-3, "ms"), (1e-6, "µs")])
-
-
-# Attribute of a row, heading, and how it is written.
-_QUALITY: list[tuple[str, str, Callable[[Any], str]]] = [
-    ("accuracy", "accuracy", _plain_float(4)),
-    ("log_loss", "log-loss", _plain_float(4)),
-    ("roc_auc", "ROC AUC", _plain_float(4)),
-    ("brier", "Brier", _plain_float(4)),
-    ("ece", "ECE", _plain_float(4)),
-    ("agreement", "agreement", _plain_float(3)),
-    ("kl", "KL", _plain_float(4)),
-]
-_COST: list[tuple[str, str, Callable[[Any], str]]] = [
-    ("n_parameters", "parameters", _count),
-    ("n_bytes", "on disk", write_bytes),
-    ("latency_p50", "1 row p50", _seconds),
-    ("latency_p99", "1 row p99", _seconds),
-    ("rows_per_second", "rows/s", lambda value: f"{value:,.0f}"),
-]
-
-
-def _as_text(report: DistillationReport) -> str:
-    """Lay the report out for a terminal."""
-    recovered = [(m, [report.comparisons[m].recovered]) for m in _METRICS]
-    verdict = [(m, report.comparisons[m].verdict) for m in _METRICS]
-    parts = [
-        f"Distillation report: {_held_out(report)}",
-        _table(report.rows, _QUALITY, 10),
-        _table(report.rows, _COST, 14),
-        textwrap.fill(_ratios(report), _WIDTH),
-        "Knowledge recovered: (student - plain) / (ensemble - plain)\n" + _said(recovered),
-        "Verdict, with 95 % intervals; positive is better\n" + _said(verdict),
-        "Notes\n" + "\n".join(_wrapped(note, "  - ", "    ") for note in report.notes),
-    ]
-    return "\n\n".join(part for part in parts if part)
+def _cells(row: ReportRow, columns: Columns) -> list[str]:
+    """Write some numbers of a model."""
+    return [write(getattr(row, attribute), form) for attribute, _, form in columns]
 
 
 def _held_out(report: DistillationReport) -> str:
@@ -228,42 +211,43 @@ def _held_out(report: DistillationReport) -> str:
     return f"{report.n_rows:,} held-out rows, {report.n_classes} classes"
 
 
-def _table(
-    rows: Sequence[ReportRow], columns: list[tuple[str, str, Callable[[Any], str]]], width: int
-) -> str:
-    """Write some columns of all rows, right-aligned behind the names."""
-    lines = [" " * _NAME + "".join(f"{heading:>{width}}" for _, heading, _ in columns)]
-    for row in rows:
-        name = row.name if len(row.name) <= _NAME else row.name[: _NAME - 1] + "…"
-        cells = (f"{write(getattr(row, attribute)):>{width}}" for attribute, _, write in columns)
-        lines.append(f"{name:<{_NAME}}" + "".join(cells))
-    return "\n".join(lines)
-
-
 def _ratios(report: DistillationReport) -> str:
     """Say how much smaller and faster the student is than the ensemble."""
-    words = [
-        (report.parameter_ratio, "{} the parameters"),
-        (report.compression_ratio, "{} the bytes"),
-        (report.speed_up, "{} the time for one row"),
+    what = "parameters", "bytes", "time for one row"
+    ratios = report.parameter_ratio, report.compression_ratio, report.speed_up
+    known = [
+        f"{format(ratio, ',.0f' if ratio >= 10 else '.2g')}x the {name}"
+        for name, ratio in zip(what, ratios, strict=True)
+        if ratio is not None
     ]
-    known = [text.format(_times(ratio)) for ratio, text in words if ratio is not None]
     return f"The ensemble takes {', '.join(known)} of the distilled student."
 
 
-def _times(ratio: float) -> str:
-    """Write a ratio."""
-    return f"{ratio:,.0f}x" if ratio >= 10 else f"{ratio:.2g}x"
+def _sentences(report: DistillationReport) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return what was recovered, and the verdict: sentences with the name of their score."""
+    found = [(name, report.comparisons[score]) for score, name in COMPARED.items()]
+    verdict = [(name, sentence) for name, of_score in found for sentence in of_score.verdict]
+    return [(name, of_score.recovered) for name, of_score in found], verdict
 
 
-def _said(lines: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """Write sentences behind the name of their score."""
-    written = []
-    for metric, sentences in lines:
-        for i, sentence in enumerate(sentences):
-            first = f"  {_METRICS[metric] if i == 0 else '':<10}"
-            written.append(_wrapped(sentence, first, " " * 14))
-    return "\n".join(written)
+def _table(rows: Sequence[ReportRow], columns: Columns, width: int) -> str:
+    """Write some columns of all rows, right-aligned behind the names."""
+    table = [("", [heading for _, heading, _ in columns])]
+    table += [(row.name, _cells(row, columns)) for row in rows]
+    return "\n".join(
+        f"{name if len(name) <= _NAME else name[: _NAME - 1] + '…':<{_NAME}}"
+        + "".join(f"{cell:>{width}}" for cell in cells)
+        for name, cells in table
+    )
+
+
+def _said(sentences: list[tuple[str, str]]) -> str:
+    """Write sentences, the first of each score behind its name."""
+    lines, last = [], ""
+    for name, sentence in sentences:
+        lines.append(_wrapped(sentence, f"  {'' if name == last else name:<10}", " " * 14))
+        last = name
+    return "\n".join(lines)
 
 
 def _wrapped(text: str, first: str, other: str) -> str:
@@ -273,36 +257,14 @@ def _wrapped(text: str, first: str, other: str) -> str:
     return filled.replace("\0", " ")
 
 
-def _as_html(report: DistillationReport) -> str:
-    """Lay the report out for a notebook."""
-    columns = [*_QUALITY, *_COST]
-    headings = "".join(f"<th>{html.escape(heading)}</th>" for _, heading, _ in columns)
-    body = "".join(_html_row(row, columns) for row in report.rows)
-    recovered = _html_list((m, report.comparisons[m].recovered) for m in _METRICS)
-    verdict = _html_list((m, s) for m in _METRICS for s in report.comparisons[m].verdict)
-    notes = "".join(f"<li>{html.escape(note)}</li>" for note in report.notes)
-    return (
-        f"<div><p><b>Distillation report</b>: {_held_out(report)}</p>"
-        f'<div style="overflow-x:auto"><table><thead><tr><th></th>{headings}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div><p>{html.escape(_ratios(report))}</p>"
-        f"<p><b>Knowledge recovered</b>: (student − plain) / (ensemble − plain)</p>{recovered}"
-        f"<p><b>Verdict</b>, with 95 % intervals; positive is better</p>{verdict}"
-        f"<p><b>Notes</b></p><ul>{notes}</ul></div>"
-    )
-
-
-def _html_row(row: ReportRow, columns: list[tuple[str, str, Callable[[Any], str]]]) -> str:
+def _html_row(row: ReportRow) -> str:
     """Write one model; the distilled student stands out."""
     style = ' style="font-weight:bold"' if row.role == "distilled" else ""
-    cells = "".join(
-        f'<td style="text-align:right">{write(getattr(row, attribute))}</td>'
-        for attribute, _, write in columns
-    )
+    cells = "".join(f'<td style="text-align:right">{cell}</td>' for cell in _cells(row, _COLUMNS))
     name = html.escape(row.name)
     return f'<tr{style}><th style="text-align:left;white-space:nowrap">{name}</th>{cells}</tr>'
 
 
-def _html_list(lines: Iterable[tuple[str, str]]) -> str:
-    """Write sentences as a list, each behind the name of its score."""
-    items = (f"<li>{_METRICS[metric]}: {html.escape(sentence)}</li>" for metric, sentence in lines)
-    return f"<ul>{''.join(items)}</ul>"
+def _html_list(sentences: Iterable[str]) -> str:
+    """Write sentences as a list."""
+    return f"<ul>{''.join(f'<li>{html.escape(sentence)}</li>' for sentence in sentences)}</ul>"

@@ -22,14 +22,8 @@ def make_row(name, role, **changes):
 
 def make_report(names=("forest",), plain=True, notes=("A note.",), means=(0.8, 1.0, 0.0)):
     rng = np.random.default_rng(0)
-    student, ensemble, floor = (mean + rng.normal(size=300) for mean in means)
-    found = compare(
-        student,
-        ensemble,
-        floor if plain else None,
-        n_bootstrap=200,
-        rng=np.random.RandomState(0),
-    )
+    models = [mean + rng.normal(size=300) for mean in means]
+    found = compare(*models[: 2 + plain], n_bootstrap=200, rng=np.random.RandomState(0))
     rows = [make_row(name, "teacher") for name in names]
     rows.append(make_row("ensemble", "ensemble"))
     rows += [make_row("plain student", "plain")] if plain else []

@@ -14,7 +14,8 @@ def draw(n, means, rng, noise=0.3):
 
 def compared(student, ensemble, plain, n_bootstrap=300, seed=0):
     rng = np.random.RandomState(seed)
-    return compare(student, ensemble, plain, n_bootstrap=n_bootstrap, rng=rng)
+    models = [student, ensemble] if plain is None else [student, ensemble, plain]
+    return compare(*models, n_bootstrap=n_bootstrap, rng=rng)
 
 
 def test_differences_are_means_over_rows_with_paired_errors():

@@ -1,20 +1,150 @@
-"""SweepDisplay: scores over temperature and alpha."""
+"""How training went, and how the search around it: TrainingCurveDisplay and SweepDisplay."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from skdistill.report.plotting import BLACK, Display, as_frame, check_matplotlib
+from skdistill.report.compared import Classifier, find_student
+from skdistill.report.plotting import BLACK, BLUE, GREEN, ORANGE, Display, as_frame
 
+# How what stands in history_ is drawn.
+_CURVES: dict[str, dict[str, Any]] = {
+    "train_loss": {"label": "total, trained on", "color": BLACK, "ls": "-"},
+    "train_soft_loss": {"label": "soft term (teachers)", "color": BLUE, "ls": "--"},
+    "train_hard_loss": {"label": "hard term (labels)", "color": ORANGE, "ls": "-."},
+    "valid_loss": {"label": "log-loss, held out", "color": GREEN, "ls": (0, (1, 1))},
+}
 # Cells beyond this are too small to hold a number.
 _MOST_WRITTEN = 80
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
+class TrainingCurveDisplay(Display):
+    """The losses of a student's training by epoch, and the epoch that was kept.
+
+    It is recommended to use :meth:`from_estimator`.
+
+    Parameters
+    ----------
+    history : dict of array-like of shape (n_epochs,)
+        ``history_`` of a DistilledClassifier: "train_loss", "train_soft_loss",
+        "train_hard_loss", and "valid_loss" with early stopping. A term that is zero throughout
+        took no part and is not drawn.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        The axes.
+    figure_ : matplotlib.figure.Figure
+        Their figure.
+    lines_ : dict of matplotlib.lines.Line2D
+        The curves that were drawn.
+
+    Examples
+    --------
+    >>> from skdistill import TrainingCurveDisplay
+    >>> display = TrainingCurveDisplay(
+    ...     history={"train_loss": [0.6, 0.4, 0.3], "valid_loss": [0.7, 0.5, 0.6]}
+    ... )
+    >>> display.best_epoch
+    2
+    """
+
+    history: Mapping[str, ArrayLike]
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch, counted from 1, with the least held-out loss; None without one."""
+        if "valid_loss" not in self.history:
+            return None
+        return 1 + int(np.nanargmin(np.asarray(self.history["valid_loss"])))
+
+    @classmethod
+    def from_estimator(cls, student: Classifier, *, ax: Any = None) -> Self:
+        """Draw the training of a student.
+
+        Parameters
+        ----------
+        student : estimator
+            A fitted :class:`DistilledClassifier`, or a Pipeline or search that holds one.
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None: in a new figure.
+
+        Returns
+        -------
+        display : TrainingCurveDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        NotFittedError
+            If the student is not fitted.
+        TypeError
+            If it is a frozen student, which has no history.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from skdistill import DistilledClassifier, TrainingCurveDisplay
+        >>> X, y = load_iris(return_X_y=True)
+        >>> teacher = LogisticRegression(max_iter=1000).fit(X, y)
+        >>> student = DistilledClassifier([teacher], early_stopping=True, random_state=0)
+        >>> display = TrainingCurveDisplay.from_estimator(student.fit(X, y))
+        >>> sorted(display.lines_)
+        ['train_hard_loss', 'train_loss', 'train_soft_loss', 'valid_loss']
+        """
+        cls._check_matplotlib("from_estimator")
+        found = find_student(student)
+        if found.estimator is None:
+            raise TypeError(
+                f"A {type(found.model).__name__} holds no history_ of its training. Pass the "
+                "DistilledClassifier that made it."
+            )
+        return cls(history=found.estimator.history_).plot(ax=ax)
+
+    def frame(self) -> Any:
+        """Return the numbers that are drawn.
+
+        Returns
+        -------
+        frame : pandas.DataFrame
+            One row an epoch: its number, and a column a loss.
+        """
+        n_epochs = len(np.asarray(self.history["train_loss"]))
+        curves = {name: np.asarray(values) for name, values in self.history.items()}
+        return as_frame({"epoch": np.arange(1, n_epochs + 1), **curves})
+
+    def _draw(self) -> None:
+        """Draw the curves."""
+        self.lines_: dict[str, Any] = {}
+        for name, style in _CURVES.items():
+            values = np.asarray(self.history.get(name, 0.0))
+            if values.any():
+                epochs = np.arange(1, len(values) + 1)
+                (self.lines_[name],) = self.ax_.plot(epochs, values, **style)
+        if self.best_epoch is not None:
+            label = f"best epoch: {self.best_epoch}"
+            self.ax_.axvline(self.best_epoch, color="0.5", lw=1, zorder=0, label=label)
+        self.ax_.set(xlabel="epoch", ylabel="mean loss", yscale="log")
+        # Losses as plain numbers, epochs as whole ones.
+        from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
+
+        self.ax_.xaxis.set_major_locator(MaxNLocator(integer=True))
+        self.ax_.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        self.ax_.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        self.ax_.yaxis.set_minor_formatter(NullFormatter())
+        self.ax_.legend()
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
 class SweepDisplay(Display):
     """Mean test score of each temperature and alpha as a heat map, the best one framed.
 
@@ -54,35 +184,22 @@ class SweepDisplay(Display):
     {'temperature': 4, 'alpha': 0.5}
     """
 
-    image_: Any
-
-    def __init__(
-        self,
-        *,
-        temperatures: ArrayLike,
-        alphas: ArrayLike,
-        scores: ArrayLike,
-        score_name: str = "score",
-    ) -> None:
-        self.temperatures = temperatures
-        self.alphas = alphas
-        self.scores = scores
-        self.score_name = score_name
+    temperatures: ArrayLike
+    alphas: ArrayLike
+    scores: ArrayLike
+    score_name: str = "score"
 
     @property
     def best(self) -> dict[str, Any]:
         """The temperature and alpha of the best score; of equal ones the first."""
         row, column = self._best_cell()
-        return {
-            "temperature": np.asarray(self.temperatures)[column].item(),
-            "alpha": np.asarray(self.alphas)[row].item(),
-        }
+        temperatures, alphas = np.asarray(self.temperatures), np.asarray(self.alphas)
+        return {"temperature": temperatures[column].item(), "alpha": alphas[row].item()}
 
-    def _best_cell(self) -> tuple[int, int]:
+    def _best_cell(self) -> Any:
         """Return row and column of the best score."""
         scores = np.asarray(self.scores, dtype=np.float64)
-        row, column = np.unravel_index(int(np.nanargmax(scores)), scores.shape)
-        return int(row), int(column)
+        return np.unravel_index(np.nanargmax(scores), scores.shape)
 
     @classmethod
     def from_estimator(
@@ -128,7 +245,7 @@ class SweepDisplay(Display):
         >>> display.frame().shape
         (4, 3)
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
+        cls._check_matplotlib("from_estimator")
         check_is_fitted(search)
         if not hasattr(search, "cv_results_"):
             raise TypeError(
@@ -173,7 +290,7 @@ class SweepDisplay(Display):
         ValueError
             If temperature or alpha was not searched, or there is no such score.
         """
-        check_matplotlib(f"{cls.__name__}.from_cv_results")
+        cls._check_matplotlib("from_cv_results")
         key = f"mean_test_{score}"
         if key not in cv_results:
             scores = [name for name in cv_results if name.startswith("mean_test_")]
@@ -200,13 +317,8 @@ class SweepDisplay(Display):
             One row a cell: temperature, alpha, score.
         """
         alphas, temperatures = np.meshgrid(self.alphas, self.temperatures, indexing="ij")
-        return as_frame(
-            {
-                "temperature": temperatures.ravel(),
-                "alpha": alphas.ravel(),
-                "score": np.asarray(self.scores).ravel(),
-            }
-        )
+        columns = {"temperature": temperatures, "alpha": alphas, "score": self.scores}
+        return as_frame({name: np.ravel(values) for name, values in columns.items()})
 
     def plot(self, ax: Any = None, *, cmap: str = "cividis") -> Self:
         """Draw.
@@ -222,46 +334,34 @@ class SweepDisplay(Display):
         -------
         self : SweepDisplay
         """
-        self._take_axes(ax)
-        self._draw(cmap)
-        return self
+        return self._plot(ax, cmap=cmap)
 
     def _draw(self, cmap: Any = "cividis") -> None:
         """Draw the cells."""
         scores = np.asarray(self.scores, dtype=np.float64)
         self.image_ = self.ax_.imshow(scores, cmap=cmap, origin="lower", aspect="auto")
         self.figure_.colorbar(self.image_, ax=self.ax_, label=f"{self.score_name} (more is better)")
-        for axis, values in (
-            (self.ax_.xaxis, self.temperatures),
-            (self.ax_.yaxis, self.alphas),
-        ):
-            axis.set_ticks(range(len(np.asarray(values))), [f"{v:g}" for v in np.asarray(values)])
+        axes = self.ax_.xaxis, self.ax_.yaxis
+        for axis, values in zip(axes, (self.temperatures, self.alphas), strict=True):
+            labels = [f"{value:g}" for value in np.asarray(values)]
+            axis.set_ticks(range(len(labels)), labels)
         self.ax_.set(xlabel="temperature", ylabel="alpha (weight of the soft term)")
         if scores.size <= _MOST_WRITTEN:
-            self._write(scores)
-        self._frame_best()
-
-    def _write(self, scores: np.ndarray) -> None:
-        """Write the scores into their cells, dark on light and light on dark."""
-        for (row, column), value in np.ndenumerate(scores):
-            if np.isnan(value):
-                continue
-            red, green, blue, _ = self.image_.cmap(self.image_.norm(value))
-            dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-            colour = "white" if dark else BLACK
-            self.ax_.text(column, row, f"{value:.3f}", color=colour, ha="center", va="center")
-
-    def _frame_best(self) -> None:
-        """Frame the best cell, in white within black, which shows on any colour."""
+            for row, column in np.argwhere(~np.isnan(scores)):
+                value = scores[row, column]
+                # Dark on light and light on dark.
+                red, green, blue, _ = self.image_.cmap(self.image_.norm(value))
+                dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+                style = {"color": "white" if dark else BLACK, "ha": "center", "va": "center"}
+                self.ax_.text(column, row, f"{value:.3f}", **style)
+        # The best cell in white within black, which shows on any colour.
         from matplotlib.patches import Rectangle
 
         row, column = self._best_cell()
+        corner = column - 0.46, row - 0.46
         for colour, width in ((BLACK, 5), ("white", 2)):
-            self.ax_.add_patch(
-                Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fill=False, ec=colour, lw=width)
-            )
-        best = self.best
-        self.ax_.set_title(f"best: temperature {best['temperature']:g}, alpha {best['alpha']:g}")
+            self.ax_.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, ec=colour, lw=width))
+        self.ax_.set_title("best: temperature {temperature:g}, alpha {alpha:g}".format(**self.best))
 
 
 def _searched(cv_results: Mapping[str, Any], name: str) -> np.ndarray:
