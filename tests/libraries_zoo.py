@@ -9,7 +9,7 @@ import torch
 import xgboost
 from teachers_zoo import Noisy
 
-from skdistill.teachers.asking import Teacher, as_teacher
+from skdistill.teachers.asking import Teacher
 from skdistill.teachers.naming import Named, name_teachers
 
 
@@ -20,7 +20,7 @@ def named(teacher) -> Named:
 
 def adapt(teacher, classes, **kwargs) -> Teacher:
     """Return a teacher ready to be asked."""
-    return as_teacher(named(teacher), np.asarray(classes), **kwargs)
+    return Teacher(named(teacher), np.asarray(classes), **kwargs)
 
 
 def net(criterion=torch.nn.CrossEntropyLoss, n_classes=2, **kwargs):

@@ -20,7 +20,7 @@ from skdistill.estimators.settings import Settings
 
 if TYPE_CHECKING:
     from skdistill.estimators.distil import Distillation
-    from skdistill.teachers.ensemble import SoftTargets
+    from skdistill.teachers.pooling import SoftTargets
     from skdistill.training.trainer import Trained
 
 

@@ -17,17 +17,15 @@ from skdistill.estimators.settings import Settings
 from skdistill.tables.encoder import TabularEncoder
 from skdistill.tables.rows import Rows, check_teacher_proba, read_rows, warn_user
 from skdistill.teachers.cross_fitting import choose_source
-from skdistill.teachers.ensemble import SoftTargets
 from skdistill.teachers.naming import (
     Named,
-    check_fitted,
     is_prefit,
     labels_known_to,
     name_teachers,
 )
+from skdistill.teachers.pooling import SoftTargets
 from skdistill.teachers.progress import stage
 from skdistill.teachers.sources import TargetSource
-from skdistill.teachers.transfer import transfer_rows
 from skdistill.training.data import Prepared, TrainingSet, build_training_set
 
 if TYPE_CHECKING:
@@ -96,8 +94,8 @@ class Distillation:
             self.targets = source.label(rows, np.random.RandomState(seeds.teachers))
             if soft:
                 rng = np.random.RandomState(seeds.transfer)
-                transfer = transfer_rows(source, rows, held, rng)
-            hidden = source.hidden(rows, self.targets, transfer)
+                transfer = source.transfer_rows(rows, held, rng)
+            hidden = source.hidden(rows, transfer)
         return build_training_set(
             rows,
             self.targets,
@@ -185,7 +183,7 @@ def open_distillation(
     if rows.teacher_proba is not None:
         rows.teacher_proba = check_teacher_proba(rows.teacher_proba, len(rows.weight), rows.classes)
     weighted = _weighted(estimator, named, rows)
-    source = choose_source(settings.teachers, named, rows, weighted=weighted)
+    source = choose_source(settings.teachers, named, weighted)
     settings.check_hints(source.hints)
     return Distillation(settings, rows, source, seeds, columns_of(estimator))
 
@@ -201,11 +199,8 @@ def _named_teachers(settings: Settings, rows: Rows, reserved: Collection[str]) -
     if settings.self_taught:
         return []
     if teachers is not None:
-        named = name_teachers(teachers, reserved=reserved)
-        if is_prefit(settings.teachers.cv):
-            for teacher in named:
-                check_fitted(teacher)
-        return named
+        fitted = is_prefit(settings.teachers.cv)
+        return name_teachers(teachers, reserved=reserved, fitted=fitted)
     # Here, lest a process that only predicts load a package of trees.
     from sklearn.ensemble import ExtraTreesClassifier
 

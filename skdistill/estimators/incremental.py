@@ -10,8 +10,8 @@ from skdistill.estimators.distil import Distillation, Seeds, columns_of, open_di
 from skdistill.estimators.settings import Settings
 from skdistill.tables.rows import check_teacher_proba, read_rows
 from skdistill.teachers.cross_fitting import choose_source
-from skdistill.teachers.ensemble import weights_without_labels
 from skdistill.teachers.naming import is_prefit, labels_known_to, name_teachers
+from skdistill.teachers.pooling import weights_without_labels
 from skdistill.teachers.progress import stage
 from skdistill.teachers.sources import Continued, TargetSource
 from skdistill.training.control import UnseenLabels
@@ -137,7 +137,7 @@ def read_next_batch(
     validate_data(estimator, rows.X, skip_check_array=True, reset=False)
     if teacher_proba is not None:
         rows.teacher_proba = check_teacher_proba(teacher_proba, len(rows.weight), before)
-    source = Continued(settings.teachers, _kept_source(estimator, settings), before)
+    source = Continued(settings.teachers, _kept_source(estimator, settings))
     return Distillation(settings, rows, source, seeds, columns_of(estimator))
 
 

@@ -11,24 +11,18 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdistill.estimators import DistilledClassifier
 from skdistill.student import StudentClassifier, TorchStudent
-from skdistill.teachers.asking import Teacher, as_teacher, learns_codes
-from skdistill.teachers.ensemble import (
-    Ensemble,
-    check_teacher_weights,
-    resolve_averaging,
-    temper,
-    to_proba,
-)
+from skdistill.teachers.asking import Ensemble, Teacher, resolve_averaging
+from skdistill.teachers.fitting import learns_codes
 from skdistill.teachers.naming import (
     Named,
     TeachersLeftBehind,
-    check_fitted,
     is_frozen,
     is_prefit,
     is_self,
     name_teachers,
     split_steps,
 )
+from skdistill.teachers.pooling import check_teacher_weights, temper, to_proba
 
 
 class Classifier(Protocol):
@@ -154,7 +148,7 @@ def _baseline(baseline: Classifier, classes: np.ndarray, X: Any) -> ComparedMode
             f"{label} is not fitted. Fit it on the rows the student learned from, or pass "
             "X_train and y_train to have a plain student trained."
         ) from error
-    proba = as_teacher(Named("baseline", baseline, label), classes, X).ask(X)
+    proba = Teacher(Named("baseline", baseline, label), classes, X).ask(X)
     return ComparedModel("plain student", "plain", proba, X, baseline.predict_proba, [baseline])
 
 
@@ -254,9 +248,7 @@ def find_teachers(found: FoundStudent, X: Any, teachers: Sequence[Any] | None) -
         student, named = _kept(found)
         fitted = student.teachers_
     else:
-        named = name_teachers(teachers)
-        for teacher in named:
-            check_fitted(teacher)
+        named = name_teachers(teachers, fitted=True)
         fitted = [n.estimator for n in named]
     pairs = zip(named, fitted, strict=True)
     members = [(n.name, _adapters(n, answering, classes, X)) for n, answering in pairs]
@@ -311,10 +303,10 @@ def _kept(found: FoundStudent) -> tuple[DistilledClassifier, list[Named]]:
 def _adapters(named: Named, fitted: Any, classes: np.ndarray, X: Any) -> list[Teacher]:
     """Return the adapter of a teacher, or one for each of its fold clones."""
     if not isinstance(fitted, list):
-        return [as_teacher(replace(named, estimator=fitted), classes, X)]
+        return [Teacher(replace(named, estimator=fitted), classes, X)]
     adapters = []
     for fold, estimator in enumerate(fitted):
         one = replace(named, estimator=estimator, label=f"{named.label}, fold {fold}")
         own = classes if learns_codes(estimator) else None
-        adapters.append(as_teacher(one, classes, X, own_classes=own, allow_missing=True))
+        adapters.append(Teacher(one, classes, X, own_classes=own, allow_missing=True))
     return adapters

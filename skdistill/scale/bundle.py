@@ -18,9 +18,9 @@ from skdistill.scale.storage import absolute, is_whole, open_place, write_whole
 from skdistill.student import stamp
 from skdistill.tables import is_frame
 from skdistill.teachers.answers import SharedSetting, check_proba
-from skdistill.teachers.asking import Teacher, as_teacher
-from skdistill.teachers.ensemble import resolve_averaging, to_proba, weights_without_labels
-from skdistill.teachers.naming import Named, check_fitted, name_teachers
+from skdistill.teachers.asking import Teacher, resolve_averaging
+from skdistill.teachers.naming import Named, name_teachers
+from skdistill.teachers.pooling import to_proba, weights_without_labels
 
 FORMAT, _MANIFEST = 1, "manifest.json"
 # What the manifest says of a teacher.
@@ -193,11 +193,10 @@ class TeacherBundle:
             If a teacher knows other classes or columns, or cannot be pickled.
         """
         classes, names = _checked_classes(classes), [str(name) for name in feature_names]
-        named = name_teachers(teachers)
+        named = name_teachers(teachers, fitted=True)
         frame, array = _both_forms(np.empty((0, len(names))), names)
         for one in named:
-            check_fitted(one)
-            as_teacher(one, classes, frame if _takes_frame(one.estimator) else array)
+            Teacher(one, classes, frame if _takes_frame(one.estimator) else array)
         fs, folder = open_place(path)
         files = []
         for one in named:
@@ -365,7 +364,7 @@ def _load(path: str, digest: str) -> tuple[TeacherBundle, Sequence[Named], Seque
     """Return the teachers of a bundle, loaded once a process."""
     bundle = TeacherBundle.load(path, digest)
     named = name_teachers(bundle.teachers())
-    return bundle, named, [as_teacher(one, bundle.classes) for one in named]
+    return bundle, named, [Teacher(one, bundle.classes) for one in named]
 
 
 def _both_forms(rows: Any, names: list[str]) -> tuple[Any, Any]:

@@ -3,10 +3,11 @@
 What users import stands here; other rooms import by file, as every name here is public.
 ``sources`` holds what they ask: where soft targets come from, chosen once. From there down:
 
-* ``sources``: what all of them do, and those that fit no teacher; ``cross_fitting``: those that
-  do, and the choice among all; ``transfer``: rows that only the teachers label
-* ``ensemble``, ``calibration``: many answers to one, and its confidence
-* ``asking``: one teacher asked, one fitted; ``answers``: what other libraries take and return
+* ``sources``: what all of them do, rows that only the teachers label, and the sources that fit no
+  teacher; ``cross_fitting``: those that do, and the choice among all
+* ``asking``: one teacher asked, or the mean of many; ``fitting``: one teacher fitted
+* ``pooling``: many answers to one, by weights or a rule, and its confidence
+* ``answers``: what other libraries take and return
 * ``naming``: the parameter `teachers` -> named entries, and what pickles put there
 * ``adapters``: what is no scikit-learn classifier, as one
 * ``hints``, ``hidden``: what the student's layers are to match

@@ -9,9 +9,8 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from skdistill.student.base import DocLink
-from skdistill.tables.frames import n_rows
-from skdistill.tables.rows import SUM_TOLERANCE, warn_user
+from skdistill.student import DocLink
+from skdistill.tables import SUM_TOLERANCE, n_rows, warn_user
 from skdistill.teachers.answers import (
     check_finite,
     check_proba,

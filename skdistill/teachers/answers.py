@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
-from skdistill.tables.frames import is_frame
-from skdistill.tables.rows import find_improper, normalise
+from skdistill.tables import find_improper, is_frame, normalise
+
+# What a probability of 0 counts as where its logarithm is needed.
+PROBA_FLOOR = 1e-7
 
 # Modules may share layers, and torch has one global generator: one lock guards them all.
 _torch_lock = threading.RLock()
@@ -106,55 +108,6 @@ class SharedSetting:
                     self._restore()
 
 
-# The column of a class that a teacher lacks.
-# What a probability of 0 counts as where its logarithm is needed.
-PROBA_FLOOR = 1e-7
-_MISSING = -1
-_MAX_LABELS_SHOWN = 20
-
-
-def align_columns(
-    teacher_classes: Any, classes: Any, label: str, *, allow_missing: bool = False
-) -> np.ndarray:
-    """Return a teacher's column for each class, or raise where its labels do not match.
-
-    By value when the teacher knows every class, or may lack some, whose column is then -1.
-    Otherwise by position when the classes are the integers 0..k-1 and the teacher has k classes:
-    meta-estimators hand out y encoded that way, in sorted order of the labels.
-    """
-    own, wanted = _labels(teacher_classes, label), np.asarray(classes)
-    # A dict compares in Python's way (1 == 1.0 == True, never "1"), which NumPy does not.
-    column_of = {value: column for column, value in enumerate(own)}
-    if len(column_of) != len(own):
-        raise ValueError(f"{label} has the same class twice: {_shown(own)}.")
-    columns = np.array([column_of.get(value, _MISSING) for value in wanted.tolist()], np.int64)
-    if allow_missing or (columns != _MISSING).all():
-        return columns
-    if wanted.dtype.kind in "iu" and np.array_equal(wanted, np.arange(len(own))):
-        return np.argsort(np.asarray(own))
-    raise ValueError(
-        f"{label} and the classes to learn do not match: the teacher knows {_shown(own)}, the "
-        f"classes are {_shown(wanted.tolist())}. Use the labels the teacher was fitted on, or name "
-        "the columns of its probabilities with CallableTeacher(teacher.predict_proba, classes=...)."
-    )
-
-
-def _labels(classes: Any, label: str) -> list[Any]:
-    """Return the labels of one output as plain Python values."""
-    if isinstance(classes, list) and any(np.ndim(value) for value in classes):
-        raise ValueError(
-            f"{label} predicts {len(classes)} outputs; a teacher must be a classifier of one."
-        )
-    return np.asarray(classes).ravel().tolist()
-
-
-def _shown(labels: list[Any]) -> str:
-    """Write a list of labels, cut where it is long."""
-    if len(labels) <= _MAX_LABELS_SHOWN:
-        return str(labels)
-    return f"{labels[:_MAX_LABELS_SHOWN]} and {len(labels) - _MAX_LABELS_SHOWN} more"
-
-
 def columns_by_label(outputs: Any, classes: Any) -> np.ndarray:
     """Turn what a teacher returned into a float64 array, columns in the order of `classes`.
 
@@ -214,14 +167,3 @@ def check_proba(
         f"{label} returned {outputs[row, column]:.6g} in row {first_row + row}, column "
         f"{column}; a probability lies in [0, 1].{advice}"
     )
-
-
-def take_columns(proba: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Keep the columns asked for, 0 for a class of column -1, and renormalise.
-
-    A row with no mass left is uniform, one of NaN stays NaN.
-    """
-    kept = np.where(columns == _MISSING, 0.0, proba[:, columns])
-    mass = kept.sum(axis=1, keepdims=True)
-    uniform = np.full_like(kept, 1.0 / kept.shape[1])
-    return np.divide(kept, mass, out=uniform, where=mass != 0)

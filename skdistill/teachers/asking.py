@@ -1,29 +1,22 @@
-"""One teacher, asked or fitted: its answers in the order of the student's classes."""
+"""Teachers asked, one alone or many together: answers in the order of the student's classes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from traceback import walk_tb
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from typing import Any
 
+import joblib
 import numpy as np
 from scipy.special import softmax
-from sklearn import get_config
-from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.pipeline import Pipeline
-from sklearn.utils.metadata_routing import get_routing_for_object
-from sklearn.utils.validation import has_fit_parameter
+from sklearn.utils.validation import check_memory
 
-from skdistill.tables.frames import n_rows, take_rows
-from skdistill.tables.rows import Rows, warn_user
+from skdistill.tables import n_rows, take_rows
 from skdistill.teachers.adapters import CallableTeacher, TorchTeacher
 from skdistill.teachers.answers import (
     PROBA_FLOOR,
-    align_columns,
     check_finite,
     check_proba,
     check_shape,
@@ -32,18 +25,29 @@ from skdistill.teachers.answers import (
     is_torch_module,
     left_as_found,
     numeric_array,
-    take_columns,
 )
-from skdistill.teachers.naming import WAY_TO_FIT, Named, is_frozen, known_classes, split_steps
+from skdistill.teachers.naming import WAY_TO_FIT, Named, split_steps
+from skdistill.teachers.pooling import to_proba
+from skdistill.teachers.progress import stage
+
+# Teachers are asked in blocks of rows, so that memory does not grow with teachers times rows.
+BATCH_ROWS = 65_536
+# The column of a class that a teacher lacks.
+_MISSING = -1
+_MAX_LABELS_SHOWN = 20
 
 
 class Teacher:
     """A fitted teacher, asked for the columns of the student's classes.
 
+    `own_classes` are the labels of its columns, where it learned codes in their place; with
+    `allow_missing` it may lack some classes, as one that was fitted on a part of the rows. It is
+    checked against the columns of X, if X is given.
+
     Attributes
     ----------
-    label, name : str
-        How it is named.
+    label : str
+        How errors name it.
     estimator : object
         The teacher.
     last : object
@@ -53,21 +57,32 @@ class Teacher:
     """
 
     def __init__(
-        self, named: Named, classes: Any, *, own_classes: Any = None, allow_missing: bool = False
+        self,
+        named: Named,
+        classes: Any,
+        X: Any = None,
+        *,
+        own_classes: Any = None,
+        allow_missing: bool = False,
     ) -> None:
-        self.name, self.label, self.estimator = named.name, named.label, named.estimator
+        self.label, self.estimator = named.label, named.estimator
         self.classes = np.asarray(classes)
         self._before, self.last = split_steps(named.estimator)
+        self._is_skorch = comes_from(self.last, "skorch")
+        self.native = "proba"
         if isinstance(self.last, TorchTeacher):
             self.last.check_params()
-        self.native = self.last.output if isinstance(self.last, TorchTeacher) else "proba"
-        own = known_classes(self.estimator) if own_classes is None else own_classes
-        self._columns = np.arange(len(self.classes))  # a bare module: by position
-        self._column_classes = self.classes if own is None else own
-        if own is not None:
+            self.native = self.last.output
+        own = getattr(self.estimator, "classes_", None) if own_classes is None else own_classes
+        if own is None:  # a bare module: by position
+            self._own_classes, self._columns = self.classes, np.arange(len(self.classes))
+        else:
+            self._own_classes = own
             self._columns = align_columns(
                 own, self.classes, self.label, allow_missing=allow_missing
             )
+        if X is not None:
+            self.check_input(X)
 
     def align(self, proba: np.ndarray, space: str = "proba") -> np.ndarray:
         """Bring probabilities, or NaN, of its own classes into the order of the student's."""
@@ -79,16 +94,34 @@ class Teacher:
 
         The logits of a teacher that knows only probabilities are ``log(clip(proba, 1e-7, 1))``.
         """
-        outputs = self._outputs(self.check_input(X), first_row)
+        X, label = self.check_input(X), self.label
+        n = n_rows(X)
+        try:
+            outputs = self._outputs(X)
+        except NotFittedError as error:
+            raise NotFittedError(f"{label} is not fitted: {error} {WAY_TO_FIT}") from error
+        except Exception as error:
+            raise error_kind(error)(
+                f"{label} failed on rows {first_row}:{first_row + n}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        outputs = check_shape(outputs, n, len(self._own_classes), label)
         if self.native == "logits":
-            logits = check_finite(outputs, self.label, first_row)[:, self._columns]
+            logits = check_finite(outputs, label, first_row)[:, self._columns]
             return logits if space == "logits" else softmax(logits, axis=1)
-        proba = check_proba(outputs, self.label, first_row, self._advice())
+        advice = (
+            " A skorch net returns raw outputs when its criterion is not CrossEntropyLoss; set its "
+            "predict_nonlinearity, for example to torch.nn.Softmax(dim=-1)."
+        )
+        proba = check_proba(outputs, label, first_row, advice if self._is_skorch else "")
         return self.align(proba, space)
 
     def check_input(self, X: Any) -> Any:
         """Return X in the teacher's order of columns, or raise where it was fitted on others."""
-        X = self._check_names(X)
+        own = getattr(self.estimator, "feature_names_in_", None)
+        names = list(getattr(X, "columns", []))
+        if own is not None and names and all(isinstance(name, str) for name in names):
+            X = self._reordered(X, names, [str(name) for name in own])
         expected = getattr(self.estimator, "n_features_in_", None)
         shape = X.shape if hasattr(X, "shape") else np.shape(X)
         if expected is not None and len(shape) == 2 and shape[1] != expected:
@@ -98,13 +131,8 @@ class Teacher:
             )
         return X
 
-    def _check_names(self, X: Any) -> Any:
-        """Return X with the columns in the teacher's order, or raise where names differ."""
-        own = getattr(self.estimator, "feature_names_in_", None)
-        names = list(getattr(X, "columns", []))
-        if own is None or not names or not all(isinstance(name, str) for name in names):
-            return X
-        expected = [str(name) for name in own]
+    def _reordered(self, X: Any, names: list[str], expected: list[str]) -> Any:
+        """Return a frame with the columns in the teacher's order, or raise where names differ."""
         if names == expected:
             return X
         missing = [name for name in expected if name not in set(names)]
@@ -120,28 +148,12 @@ class Teacher:
             f"teacher: {unexpected}."
         )
 
-    def _outputs(self, X: Any, first_row: int) -> np.ndarray:
-        """Ask the teacher: (n, number of its own classes), values unchecked."""
-        n = n_rows(X)
-        try:
-            outputs = self._raw_outputs(X)
-        except NotFittedError as error:
-            raise NotFittedError(f"{self.label} is not fitted: {error} {WAY_TO_FIT}") from error
-        except Exception as error:
-            raise error_kind(error)(
-                f"{self.label} failed on rows {first_row}:{first_row + n}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        return check_shape(outputs, n, len(self._column_classes), self.label)
-
-    def _raw_outputs(self, X: Any) -> np.ndarray:
-        """Ask in the way that leaves the teacher as it was found."""
+    def _outputs(self, X: Any) -> np.ndarray:
+        """Ask in the way that leaves the teacher as it was found; values are unchecked."""
         if isinstance(self.last, (TorchTeacher, CallableTeacher)):
             return self.last._outputs(self.prepared(X))
-        if not comes_from(self.last, "skorch"):
-            return columns_by_label(
-                self.estimator.predict_proba(_own_copy(X)), self._column_classes
-            )
+        if not self._is_skorch:
+            return columns_by_label(self.estimator.predict_proba(_own_copy(X)), self._own_classes)
         modules = [value for value in vars(self.last).values() if is_torch_module(value)]
         parameter = next(self.last.module_.parameters(), None)
         is_double = parameter is not None and str(parameter.dtype) == "torch.float64"
@@ -156,15 +168,6 @@ class Teacher:
             X = step.transform(X)
         return X
 
-    def _advice(self) -> str:
-        """Say what is usually wrong when a skorch net returns no probabilities."""
-        if not comes_from(self.last, "skorch"):
-            return ""
-        return (
-            " A skorch net returns raw outputs when its criterion is not CrossEntropyLoss; set its "
-            "predict_nonlinearity, for example to torch.nn.Softmax(dim=-1)."
-        )
-
 
 def error_kind(error: Exception) -> type[Exception]:
     """Return the type under which a teacher's error is passed on."""
@@ -177,176 +180,121 @@ def _own_copy(X: Any) -> Any:
     return X.copy() if hasattr(X, "copy") else X
 
 
-def as_teacher(
-    named: Named,
-    classes: Any,
-    X: Any = None,
-    *,
-    own_classes: Any = None,
-    allow_missing: bool = False,
-) -> Teacher:
-    """Return a teacher ready to be asked, checked against the rows it will be asked about.
+def align_columns(
+    teacher_classes: Any, classes: Any, label: str, *, allow_missing: bool = False
+) -> np.ndarray:
+    """Return a teacher's column for each class, or raise where its labels do not match.
 
-    `own_classes` are the labels of its columns, where it learned codes in their place; with
-    `allow_missing` it may lack some classes, as one that was fitted on a part of the rows.
+    By value when the teacher knows every class, or may lack some, whose column is then -1.
+    Otherwise by position when the classes are the integers 0..k-1 and the teacher has k classes:
+    meta-estimators hand out y encoded that way, in sorted order of the labels.
     """
-    teacher = Teacher(named, classes, own_classes=own_classes, allow_missing=allow_missing)
-    if X is not None:
-        teacher.check_input(X)
-    return teacher
+    if isinstance(teacher_classes, list) and any(np.ndim(value) for value in teacher_classes):
+        raise ValueError(
+            f"{label} predicts {len(teacher_classes)} outputs; a teacher must be a classifier of "
+            "one."
+        )
+    own, wanted = np.asarray(teacher_classes).ravel().tolist(), np.asarray(classes)
+    # A dict compares in Python's way (1 == 1.0 == True, never "1"), which NumPy does not.
+    column_of = {value: column for column, value in enumerate(own)}
+    if len(column_of) != len(own):
+        raise ValueError(f"{label} has the same class twice: {_shown(own)}.")
+    columns = np.array([column_of.get(value, _MISSING) for value in wanted.tolist()], np.int64)
+    if allow_missing or (columns != _MISSING).all():
+        return columns
+    if wanted.dtype.kind in "iu" and np.array_equal(wanted, np.arange(len(own))):
+        return np.argsort(np.asarray(own))
+    raise ValueError(
+        f"{label} and the classes to learn do not match: the teacher knows {_shown(own)}, the "
+        f"classes are {_shown(wanted.tolist())}. Use the labels the teacher was fitted on, or name "
+        "the columns of its probabilities with CallableTeacher(teacher.predict_proba, classes=...)."
+    )
 
 
-@dataclass(frozen=True)
-class TeacherToFit:
-    """A teacher whose clones are to be fitted, their seed, and whether they get sample weights."""
-
-    named: Named
-    seed: int
-    weighted: bool
-
-    def fit(self, rows: Rows, used: np.ndarray) -> tuple[Named, np.ndarray | None]:
-        """Return a clone fitted on some of the rows, and its labels where it learned codes."""
-        weight = rows.weight[used] if self.weighted and (rows.weight != 1).any() else None
-        X, y = take_rows(rows.X, used), rows.labels[used]
-        fitted, own = fit_teacher(self.named, X, y, weight, classes=rows.classes, seed=self.seed)
-        return replace(self.named, estimator=fitted), own
+def _shown(labels: list[Any]) -> str:
+    """Write a list of labels, cut where it is long."""
+    if len(labels) <= _MAX_LABELS_SHOWN:
+        return str(labels)
+    return f"{labels[:_MAX_LABELS_SHOWN]} and {len(labels) - _MAX_LABELS_SHOWN} more"
 
 
-def seeded(named: Named, weighted: bool, rng: np.random.RandomState) -> TeacherToFit:
-    """Set every unset random_state of a clone of the teacher; frozen ones stay as they are."""
-    seed = int(rng.randint(np.iinfo(np.int32).max))
-    if is_frozen(named.estimator):
-        return TeacherToFit(named, seed, weighted)
-    estimator = clone(named.estimator)
-    params = estimator.get_params(deep=True) if hasattr(estimator, "get_params") else {}
-    unset = [
-        name
-        for name in sorted(params)
-        if (name == "random_state" or name.endswith("__random_state")) and params[name] is None
-    ]
-    if unset:
-        estimator.set_params(**{name: int(rng.randint(np.iinfo(np.int32).max)) for name in unset})
-    return TeacherToFit(replace(named, estimator=estimator), seed, weighted)
+def take_columns(proba: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Keep the columns asked for, 0 for a class of column -1, and renormalise.
 
-
-def learns_codes(estimator: Any) -> bool:
-    """Tell whether a teacher fitted here knows codes 0, 1, ... in place of labels."""
-    return comes_from(split_steps(estimator)[1], "skorch", "xgboost")
-
-
-def fit_teacher(
-    named: Named,
-    X: Any,
-    y: np.ndarray,
-    sample_weight: np.ndarray | None = None,
-    *,
-    classes: np.ndarray | None = None,
-    seed: int | None = None,
-) -> tuple[Any, np.ndarray | None]:
-    """Return a fitted clone, and the labels of its columns where it learned codes.
-
-    `classes` are what the outputs of a skorch net stand for, None: the labels in y; `seed` seeds
-    torch while such a net is fitted, and its global random state is left as it was.
+    A row with no mass left is uniform, one of NaN stays NaN.
     """
-    estimator = clone(named.estimator)
-    last = split_steps(estimator)[1]
-    fit_params = {}
-    if sample_weight is not None:
-        fit_params = _weight_params(named, estimator, sample_weight)
-    y, own_classes = _labels_for(last, y, classes)
-    try:
-        _fit(estimator, last, X, y, fit_params, seed)
-    except Exception as error:
-        raise error_kind(error)(
-            f"{named.label} failed to fit on {n_rows(X)} rows: {type(error).__name__}: {error}"
-        ) from error
-    return estimator, own_classes
+    kept = np.where(columns == _MISSING, 0.0, proba[:, columns])
+    mass = kept.sum(axis=1, keepdims=True)
+    uniform = np.full_like(kept, 1.0 / kept.shape[1])
+    return np.divide(kept, mass, out=uniform, where=mass != 0)
 
 
-def _fit(
-    estimator: Any, last: Any, X: Any, y: np.ndarray, fit_params: dict[str, Any], seed: int | None
-) -> None:
-    """Fit in place; a skorch net without touching torch's global random state."""
-    if not comes_from(last, "skorch"):
-        estimator.fit(X, y, **fit_params)
-        return
-    if last is estimator:
-        X = numeric_array(X, "float32")
-    with left_as_found(), _interruptible(last):
-        _seed_torch(seed)
-        estimator.fit(X, y, **fit_params)
+def resolve_averaging(averaging: str, named: Sequence[Named]) -> str:
+    """Return the space in which teachers are averaged; logits only where every teacher has them."""
+    if averaging != "auto":
+        return averaging
+    last_steps = [split_steps(n.estimator)[1] for n in named]
+    native = all(isinstance(t, TorchTeacher) and t.output == "logits" for t in last_steps)
+    return "logits" if native else "proba"
 
 
-def _labels_for(
-    last: Any, y: np.ndarray, classes: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return y as the last step learns it, and the labels of its columns if these are codes."""
-    if comes_from(last, "xgboost"):
-        own_classes, codes = np.unique(y, return_inverse=True)
-        return codes, own_classes
-    if comes_from(last, "skorch"):
-        own_classes = np.unique(y) if classes is None else np.asarray(classes)
-        binary = any(kind.__name__ == "NeuralNetBinaryClassifier" for kind in type(last).__mro__)
-        # Binary cross-entropy computes with the labels, cross-entropy indexes with them.
-        codes = np.searchsorted(own_classes, y).astype(np.float32 if binary else np.int64)
-        return codes, own_classes
-    return y, None
+class Ensemble:
+    """The weighted mean of teachers' probabilities or logits, given at a temperature.
+
+    Calibration sets ``temperature``. With ``memory`` answers are read from there where the content
+    of teacher and rows is that of an earlier question.
+    """
+
+    def __init__(
+        self, teachers: Sequence[Teacher], weights: np.ndarray, averaging: str, memory: Any = None
+    ) -> None:
+        self.teachers = [t for t, w in zip(teachers, weights, strict=True) if w > 0]
+        self.weights = weights[weights > 0]
+        self.averaging = averaging
+        self.memory = memory
+        self.temperature = 1.0
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the ensemble's probabilities for raw rows."""
+        return to_proba(self.mean(X), self.averaging, self.temperature)
+
+    def mean(self, X: Any) -> np.ndarray:
+        """Return the weighted mean in the space of `averaging`, asking in blocks of rows."""
+        n, space, memory = n_rows(X), self.averaging, self.memory
+        starts = range(0, max(n, 1), BATCH_ROWS)
+        n_answers = len(starts) * len(self.teachers)
+        mean = np.zeros((n, len(self.teachers[0].classes)))
+        with stage("answer", n_answers) if n_answers > 1 else nullcontext() as shown:
+            for start in starts:
+                rows = slice(start, min(start + BATCH_ROWS, n))
+                block = X if len(starts) == 1 else take_rows(X, np.arange(rows.start, rows.stop))
+                for teacher, weight in zip(self.teachers, self.weights, strict=True):
+                    if memory is None:
+                        answer = teacher.ask(block, space, first_row=start)
+                    else:
+                        key = (teacher.estimator, teacher.classes, block, space)
+                        answer = remembered(memory, _ask, *key, teacher=teacher, first_row=start)
+                    mean[rows] += weight * answer
+                    if shown is not None:
+                        shown.done()
+        return mean
 
 
-def _weight_params(named: Named, estimator: Any, sample_weight: np.ndarray) -> dict[str, Any]:
-    """Return the weights under the name the teacher takes them by, or warn that it takes none."""
-    name, last = "sample_weight", estimator
-    if isinstance(estimator, Pipeline) and get_config()["enable_metadata_routing"]:
-        if get_routing_for_object(estimator).consumes("fit", [name]):
-            return {name: sample_weight}
-    else:
-        prefix = ""
-        while isinstance(last, Pipeline):
-            prefix += f"{last.steps[-1][0]}__"
-            last = last.steps[-1][1]
-        if has_fit_parameter(last, name):
-            return {prefix + name: sample_weight}
-    warn_user(f"{named.label} does not take sample_weight and is fitted without weights.")
-    return {}
+def _ask(
+    estimator: Any, classes: np.ndarray, X: Any, space: str, *, teacher: Teacher, first_row: int
+) -> np.ndarray:
+    """Ask a teacher; what its answer depends on stands first and is the key in memory."""
+    return teacher.ask(X, space, first_row=first_row)
 
 
-def _seed_torch(seed: int | None) -> None:
-    """Seed torch's generator, if a seed is given."""
-    if seed is not None:
-        import torch
+def remembered(memory: Any, function: Callable[..., Any], *key: Any, **others: Any) -> Any:
+    """Call a function, or read its result from memory by the content of the key.
 
-        torch.default_generator.manual_seed(seed)
-
-
-@contextmanager
-def _interruptible(net: Any) -> Iterator[None]:
-    """Let a KeyboardInterrupt out of a skorch net's fit, which would hide it."""
-    caught: list[KeyboardInterrupt] = []
-    run = net.fit_loop
-
-    def fit_loop(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return run(*args, **kwargs)
-        except KeyboardInterrupt as interrupt:
-            if not _stops_early(interrupt):
-                caught.append(interrupt)
-            raise
-
-    try:
-        vars(net)["fit_loop"] = fit_loop
-        yield
-    finally:
-        vars(net).pop("fit_loop", None)
-    if caught:
-        raise caught[0]
-
-
-def _stops_early(interrupt: KeyboardInterrupt) -> bool:
-    """Tell whether skorch's EarlyStopping raised it, as it does when its patience has run out."""
-    from skorch.callbacks import EarlyStopping
-
-    *_, (frame, _) = walk_tb(interrupt.__traceback__)
-    if frame.f_code is not EarlyStopping.on_epoch_end.__code__:
-        return False
-    callback = frame.f_locals["self"]
-    return bool(callback.misses_ == callback.patience)
+    What cannot be hashed, such as a lambda, is computed each time.
+    """
+    if memory is not None:
+        cached = check_memory(memory).cache(function, ignore=list(others))
+        with suppress(Exception):
+            joblib.hash(key)
+            function = cached
+    return function(*key, **others)

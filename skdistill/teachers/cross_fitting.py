@@ -12,60 +12,64 @@ import numpy as np
 from joblib import delayed
 from sklearn.model_selection import check_cv
 
+from skdistill.tables import Rows, n_rows, take_rows, warn_user
 from skdistill.tables.folds import distinct_row_folds
-from skdistill.tables.frames import n_rows, take_rows
-from skdistill.tables.rows import Rows, warn_user
-from skdistill.teachers.asking import Teacher, TeacherToFit, as_teacher, seeded
-from skdistill.teachers.calibration import sharpening_temperature
-from skdistill.teachers.ensemble import Ensemble, SoftTargets, pool, remembered, temper
+from skdistill.teachers.asking import Ensemble, Teacher, remembered
+from skdistill.teachers.fitting import TeacherToFit, seeded
 from skdistill.teachers.hidden import reads_units, shows_units
 from skdistill.teachers.hints import ActiveHint
-from skdistill.teachers.naming import Named, is_frozen, is_prefit, is_self
+from skdistill.teachers.naming import Named, is_frozen
+from skdistill.teachers.pooling import SoftTargets, pool, sharpening_temperature, temper
 from skdistill.teachers.progress import run_counted, track
-from skdistill.teachers.sources import Given, Prefit, SelfTaught, TargetSource, TeacherSpec
+from skdistill.teachers.sources import Prefit, SelfTaught, TargetSource, TeacherSpec
 
 _Split = tuple[np.ndarray, np.ndarray]
+# The answers of each teacher to the rows, NaN where it has none, and its clones that gave them.
+_Answers = tuple[list[np.ndarray], list[list[Teacher]]]
 
 
 class _FittedInside(TargetSource):
     """Teachers whose clones are fitted inside `fit`; frozen ones answer as they are.
 
-    ``weighted`` tells which of them get the sample weights.
+    ``members`` are the fitted clones of each teacher.
     """
 
-    def __init__(
-        self,
-        spec: TeacherSpec,
-        named: Sequence[Named],
-        classes: np.ndarray | None = None,
-        weighted: Sequence[bool] | None = None,
-    ) -> None:
-        super().__init__(spec, named, classes)
-        self.weighted = [True] * len(named) if weighted is None else weighted
+    members: list[list[Teacher]]
 
-    def _label(
-        self, rows: Rows, rng: np.random.RandomState, weights: np.ndarray | str
-    ) -> SoftTargets:
+    def label(self, rows: Rows, rng: np.random.RandomState) -> SoftTargets:
         """Fit the teachers, and set the confidence of what they say of rows they did not see."""
+        weights = self.check(rows)
+        if rows.teacher_proba is not None:
+            return self.given(rows)
         assert rows.code is not None
         if self.as_they_are:
             warn_user(
                 f"{', '.join(self.as_they_are)} cannot be fitted inside fit and answers as it "
                 "is: its soft targets are not out-of-fold."
             )
-        targets = self._fit(rows, rng, weights)
+        answers, self.members = self._fit(rows, rng)
+        targets = pool(answers, weights, self.averaging, rows.code, rows.weight)
+        assert targets.weights is not None
+        shares = np.repeat(
+            [w / len(m) for m, w in zip(self.members, targets.weights, strict=True)],
+            [len(m) for m in self.members],
+        )
+        everyone = [teacher for members in self.members for teacher in members]
+        self.ensemble = Ensemble(everyone, shares, self.averaging)
+        by_fold = isinstance(self, CrossFitted)
+        targets.fitted = [
+            [t.estimator for t in m] if by_fold and not is_frozen(n.estimator) else m[0].estimator
+            for n, m in zip(self.named, self.members, strict=True)
+        ]
         used = targets.known & (rows.weight > 0)
         if self.spec.calibration is None or self.as_they_are or not used.any():
             return targets
-        assert self.ensemble is not None
         proba = targets.proba
         temperature = sharpening_temperature(proba[used], rows.code[used], rows.weight[used])
         self.ensemble.temperature = temperature
         return replace(targets, proba=temper(proba, temperature), temperature=temperature)
 
-    def _fit(
-        self, rows: Rows, rng: np.random.RandomState, weights: np.ndarray | str
-    ) -> SoftTargets:
+    def _fit(self, rows: Rows, rng: np.random.RandomState) -> _Answers:
         """Fit the teachers; return what they say of the rows of `fit`."""
         raise NotImplementedError
 
@@ -73,53 +77,34 @@ class _FittedInside(TargetSource):
 class CrossFitted(_FittedInside):
     """Clones fitted on folds; the mean of all fold clones labels further rows.
 
-    ``members`` are the fold clones of each teacher; a frozen teacher stands alone.
+    ``fold``, for hints, is that whose clones did not see a row, -1 where there is none.
     """
 
-    members: list[list[Teacher]]
+    fold: np.ndarray
 
-    def _folds(self, rows: Rows) -> Any:
-        """Return pairs of rows to fit on and rows to answer."""
-        assert rows.code is not None
-        return _splits(self.spec.cv, rows.X, rows.code)
-
-    def _fit(
-        self, rows: Rows, rng: np.random.RandomState, weights: np.ndarray | str
-    ) -> SoftTargets:
+    def _fit(self, rows: Rows, rng: np.random.RandomState) -> _Answers:
         """Give each row the mean answer of teachers that never saw it.
 
         The splits are drawn once and shared by the teachers. Splits that overlap (repeated or
         random ones) are averaged; a row that is never held out has no soft target.
         """
         assert rows.code is not None
-        splits = [(np.asarray(a), np.asarray(b)) for a, b in self._folds(rows)]
+        cv = self.spec.cv
+        if self.spec.teachers is None and isinstance(cv, str) and cv in ("prefit", "oob"):
+            # The default teacher, and no folds are named: those in which weights are repeated rows.
+            folds = distinct_row_folds(rows.X, rows.code, rows.weight)
+        else:
+            folds = _splits(cv, rows.X, rows.code)
+        splits = [(np.asarray(a), np.asarray(b)) for a, b in folds]
         if not splits:
-            raise ValueError(
-                f"cv={self.spec.cv!r} yields no splits, so no teacher could be fitted."
-            )
+            raise ValueError(f"cv={cv!r} yields no splits, so no teacher could be fitted.")
+        if self.hints:
+            self.fold = np.full(n_rows(rows.X), -1)
+            for i, (_, test) in enumerate(splits):
+                self.fold[test] = i
         to_fit = [seeded(n, w, rng) for n, w in zip(self.named, self.weighted, strict=True)]
-        own = replace(rows, X_unlabeled=None, teacher_proba=None)
-        key = (to_fit, own, splits, self._averaging)
-        answers, self.members = remembered(
-            self.spec.memory, _ask_folds, *key, n_jobs=self.spec.n_jobs
-        )
-        targets = pool(answers, weights, self._averaging, rows.code, rows.weight)
-        assert targets.weights is not None
-        targets.fitted = [
-            n.estimator if is_frozen(n.estimator) else [t.estimator for t in folds]
-            for n, folds in zip(self.named, self.members, strict=True)
-        ]
-        targets.fold = np.full(n_rows(rows.X), -1)
-        for i, (_, test) in enumerate(splits):
-            targets.fold[test] = i
-        shares = [
-            weight / len(folds)
-            for folds, weight in zip(self.members, targets.weights, strict=True)
-            for _ in folds
-        ]
-        everyone = [teacher for folds in self.members for teacher in folds]
-        self.ensemble = Ensemble(everyone, np.array(shares), self._averaging)
-        return targets
+        key = (to_fit, replace(rows, X_unlabeled=None), splits, self.averaging)
+        return remembered(self.spec.memory, _ask_folds, *key, n_jobs=self.spec.n_jobs)
 
     def check_hint(self, asked: ActiveHint) -> None:
         """Raise where the hidden units of the folds' clones would be compared."""
@@ -136,58 +121,37 @@ class CrossFitted(_FittedInside):
             "kind='relation', or fitted teachers with cv='prefit'."
         )
 
-    def _teachers_of(
-        self, asked: ActiveHint, rows: Rows, targets: SoftTargets
-    ) -> tuple[list[Teacher], np.ndarray]:
+    def teachers_of(self, asked: ActiveHint, rows: Rows) -> tuple[list[Teacher], np.ndarray]:
         """Return the fold clones, each for the rows it did not see."""
         if is_frozen(self.named[asked.teacher].estimator):
-            return super()._teachers_of(asked, rows, targets)
-        assert targets.fold is not None
+            return super().teachers_of(asked, rows)
         teachers = self.members[asked.teacher]
         if asked.hint.kind == "attention" and reads_units(teachers[0], asked, rows.X):
             raise ValueError(self._one_teacher_needed(asked))
-        return teachers, targets.fold
-
-
-class DefaultTeacher(CrossFitted):
-    """The teacher of ``teachers=None``: cross-fitted, where `cv` is a word on folds of its own."""
-
-    def _folds(self, rows: Rows) -> Any:
-        """Return the folds; where `cv` names none, such that weights act as repeated rows."""
-        if isinstance(self.spec.cv, str) and self.spec.cv in ("prefit", "oob"):
-            assert rows.code is not None
-            return distinct_row_folds(rows.X, rows.code, rows.weight)
-        return super()._folds(rows)
+        return teachers, self.fold
 
 
 class OutOfBag(_FittedInside):
     """Bagged clones fitted once; their out-of-bag votes are the targets."""
 
-    def _fit(
-        self, rows: Rows, rng: np.random.RandomState, weights: np.ndarray | str
-    ) -> SoftTargets:
+    def _fit(self, rows: Rows, rng: np.random.RandomState) -> _Answers:
         """Give each row the vote of the members that did not see it, for one fit a teacher.
 
         Rows that every member saw have no soft target from that teacher; those that no teacher can
         answer carry the hard term only.
         """
-        assert rows.code is not None
-        answers, teachers = [], []
+        answers, members = [], []
         both = zip(self.named, self.weighted, strict=True)
         for named, weighted in track("out-of-bag teacher", both, len(self.named)):
             if is_frozen(named.estimator):
-                teacher = as_teacher(named, rows.classes)
-                answer = teacher.ask(rows.X, self._averaging)
+                teacher = Teacher(named, rows.classes)
+                answer = teacher.ask(rows.X, self.averaging)
             else:
                 to_fit = seeded(named, weighted, rng)
-                teacher, answer = _fit_out_of_bag(to_fit, rows, self._averaging)
-            teachers.append(teacher)
+                teacher, answer = _fit_out_of_bag(to_fit, rows, self.averaging)
+            members.append([teacher])
             answers.append(answer)
-        targets = pool(answers, weights, self._averaging, rows.code, rows.weight)
-        targets.fitted = [t.estimator for t in teachers]
-        assert targets.weights is not None
-        self.ensemble = Ensemble(teachers, targets.weights, self._averaging)
-        return targets
+        return answers, members
 
     def check_hint(self, asked: ActiveHint) -> None:
         """Raise: votes have no layers."""
@@ -213,7 +177,7 @@ def _ask_folds(
     averaging: str,
     *,
     n_jobs: int | None,
-) -> tuple[list[np.ndarray], list[list[Teacher]]]:
+) -> _Answers:
     """Fit each teacher on each fold; return its mean answer to each row held out, NaN elsewhere."""
     assert rows.classes is not None
     counts = np.zeros(n_rows(rows.X))
@@ -245,11 +209,11 @@ def _fit_and_ask(
 ) -> tuple[Teacher, np.ndarray]:
     """Fit a teacher on one fold and ask it about the rows held out; frozen ones are just asked."""
     if split is None:
-        teacher, X = as_teacher(to_fit.named, rows.classes), rows.X
+        teacher, X = Teacher(to_fit.named, rows.classes), rows.X
     else:
         train, test = split
         fitted, own = to_fit.fit(rows, train[rows.weight[train] > 0])
-        teacher = as_teacher(fitted, rows.classes, own_classes=own, allow_missing=True)
+        teacher = Teacher(fitted, rows.classes, own_classes=own, allow_missing=True)
         X = take_rows(rows.X, test)
     return teacher, Ensemble([teacher], np.ones(1), averaging).mean(X)
 
@@ -273,7 +237,7 @@ def _fit_out_of_bag(to_fit: TeacherToFit, rows: Rows, averaging: str) -> tuple[T
         raise ValueError(
             f"{label} could not be fitted with oob_score=True, as cv='oob' asks: {error}"
         ) from error
-    teacher = as_teacher(fitted, rows.classes, own_classes=own)
+    teacher = Teacher(fitted, rows.classes, own_classes=own)
     votes = np.asarray(teacher.estimator.oob_decision_function_, dtype=np.float64)
     sums = votes.sum(axis=1, keepdims=True)
     votes = np.divide(votes, sums, out=np.full_like(votes, np.nan), where=sums > 0)
@@ -284,27 +248,14 @@ def _fit_out_of_bag(to_fit: TeacherToFit, rows: Rows, averaging: str) -> tuple[T
 
 
 def choose_source(
-    spec: TeacherSpec,
-    named: Sequence[Named],
-    rows: Rows | None = None,
-    *,
-    weighted: Sequence[bool] | None = None,
+    spec: TeacherSpec, named: Sequence[Named], weighted: Sequence[bool] | None = None
 ) -> TargetSource:
     """Return where the soft targets come from: the one place that looks at `cv` and `teachers`.
 
-    Without rows the classes are to be set before rows are labelled. ``weighted`` tells which of
-    the teachers get the sample weights when they are fitted.
+    ``weighted`` tells which of the teachers get the sample weights when they are fitted.
     """
-    classes = None if rows is None else rows.classes
-    source: TargetSource
-    if is_self(spec.teachers):
-        return SelfTaught(spec, named, classes)
-    if spec.teachers is None:
-        source = DefaultTeacher(spec, named, classes, weighted)
-    elif is_prefit(spec.cv):
-        source = Prefit(spec, named, classes)
-    elif isinstance(spec.cv, str) and spec.cv == "oob":
-        source = OutOfBag(spec, named, classes, weighted)
-    else:
-        source = CrossFitted(spec, named, classes, weighted)
-    return source if rows is None or rows.teacher_proba is None else Given(source)
+    if isinstance(spec.teachers, str):
+        return SelfTaught(spec, named)
+    cv = "folds" if spec.teachers is None or not isinstance(spec.cv, str) else spec.cv
+    kinds = {"prefit": Prefit, "oob": OutOfBag}
+    return kinds.get(cv, CrossFitted)(spec, named, weighted)

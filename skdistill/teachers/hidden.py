@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,60 +46,77 @@ class HiddenAnswers:
         """Return the answers for some rows."""
         return HiddenAnswers(self.asked, self.values[rows], self.space[rows])
 
+    @classmethod
+    def stack(cls, answers: Sequence[HiddenAnswers]) -> HiddenAnswers:
+        """Stack the answers of several tables."""
+        if len(answers) == 1:
+            return answers[0]
+        values = np.concatenate([a.values for a in answers])
+        return cls(answers[0].asked, values, np.concatenate([a.space for a in answers]))
+
 
 def check_layer(estimator: Any, label: str, asked: ActiveHint) -> None:
     """Raise if the teacher has no such layer, as far as that can be told before it is fitted."""
-    last, hint = _unwrapped(split_steps(estimator)[1]), asked.hint
-    label = f"{asked.where} asks {label} for"
-    module = _module_of(last)
-    if module is not None:
-        names = [name for name, _ in module.named_modules(remove_duplicate=False) if name]
-        if hint.layer not in names:
-            raise ValueError(
-                f"{label} layer {hint.layer!r}; its layers are {_listed(names)}, by their dotted "
-                "names."
-            )
-        return
-    widths = _widths_of(last)
-    if widths is not None:
-        n, layer = len(widths), hint.layer
-        if layer is None or isinstance(layer, str) or not -n <= layer < n:
-            shown = [f"{i} ({width} units)" for i, width in enumerate(widths)]
-            raise ValueError(
-                f"{label} layer {hint.layer!r}; its hidden layers are {_listed(shown)}, by number."
-            )
-        return
-    if _leaf_reader(last) is None:
-        if _may_have_layers_once_fitted(last):
-            return
+    last, hint, label = _student_in(estimator), asked.hint, f"{asked.where} asks {label} for"
+    layer, (how, what) = hint.layer, _layers_of(last)
+    if how == "module":
+        names = [name for name, _ in what.named_modules(remove_duplicate=False) if name]
+        found = layer in names
+        words = f"; its layers are {', '.join(names) or 'none'}, by their dotted names."
+    elif how == "units":
+        shown = [f"{i} ({width} units)" for i, width in enumerate(what)]
+        n = len(shown)
+        found = layer is not None and not isinstance(layer, str) and -n <= layer < n
+        words = f"; its hidden layers are {', '.join(shown) or 'none'}, by number."
+    elif how == "leaves":
+        found = layer is None and hint.kind == "relation"
+        words = (
+            f" with kind={hint.kind!r}; trees have leaves only: layer=None with kind='relation'."
+        )
+    elif comes_from(last, "skorch", "skdistill") and not is_frozen(last):
+        return  # its network comes with `fit`
+    else:
         raise ValueError(
             f"{label} a layer, and a {type(last).__name__} shows none. Hints work with torch "
             "modules, skorch nets, MLPClassifier, students of ours, and, with kind='relation', "
             "trees that tell their leaves (apply)."
         )
-    if hint.layer is not None or hint.kind != "relation":
-        raise ValueError(
-            f"{label} layer {hint.layer!r} with kind={hint.kind!r}; trees have leaves only: "
-            "layer=None with kind='relation'."
-        )
+    if not found:
+        raise ValueError(f"{label} layer {layer!r}{words}")
 
 
 def shows_units(estimator: Any) -> bool:
     """Tell whether the layers go by number and hold units, not places."""
-    return _widths_of(_unwrapped(split_steps(estimator)[1])) is not None
+    return _layers_of(_student_in(estimator))[0] == "units"
 
 
-def _unwrapped(last: Any) -> Any:
-    """Return the student that one of our own classifiers holds, and any other teacher as it is."""
+def _student_in(estimator: Any) -> Any:
+    """Return the classifier at the end of a teacher, and of our own ones the student they hold."""
+    last = split_steps(estimator)[1]
     if comes_from(last, "skdistill"):
         last = getattr(last, "best_estimator_", last)
         last = getattr(last, "student_", last)
     return last
 
 
-def _listed(names: Sequence[str]) -> str:
-    """Name the layers there are."""
-    return ", ".join(names) if names else "none"
+def _layers_of(last: Any) -> tuple[str, Any]:
+    """Return where layers are read: a "module", "units" by their widths, what tells "leaves".
+
+    Teachers of another library get a line here.
+    """
+    module = last.module if isinstance(last, TorchTeacher) else getattr(last, "module_", None)
+    if is_torch_module(module):
+        return "module", module
+    if isinstance(last, MLPClassifier):
+        return "units", np.atleast_1d(last.hidden_layer_sizes)
+    if isinstance(last, StudentClassifier):
+        linear = [layer for layer in last.layers_ if layer.kind == "linear"]
+        return "units", [layer.arrays[0].shape[1] for layer in linear[:-1]]
+    if comes_from(last, "lightgbm"):
+        return "leaves", partial(last.predict, pred_leaf=True)
+    if comes_from(last, "catboost"):
+        return "leaves", last.calc_leaf_indexes
+    return ("leaves", last.apply) if hasattr(last, "apply") else ("none", None)
 
 
 def hidden_answers(teacher: Teacher, asked: ActiveHint, X: Any) -> np.ndarray:
@@ -121,13 +139,19 @@ def hidden_answers(teacher: Teacher, asked: ActiveHint, X: Any) -> np.ndarray:
 
 def _ask_block(teacher: Teacher, hint: Hint, X: Any) -> np.ndarray:
     """Ask about one block of rows."""
-    last = _unwrapped(teacher.last)
-    module = _module_of(last)
-    if module is not None:
-        values = _ask_module(teacher, module, str(hint.layer), X)
+    last = _student_in(teacher.estimator)
+    how, what = _layers_of(last)
+    if how == "module":
+        values = _ask_module(teacher, what, str(hint.layer), X)
     else:
         try:
-            values = _ask_parts(last, hint, teacher.prepared(X))
+            X = teacher.prepared(X)
+            if how == "leaves":
+                leaves = np.asarray(what(X))
+                values = _choose(leaves.reshape(len(leaves), -1), _MOST_TREES)
+            else:
+                ask = _ask_mlp if isinstance(last, MLPClassifier) else _ask_student
+                values = ask(last, int(hint.layer or 0), X)
         except Exception as error:
             raise ValueError(
                 f"{teacher.label} failed to tell its layer {hint.layer!r}: "
@@ -137,17 +161,6 @@ def _ask_block(teacher: Teacher, hint: Hint, X: Any) -> np.ndarray:
     if not np.isfinite(values).all():
         raise ValueError(f"{teacher.label} has values in layer {hint.layer!r} that are not finite.")
     return _map_of(values, hint, teacher.label) if hint.kind == "attention" else values
-
-
-def _ask_parts(last: Any, hint: Hint, X: Any) -> np.ndarray:
-    """Ask what is no torch module: a network by its weights, trees by their leaves."""
-    if hint.layer is not None:
-        ask = _ask_mlp if isinstance(last, MLPClassifier) else _ask_student
-        return ask(last, int(hint.layer), X)
-    reader = _leaf_reader(last)
-    assert reader is not None
-    leaves = np.asarray(reader(X))
-    return _choose(leaves.reshape(len(leaves), -1), _MOST_TREES)
 
 
 def _map_of(values: np.ndarray, hint: Hint, label: str) -> np.ndarray:
@@ -165,41 +178,18 @@ def _map_of(values: np.ndarray, hint: Hint, label: str) -> np.ndarray:
     return attention_map(torch.from_numpy(values), channel_axis=axis).numpy()
 
 
-def _module_of(last: Any) -> Any:
-    """Return the torch module of a teacher, if it is one or holds one."""
-    if isinstance(last, TorchTeacher):
-        return last.module
-    module = getattr(last, "module_", None)
-    return module if is_torch_module(module) else None
-
-
-def _may_have_layers_once_fitted(last: Any) -> bool:
-    """Tell whether this is a net of skorch's or a student of ours: a network comes with `fit`."""
-    return comes_from(last, "skorch", "skdistill") and not is_frozen(last)
-
-
-def _widths_of(last: Any) -> list[int] | None:
-    """Return the widths of hidden layers that go by number."""
-    if isinstance(last, MLPClassifier):
-        return [int(width) for width in np.atleast_1d(last.hidden_layer_sizes)]
-    if not isinstance(last, StudentClassifier):
-        return None
-    return [layer.arrays[0].shape[1] for layer in last.layers_ if layer.kind == "linear"][:-1]
-
-
-def _leaf_reader(last: Any) -> Callable[[Any], Any] | None:
-    """Return the function that tells the leaves of rows, if there is one."""
-    if comes_from(last, "lightgbm"):
-        return lambda X: last.predict(X, pred_leaf=True)
-    if comes_from(last, "catboost"):
-        return lambda X: last.calc_leaf_indexes(X)
-    return getattr(last, "apply", None)
-
-
 def _ask_module(teacher: Teacher, module: Any, name: str, X: Any) -> np.ndarray:
     """Run the teacher with a forward hook on one of its submodules."""
+    record: list[np.ndarray] = []
+
+    def keep(part: Any, inputs: Any, output: Any) -> None:
+        tensor = output[0] if isinstance(output, tuple | list) else output
+        # A copy, as the layer behind may work in place.
+        record.append(tensor.detach().float().cpu().numpy().copy())
+
     # The module may be shared by clones in other threads, whose rows are not to be recorded.
-    with left_as_found([module]), _recorded(module, name) as record:
+    with left_as_found([module]), ExitStack() as on_exit:
+        on_exit.callback(module.get_submodule(name).register_forward_hook(keep).remove)
         teacher.ask(X)
     n, n_recorded = n_rows(X), sum(map(len, record))
     if n_recorded != n:
@@ -208,25 +198,6 @@ def _ask_module(teacher: Teacher, module: Any, name: str, X: Any) -> np.ndarray:
             "that is called once in a forward pass and keeps the rows apart."
         )
     return np.concatenate(record)
-
-
-@contextmanager
-def _recorded(module: Any, name: str) -> Iterator[list[np.ndarray]]:
-    """Collect what a submodule returns; nothing stays behind on the module."""
-    record: list[np.ndarray] = []
-
-    def keep(part: Any, inputs: Any, output: Any) -> None:
-        tensor = output[0] if isinstance(output, tuple | list) else output
-        # A copy, as the layer behind may work in place.
-        record.append(tensor.detach().float().cpu().numpy().copy())
-
-    handles = []
-    try:
-        handles.append(module.get_submodule(name).register_forward_hook(keep))
-        yield record
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 _ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -240,8 +211,7 @@ _ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def _ask_mlp(net: MLPClassifier, layer: int, X: Any) -> np.ndarray:
     """Run scikit-learn's network up to a hidden layer."""
     h = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
-    depth = range(layer % (len(net.coefs_) - 1) + 1)
-    for i in depth:
+    for i in range(layer % (len(net.coefs_) - 1) + 1):
         h = _ACTIVATIONS[net.activation](h @ net.coefs_[i] + net.intercepts_[i])
     return h
 
@@ -290,11 +260,3 @@ def _choose(leaves: np.ndarray, n: int) -> np.ndarray:
     """Return the leaves in some of the trees, from first to last."""
     n = min(n, leaves.shape[1])
     return leaves[:, np.linspace(0, leaves.shape[1] - 1, n).astype(int)]
-
-
-def stack_answers(answers: Sequence[HiddenAnswers]) -> HiddenAnswers:
-    """Stack the answers of several tables."""
-    if len(answers) == 1:
-        return answers[0]
-    values = np.concatenate([a.values for a in answers])
-    return HiddenAnswers(answers[0].asked, values, np.concatenate([a.space for a in answers]))

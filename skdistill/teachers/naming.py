@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from typing import Any, Self
 
 import numpy as np
@@ -16,9 +16,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from skdistill.student.classifier import StudentClassifier
-from skdistill.student.torch_student import TorchStudent
-from skdistill.tables.rows import warn_user
+from skdistill.student import StudentClassifier, TorchStudent
+from skdistill.tables import warn_user
 from skdistill.teachers.adapters import TorchTeacher
 from skdistill.teachers.answers import comes_from, is_torch_module
 
@@ -58,7 +57,9 @@ class TeachersLeftBehind:
         if isinstance(teachers, TeachersLeftBehind):
             return cls(teachers.descriptions)
         entries = teachers if isinstance(teachers, (list, tuple)) else [teachers]
-        return cls(tuple(_describe(entry) for entry in entries))
+        pairs = [e if isinstance(e, tuple) and len(e) == 2 else ("", e) for e in entries]
+        described = (f"{name}: {type(teacher).__name__}" for name, teacher in pairs)
+        return cls(tuple(text.removeprefix(": ") for text in described))
 
     def refusal(self) -> str:
         """Say why there is nothing to fit from, and what to do.
@@ -82,13 +83,6 @@ class TeachersLeftBehind:
         return f"<teachers left behind by pickling: {', '.join(self.descriptions)}>"
 
 
-def _describe(entry: Any) -> str:
-    """Write one entry of `teachers` as "name: type"."""
-    if isinstance(entry, tuple) and len(entry) == 2:
-        return f"{entry[0]}: {type(entry[1]).__name__}"
-    return type(entry).__name__
-
-
 WAY_TO_FIT = (
     "Fit it first, pass cv=5 to have it fitted inside fit, or, when the teachers come from a "
     "param_grid, whose values scikit-learn clones, wrap it in FrozenEstimator."
@@ -102,6 +96,7 @@ _SMOOTH = (
     "sklearn.naive_bayes",
     "sklearn.neural_network",
     "sklearn.svm",
+    "torch.",
 )
 
 
@@ -124,43 +119,50 @@ class Named:
     label: str
 
 
-def name_teachers(teachers: Any, *, reserved: Collection[str] = ()) -> list[Named]:
+def name_teachers(
+    teachers: Any, *, reserved: Collection[str] = (), fitted: bool = False
+) -> list[Named]:
     """Check the parameter `teachers` and name its entries, by none of the names that are reserved.
 
-    Whether the teachers are fitted is not looked at.
+    With `fitted` each must be fitted already.
     """
     entries = [_split_entry(number, entry) for number, entry in enumerate(_listed(teachers))]
-    names = _unique_names(entries, reserved)
-    named = []
-    for number, (given, teacher) in enumerate(entries):
+    named: list[Named] = []
+    first: dict[int, Named] = {}
+    for name, (given, teacher) in zip(_unique_names(entries, reserved), entries, strict=True):
         shown = "" if given is None else f' "{given}"'
-        label = f"teacher {number}{shown} ({_type_name(teacher)})"
-        _check_kind(teacher, label)
-        estimator = TorchTeacher(teacher) if is_torch_module(teacher) else teacher
-        named.append(Named(names[number], estimator, label))
-    _warn_duplicates([teacher for _, teacher in entries], named)
+        label = f"teacher {len(named)}{shown} ({_type_name(teacher)})"
+        entry = Named(name, _checked(teacher, label), label)
+        inner = teacher.estimator if isinstance(teacher, FrozenEstimator) else teacher
+        before = first.setdefault(id(inner), entry)
+        if before is not entry:
+            warn_user(
+                f"{before.label} and {label} are the same object, which doubles its vote; "
+                "use teacher_weights for that."
+            )
+        named.append(entry)
+    for entry in named if fitted else ():
+        _check_fitted(entry)
     return named
 
 
 def _listed(teachers: Any) -> Sequence[Any]:
     """Return the non-empty list, or raise with the way out."""
     rule = "teachers must be a non-empty list of fitted classifiers"
+    pairs = f"{rule} or of (name, classifier) pairs"
     if isinstance(teachers, TeachersLeftBehind):
         raise ValueError(teachers.refusal())
     if isinstance(teachers, str):
         raise TypeError(
-            f"{rule} or of (name, classifier) pairs, got {teachers!r}. The only word that may "
-            "stand there is 'self', in DistilledClassifier."
+            f"{pairs}, got {teachers!r}. The only word that may stand there is 'self', in "
+            "DistilledClassifier."
         )
     if not isinstance(teachers, (list, tuple)):
         one = hasattr(teachers, "predict_proba") or is_torch_module(teachers)
         way_out = f" Pass a list with one entry: teachers=[{_type_name(teachers)}(...)]."
-        raise TypeError(
-            f"{rule} or of (name, classifier) pairs, got {_type_name(teachers)}."
-            + (way_out if one else "")
-        )
+        raise TypeError(f"{pairs}, got {_type_name(teachers)}." + (way_out if one else ""))
     if not teachers:
-        raise ValueError(f"{rule} or of (name, classifier) pairs, got an empty one.")
+        raise ValueError(f"{pairs}, got an empty one.")
     if isinstance(teachers, tuple) and isinstance(teachers[0], str):
         raise TypeError(f"{rule}, got one pair. Pass teachers=[(name, classifier)].")
     return teachers
@@ -188,24 +190,19 @@ def _unique_names(
             'holds "__"': "__" in chosen,
             "is a parameter of the estimator": chosen in reserved,
         }
-        if any(reasons.values()):
-            reason = next(reason for reason, holds in reasons.items() if holds)
+        reason = next((reason for reason, holds in reasons.items() if holds), None)
+        if reason is not None:
             raise ValueError(f'The teacher name "{chosen}" {reason}; choose another.')
     types = Counter(_type_name(teacher).lower() for name, teacher in entries if name is None)
     taken, names = {*given, *reserved}, []
-    for given_name, teacher in entries:
-        name = _free_name(teacher, types, taken) if given_name is None else given_name
+    for name, teacher in entries:
+        if name is None:
+            stem = _type_name(teacher).lower()
+            candidates = chain([stem] * (types[stem] == 1), (f"{stem}-{i}" for i in count(1)))
+            name = next(candidate for candidate in candidates if candidate not in taken)
         taken.add(name)
         names.append(name)
     return names
-
-
-def _free_name(teacher: Any, types: Counter[str], taken: Collection[str]) -> str:
-    """Return the type's name, with a number if it is shared or taken."""
-    stem = _type_name(teacher).lower()
-    if types[stem] == 1 and stem not in taken:
-        return stem
-    return next(name for i in count(1) if (name := f"{stem}-{i}") not in taken)
 
 
 def _type_name(teacher: Any) -> str:
@@ -213,8 +210,8 @@ def _type_name(teacher: Any) -> str:
     return teacher.__name__ if isinstance(teacher, type) else type(teacher).__name__
 
 
-def _check_kind(teacher: Any, label: str) -> None:
-    """Raise where a teacher cannot give probabilities of classes."""
+def _checked(teacher: Any, label: str) -> Any:
+    """Return a teacher, a bare module wrapped, or raise where it gives no probabilities."""
     if isinstance(teacher, type):
         raise TypeError(f"{label} is a class; pass an instance, {teacher.__name__}(...).")
     if teacher is None:
@@ -225,7 +222,7 @@ def _check_kind(teacher: Any, label: str) -> None:
             "teachers, self_distillation=0.5 does the same."
         )
     if is_torch_module(teacher):
-        return
+        return TorchTeacher(teacher)
     kind = _estimator_type(teacher)
     if kind not in (None, "classifier"):
         raise TypeError(f"{label} is a {kind}; teachers must be classifiers.")
@@ -237,6 +234,7 @@ def _check_kind(teacher: Any, label: str) -> None:
     )
     if not hasattr(teacher, "predict_proba") and not default_stack:
         raise TypeError(f"{label} has no predict_proba. {_way_to_proba(teacher, last)}")
+    return teacher
 
 
 def _estimator_type(teacher: Any) -> str | None:
@@ -258,19 +256,6 @@ def _way_to_proba(teacher: Any, last: Any) -> str:
     if not hasattr(teacher, "predict"):
         return "Teachers are fitted classifiers, torch modules and wrapped functions."
     return "Calibrate it: CalibratedClassifierCV(FrozenEstimator(teacher)).fit(X, y)."
-
-
-def _warn_duplicates(teachers: Sequence[Any], named: Sequence[Named]) -> None:
-    """Warn where one object would vote twice."""
-    first: dict[int, Named] = {}
-    for teacher, entry in zip(teachers, named, strict=True):
-        inner = teacher.estimator if isinstance(teacher, FrozenEstimator) else teacher
-        before = first.setdefault(id(inner), entry)
-        if before is not entry:
-            warn_user(
-                f"{before.label} and {entry.label} are the same object, which doubles its vote; "
-                "use teacher_weights for that."
-            )
 
 
 def split_steps(estimator: Any) -> tuple[list[Any], Any]:
@@ -320,11 +305,12 @@ def is_smooth(teacher: Any) -> bool:
     last = getattr(last, "student_", last)
     if isinstance(last, StudentClassifier):
         return last.encoding_ is None
-    if comes_from(last, "skdistill") and hasattr(last, "numerical_embedding"):
+    if hasattr(last, "numerical_embedding") and comes_from(last, "skdistill"):
         return _will_be_smooth(last)
     families = [kind.__module__ for kind in type(last).__mro__]
-    of_torch = isinstance(last, TorchTeacher | TorchStudent) or is_torch_module(last)
-    return of_torch or any(f.startswith(_SMOOTH) for f in families)
+    return isinstance(last, TorchTeacher | TorchStudent) or any(
+        family.startswith(_SMOOTH) for family in families
+    )
 
 
 def _will_be_smooth(unfitted: Any) -> bool:
@@ -337,36 +323,26 @@ def _will_be_smooth(unfitted: Any) -> bool:
     return wanted and all(is_smooth(teacher) for teacher in teachers)
 
 
-def check_fitted(named: Named) -> None:
+def _check_fitted(named: Named) -> None:
     """Raise a NotFittedError that names the teacher and the way out, if it is not fitted."""
-    estimator = named.estimator
     try:
-        check_is_fitted(estimator)
-        fitted = True
+        check_is_fitted(named.estimator)
+        return
     except NotFittedError:
-        fitted = _says_it_is_fitted(estimator, unless_known=False)
+        fitted = False
     except (AttributeError, TypeError):  # no fit, or no tags
-        fitted = _says_it_is_fitted(estimator, unless_known=True)
+        fitted = True
+    # CatBoost's way, where scikit-learn does not know the type.
+    last = split_steps(named.estimator)[1]
+    is_fitted = getattr(last, "is_fitted", None)
+    if callable(is_fitted) and not hasattr(last, "__sklearn_is_fitted__"):
+        fitted = bool(is_fitted())
     if not fitted:
         raise NotFittedError(f"{named.label} is not fitted. {WAY_TO_FIT}")
 
 
-def _says_it_is_fitted(estimator: Any, *, unless_known: bool) -> bool:
-    """Ask in CatBoost's way where scikit-learn does not know the type."""
-    last = split_steps(estimator)[1]
-    is_fitted = getattr(last, "is_fitted", None)
-    if hasattr(last, "__sklearn_is_fitted__") or not callable(is_fitted):
-        return unless_known
-    return bool(is_fitted())
-
-
-def known_classes(estimator: Any) -> Any:
-    """Return the labels of a teacher's columns; None where it does not tell, as a bare module."""
-    return getattr(estimator, "classes_", None)
-
-
 def labels_known_to(named: Sequence[Named]) -> np.ndarray | None:
     """Return the sorted labels of the first teacher that knows its labels; None if none does."""
-    known = (known_classes(teacher.estimator) for teacher in named)
+    known = (getattr(teacher.estimator, "classes_", None) for teacher in named)
     classes = next((labels for labels in known if labels is not None), None)
     return None if classes is None else np.unique(np.asarray(classes))

@@ -36,39 +36,36 @@ _WITH_TOTAL = (
     "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 )
 
+_LOSSES = {"train_loss": "loss", "valid_loss": "validation"}
+
 _here = threading.local()
 
 
 class Stage:
     """Work that is under way: a number of equal parts, or one part of unknown length."""
 
-    def __init__(
-        self, words: str, total: int | None, line: "_Line | None", task: Any, estimator: Any
-    ) -> None:
+    def __init__(self, words: str, total: int | None, display: "_Display") -> None:
         self.words, self.total, self.n_done = words, total, 0
         self.start = time.perf_counter()
         self.values: Mapping[str, Any] = {}
-        self._line, self._task, self._estimator = line, task, estimator
+        self._line, self._estimator = display.line, display.estimator
+        self._task: Any = None
         self._part: Any = None
-        if task is not None:
-            task.call_on_fit_task_begin(estimator=estimator)
-            self._begin_part()
+        if display.task is not None:
+            self._task = display.task.subcontext(task_name=words, max_subtasks=total)
+            self._task.call_on_fit_task_begin(estimator=self._estimator)
+            self._next_part()
+        # What stages inside are subtasks of; parts that are counted have none.
+        self.task = self._task if total is None else None
 
-    @property
-    def task(self) -> Any:
-        """The task that stages inside are subtasks of; parts that are counted have none."""
-        return self._task if self.total is None else None
-
-    def _begin_part(self) -> None:
-        """Tell scikit-learn's callbacks that a part begins."""
-        if self.total is not None and self.n_done < self.total:
+    def _next_part(self, *, last: bool = False) -> bool:
+        """Tell scikit-learn's callbacks that a part ended and one begins; return "stop"."""
+        part, self._part = self._part, None
+        stop = part is not None and part.call_on_fit_task_end(estimator=self._estimator)
+        if not last and self.total is not None and self.n_done < self.total:
             self._part = self._task.subcontext(task_name=self.words)
             self._part.call_on_fit_task_begin(estimator=self._estimator)
-
-    def _end_part(self) -> bool:
-        """Tell scikit-learn's callbacks that a part ended; return whether one asks to stop."""
-        part, self._part = self._part, None
-        return part is not None and part.call_on_fit_task_end(estimator=self._estimator)
+        return stop
 
     def done(self, values: Mapping[str, Any] | None = None) -> bool:
         """Count one part, with its losses; return whether a callback asks to stop."""
@@ -76,16 +73,12 @@ class Stage:
         self.values = values or {}
         if self._line is not None:
             self._line.count()
-        if self._task is None:
-            return False
-        stop = self._end_part()
-        self._begin_part()
-        return stop
+        return self._task is not None and self._next_part()
 
     def end(self) -> None:
         """Tell scikit-learn's callbacks that the stage ended, as a whole or early."""
         if self._task is not None:
-            self._end_part()
+            self._next_part(last=True)
             self._task.call_on_fit_task_end(estimator=self._estimator)
 
     def __str__(self) -> str:
@@ -114,7 +107,7 @@ class _Line:
     def leave(self, stage: Stage, failed: bool) -> None:
         """Take a stage off, and those inside that were not left; remember where work stopped."""
         if failed and not self.stopped:
-            self.stopped = self._where()
+            self.stopped = ", ".join(map(str, self.stages))
         if stage in self.stages:
             del self.stages[self.stages.index(stage) :]
 
@@ -124,17 +117,16 @@ class _Line:
         if now - self._drawn >= _PAUSE and self.stages:
             self._draw(now)
 
-    def _where(self) -> str:
-        """Name the stages."""
-        return ", ".join(map(str, self.stages))
-
     def _draw(self, now: float) -> None:
         """Show the stages and the count of the innermost."""
         self._drawn = now
         stage, bar = self.stages[-1], self._bar
         words = ", ".join([*map(str, self.stages[:-1]), stage.words])
         bar.set_description_str(f"{self.name}: {words}", refresh=False)
-        bar.set_postfix_str(_losses(stage.values), refresh=False)
+        found = {word: stage.values.get(name) for name, word in _LOSSES.items()}
+        # Those of many students at once are left out.
+        losses = [f"{word}={v:.4f}" for word, v in found.items() if isinstance(v, float)]
+        bar.set_postfix_str(", ".join(losses), refresh=False)
         bar.bar_format = _WITHOUT_TOTAL if stage.total is None else _WITH_TOTAL
         if stage is not self._shown:
             self._shown = stage
@@ -161,18 +153,12 @@ class _Line:
         self._bar.close()
 
 
-def _losses(values: Mapping[str, Any]) -> str:
-    """Return the losses of an epoch in words; those of many students at once are left out."""
-    names = {"train_loss": "loss", "valid_loss": "validation"}
-    found = [(word, values.get(name)) for name, word in names.items()]
-    return ", ".join(f"{word}={v:.4f}" for word, v in found if isinstance(v, float))
-
-
 class _Display:
     """Where a thread shows its stages: a line, and scikit-learn's callbacks by the current task."""
 
-    def __init__(self, line: _Line | None = None, task: Any = None, estimator: Any = None) -> None:
-        self.line, self.task, self.estimator = line, task, estimator
+    def __init__(self, line: _Line | None = None, estimator: Any = None) -> None:
+        self.line, self.estimator = line, estimator
+        self.task: Any = None
         self.process = os.getpid()
 
 
@@ -193,10 +179,7 @@ def stage(words: str, total: int | None = None) -> Iterator[Stage | None]:
     if line is None and outer is None:
         yield None
         return
-    task = None
-    if outer is not None:
-        task = outer.subcontext(task_name=words, max_subtasks=total)
-    here = Stage(words, total, line, task, display.estimator)
+    here = Stage(words, total, display)
     display.task = here.task
     failed = True
     try:
@@ -248,15 +231,24 @@ def _run(number: int, job: Any) -> tuple[int, Any]:
 
 
 @contextmanager
-def live_line(name: str, verbose: int) -> Iterator[None]:
-    """Show the stages inside on one live line, if asked to."""
+def live_line(name: str, verbose: int, estimator: Any = None) -> Iterator[_Display]:
+    """Show the stages inside on one live line: the one around, or, if asked to, a new one.
+
+    A new line is closed however the work ends.
+    """
     outer = _current()
-    with _line_for(name, verbose, outer) as line:
-        try:
-            _here.display = _Display(line, None)
-            yield
-        finally:
-            _here.display = outer
+    tqdm = _find_tqdm() if verbose and outer.line is None else None
+    line, failed = None, True
+    try:
+        if tqdm is not None:
+            line = _Line(name, tqdm)
+        _here.display = display = _Display(line or outer.line, estimator)
+        yield display
+        failed = False
+    finally:
+        _here.display = outer
+        if line is not None:
+            line.close(failed)
 
 
 @contextmanager
@@ -265,15 +257,14 @@ def follow(estimator: Any, X: Any = None, y: Any = None) -> Iterator[None]:
 
     A fit inside another one writes on the other's line.
     """
-    outer = _current()
-    with _line_for(type(estimator).__name__, estimator.verbose, outer) as line:
+    with live_line(type(estimator).__name__, estimator.verbose, estimator) as display:
         try:
             task = None
             if getattr(estimator, CALLBACKS, None):
                 # The one private name that scikit-learn documents for estimators of others.
                 task = estimator._init_callback_context(max_subtasks=None)
                 task.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
-            _here.display = _Display(line, task, estimator)
+            display.task = task
             yield
             if task is not None:
                 # No attributes to add: the estimator is fitted now.
@@ -281,7 +272,6 @@ def follow(estimator: Any, X: Any = None, y: Any = None) -> Iterator[None]:
                     estimator=estimator, X=X, y=y, reconstruction_attributes={}
                 )
         finally:
-            _here.display = outer
             _tear_down(estimator)
 
 
@@ -302,23 +292,6 @@ def hand_over(words: str, estimator: Any) -> Iterator[None]:
 @with_callbacks
 def _tear_down(estimator: Any) -> None:
     """Let scikit-learn tear down the callbacks it set up; a decorated fit would be a frame more."""
-
-
-@contextmanager
-def _line_for(name: str, verbose: int, outer: _Display) -> Iterator[_Line | None]:
-    """Return the line around, or open one if asked to, and close it however the work ends."""
-    tqdm = _find_tqdm() if verbose and outer.line is None else None
-    if tqdm is None:
-        yield outer.line
-        return
-    line, failed = None, True
-    try:
-        line = _Line(name, tqdm)
-        yield line
-        failed = False
-    finally:
-        if line is not None:
-            line.close(failed)
 
 
 def _find_tqdm() -> Any:

@@ -1,28 +1,27 @@
-"""Where soft targets come from: chosen once, asked for the rows of `fit`, and for further ones."""
+"""Where soft targets come from: asked once for the rows of `fit`, and for further ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from skdistill.tables.frames import n_rows
-from skdistill.tables.rows import Rows, warn_user
-from skdistill.teachers.asking import Teacher, as_teacher
-from skdistill.teachers.ensemble import (
-    Ensemble,
-    SoftTargets,
-    ask_each,
-    check_teacher_weights,
-    pool,
-    resolve_averaging,
-    weights_without_labels,
-)
-from skdistill.teachers.hidden import HiddenAnswers, answers_of_folds, check_layer, stack_answers
+from skdistill.tables import Rows, n_rows, warn_user
+from skdistill.tables.synthetic import AUGMENTERS
+from skdistill.teachers.asking import Ensemble, Teacher, resolve_averaging
+from skdistill.teachers.hidden import HiddenAnswers, answers_of_folds, check_layer
 from skdistill.teachers.hints import ActiveHint, Hint, active_hints
 from skdistill.teachers.naming import Named, is_frozen
-from skdistill.teachers.progress import stage
-from skdistill.teachers.transfer import TransferRows
+from skdistill.teachers.pooling import (
+    SoftTargets,
+    check_teacher_weights,
+    pool,
+    weights_without_labels,
+)
+from skdistill.teachers.progress import stage, track
+
+# n_synthetic="auto"
+_ROWS_PER_ROW, _MOST_SYNTHETIC = 5, 100_000
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,24 @@ class TeacherSpec:
     n_jobs: int | None = None
     memory: Any = None
 
+    def count_synthetic(self, n: int) -> int:
+        """Return how many synthetic rows are made for n rows."""
+        if not isinstance(self.n_synthetic, str):
+            return int(self.n_synthetic)
+        return min(_ROWS_PER_ROW * n, max(n, _MOST_SYNTHETIC))
+
+
+@dataclass
+class TransferRows:
+    """Raw rows that only the teachers label, and the soft targets that they gave them.
+
+    ``shapes_inputs`` tells whether the student's preparation of columns is learned from them too.
+    """
+
+    X: Any
+    proba: np.ndarray
+    shapes_inputs: bool
+
 
 class TargetSource:
     """Labels rows with soft targets; made by `choose_source`.
@@ -50,87 +67,93 @@ class TargetSource:
         What the parameters say.
     named : list of Named
         The teachers.
+    weighted : list of bool
+        Which of them get the sample weights, where they are fitted.
     classes : array of shape (k,) or None
         The student's classes, in whose order the columns stand; known when rows are labelled.
     ensemble : Ensemble or None
         The fitted teachers, which label further rows.
-    makes_synthetic_rows : bool
-        What ``augment="auto"`` means.
+    prefit : bool
+        Whether the teachers are fitted already: they label any rows, and ``augment="auto"`` has
+        some made.
     """
 
-    makes_synthetic_rows = False
+    prefit = False
 
     def __init__(
-        self, spec: TeacherSpec, named: Sequence[Named], classes: np.ndarray | None = None
+        self, spec: TeacherSpec, named: Sequence[Named], weighted: Sequence[bool] | None = None
     ) -> None:
-        self.spec, self.named, self.classes = spec, list(named), classes
+        self.spec, self.named = spec, list(named)
+        self.weighted = [True] * len(named) if weighted is None else weighted
+        self.classes: np.ndarray | None = None
         self.ensemble: Ensemble | None = None
 
     @property
     def hints(self) -> list[ActiveHint]:
         """The hints that have a weight."""
-        if not self.spec.hints:
-            return []
-        return active_hints(self.spec.hints, [n.name for n in self.named])
+        return active_hints(self.spec.hints or (), [n.name for n in self.named])
 
     @property
-    def can_label_further(self) -> bool:
-        """Whether rows that `fit` did not name can be labelled."""
-        return self.ensemble is not None
-
-    @property
-    def temperature(self) -> float:
-        """By what the answers to further rows are calibrated."""
-        return 1.0 if self.ensemble is None else self.ensemble.temperature
-
-    def label(self, rows: Rows, rng: np.random.RandomState) -> SoftTargets:
-        """Return the soft target of every row of `fit`."""
-        weights = check_teacher_weights(self.spec.teacher_weights, len(self.named))
-        if isinstance(weights, str):
-            self._check_rule(weights, rows)
-        for hint in self.hints:
-            teacher = self.named[hint.teacher]
-            check_layer(teacher.estimator, teacher.label, hint)
-            self.check_hint(hint)
-        self.classes = rows.classes
-        return self._label(rows, rng, weights)
-
-    def label_further(self, X: Any) -> np.ndarray:
-        """Return the probabilities of rows that `fit` did not name."""
-        if self.ensemble is None:
-            raise ValueError(
-                "There is no teacher that could label this batch: none was kept when the student "
-                "was trained. Pass teacher_proba, or prefit teachers, or alpha=0."
-            )
-        return self.ensemble.predict_proba(X)
-
-    def hidden(
-        self, rows: Rows, targets: SoftTargets, transfer: Sequence[TransferRows]
-    ) -> list[HiddenAnswers]:
-        """Return the layers that the hints name, for the rows of `fit` and the transfer rows."""
-        return [self._hidden(asked, rows, targets, transfer) for asked in self.hints]
-
-    def _label(
-        self, rows: Rows, rng: np.random.RandomState, weights: np.ndarray | str
-    ) -> SoftTargets:
-        """Return the soft targets, after the checks."""
-        raise NotImplementedError
-
-    @property
-    def _averaging(self) -> str:
+    def averaging(self) -> str:
+        """The space in which the teachers are averaged."""
         return resolve_averaging(self.spec.averaging, self.named)
 
     @property
     def as_they_are(self) -> list[str]:
         """The labels of the teachers that may have seen the rows."""
-        return [n.label for n in self.named if is_frozen(n.estimator)]
+        return [n.label for n in self.named if self.prefit or is_frozen(n.estimator)]
 
-    def _check_rule(self, rule: str, rows: Rows) -> None:
-        """Raise where a rule has no labels to go by; warn where teachers may have seen them."""
-        if rows.code is None:
+    @property
+    def can_label_further(self) -> bool:
+        """Whether rows that `fit` did not name can be labelled."""
+        return bool(self.named) if self.prefit else self.ensemble is not None
+
+    def labeller(self) -> Ensemble:
+        """Return what labels rows that `fit` did not name."""
+        if self.ensemble is None and self.prefit:
+            weights = weights_without_labels(self.spec.teacher_weights, len(self.named))
+            teachers = [Teacher(n, self.classes) for n in self.named]
+            self.ensemble = Ensemble(teachers, weights, self.averaging, self.spec.memory)
+        if self.ensemble is None:
+            raise ValueError(
+                "There is no teacher that could label this batch: none was kept when the student "
+                "was trained. Pass teacher_proba, or prefit teachers, or alpha=0."
+            )
+        return self.ensemble
+
+    def label(self, rows: Rows, rng: np.random.RandomState) -> SoftTargets:
+        """Return the soft target of every row of `fit`."""
+        raise NotImplementedError
+
+    def check(self, rows: Rows) -> np.ndarray | str:
+        """Check weights and hints before any teacher is asked; return the weights, or a rule."""
+        weights = check_teacher_weights(self.spec.teacher_weights, len(self.named))
+        given = rows.teacher_proba is not None
+        if isinstance(weights, str):
+            self._check_rule(weights, given=given, labelled=rows.code is not None)
+        for hint in self.hints:
+            teacher = self.named[hint.teacher]
+            check_layer(teacher.estimator, teacher.label, hint)
+            self.check_hint(hint)
+            if given and not self.prefit and not is_frozen(teacher.estimator):
+                raise ValueError(
+                    "Hints need teachers that are asked, and with teacher_proba none is fitted. "
+                    "Pass fitted teachers with cv='prefit', or leave teacher_proba out."
+                )
+        self.classes = rows.classes
+        return weights
+
+    def _check_rule(self, rule: str, *, given: bool, labelled: bool) -> None:
+        """Raise where a rule has nothing to compare; warn where teachers may have seen the rows."""
+        if not labelled:
             raise ValueError(
                 f"teacher_weights={rule!r} compares the teachers with y, and y is None. Pass y, "
                 "or numbers."
+            )
+        if rule == "validation" and given:
+            raise ValueError(
+                "teacher_weights='validation' compares each teacher's own answers with y, and "
+                "teacher_proba stands in their place. Pass numbers, or leave teacher_proba out."
             )
         if rule == "validation" and self.as_they_are:
             warn_user(
@@ -142,66 +165,89 @@ class TargetSource:
     def check_hint(self, asked: ActiveHint) -> None:
         """Raise where the teachers cannot give this hint."""
 
-    def _hidden(
-        self,
-        asked: ActiveHint,
-        rows: Rows,
-        targets: SoftTargets,
-        transfer: Sequence[TransferRows],
-    ) -> HiddenAnswers:
-        """Ask one teacher, or each fold's clone about its rows and a share of the further ones."""
-        teachers, fold = self._teachers_of(asked, rows, targets)
-        answers = [answers_of_folds(teachers, fold, asked, rows.X)]
-        for further in transfer:
-            fold = np.arange(n_rows(further.X)) % len(teachers)
-            answers.append(answers_of_folds(teachers, fold, asked, further.X))
-        return stack_answers(answers)
+    def given(self, rows: Rows) -> SoftTargets:
+        """Return targets obtained elsewhere; fitted teachers label further rows beside them."""
+        fitted = []
+        if self.prefit:
+            self.labeller()
+            fitted = [n.estimator for n in self.named]
+        return SoftTargets(rows.teacher_proba, np.ones(len(rows.weight), dtype=bool), fitted=fitted)
 
-    def _teachers_of(
-        self, asked: ActiveHint, rows: Rows, targets: SoftTargets
-    ) -> tuple[list[Teacher], np.ndarray]:
+    def transfer_rows(
+        self, rows: Rows, held: np.ndarray, rng: np.random.RandomState
+    ) -> list[TransferRows]:
+        """Label a transfer set and synthetic rows; rows that are held out shape none of these."""
+        transfer = []
+        if rows.X_unlabeled is not None:
+            if not self.can_label_further:
+                raise ValueError(
+                    "X_unlabeled needs teachers that label it: teacher_proba covers the rows of X "
+                    "only. Pass teachers=[...] with cv='prefit'."
+                )
+            with stage("asking about unlabelled rows"):
+                proba = self.labeller().predict_proba(rows.X_unlabeled)
+            transfer.append(TransferRows(rows.X_unlabeled, proba, shapes_inputs=True))
+        augmenter = self.augmenter()
+        if augmenter is not None:
+            train = rows.take(np.flatnonzero((rows.weight > 0) & ~held))
+            n = self.spec.count_synthetic(len(train.weight))
+            with stage("making synthetic rows"):
+                X = augmenter(train.X, n, sample_weight=train.weight, random_state=rng)
+            with stage("asking about synthetic rows"):
+                proba = self.labeller().predict_proba(X)
+            transfer.append(TransferRows(X, proba, shapes_inputs=False))
+        return transfer
+
+    def augmenter(self) -> Callable[..., Any] | None:
+        """Return what makes synthetic rows, if any are wanted."""
+        augment = self.spec.augment
+        if augment is None or self.spec.n_synthetic == 0:
+            return None
+        if augment == "auto":
+            return AUGMENTERS["munge"] if self.prefit else None
+        if not self.can_label_further:
+            raise ValueError(
+                f"augment={augment!r} needs teachers that label synthetic rows. Pass "
+                "teachers=[...] with cv='prefit', or augment=None."
+            )
+        return AUGMENTERS[augment] if isinstance(augment, str) else augment
+
+    def hidden(self, rows: Rows, transfer: Sequence[TransferRows]) -> list[HiddenAnswers]:
+        """Return the layers that the hints name, for the rows of `fit` and the transfer rows."""
+        found = []
+        for asked in self.hints:
+            teachers, fold = self.teachers_of(asked, rows)
+            # The folds' clones share the transfer rows among them.
+            tables = [(t.X, np.arange(n_rows(t.X)) % len(teachers)) for t in transfer]
+            tables = [(rows.X, fold), *tables]
+            found.append(
+                HiddenAnswers.stack([answers_of_folds(teachers, f, asked, X) for X, f in tables])
+            )
+        return found
+
+    def teachers_of(self, asked: ActiveHint, rows: Rows) -> tuple[list[Teacher], np.ndarray]:
         """Return the teachers that answer a hint, and which of them answers each row."""
-        teacher = as_teacher(self.named[asked.teacher], rows.classes)
+        teacher = Teacher(self.named[asked.teacher], rows.classes)
         return [teacher], np.zeros(len(rows.weight), dtype=int)
 
 
 class Prefit(TargetSource):
     """Teachers that are fitted already and answer as they are."""
 
-    makes_synthetic_rows = True
+    prefit = True
 
-    @property
-    def can_label_further(self) -> bool:
-        """Whether there are teachers; they need not have labelled any row before."""
-        return bool(self.named)
-
-    @property
-    def as_they_are(self) -> list[str]:
-        """The labels of the teachers that may have seen the rows."""
-        return [n.label for n in self.named]
-
-    def label_further(self, X: Any) -> np.ndarray:
-        """Return the probabilities of rows that `fit` did not name."""
-        if self.ensemble is None and self.named:
-            self.gather()
-        return super().label_further(X)
-
-    def gather(self) -> None:
-        """Make the teachers ready to label rows without a label."""
-        weights = weights_without_labels(self.spec.teacher_weights, len(self.named))
-        teachers = [as_teacher(n, self.classes) for n in self.named]
-        self.ensemble = Ensemble(teachers, weights, self._averaging, self.spec.memory)
-
-    def _label(
-        self, rows: Rows, rng: np.random.RandomState, weights: np.ndarray | str
-    ) -> SoftTargets:
+    def label(self, rows: Rows, rng: np.random.RandomState) -> SoftTargets:
         """Ask the teachers, and look whether their answers can teach anything."""
-        averaging, memory = self._averaging, self.spec.memory
-        teachers = [as_teacher(n, rows.classes, rows.X) for n in self.named]
+        weights = self.check(rows)
+        if rows.teacher_proba is not None:
+            return self.given(rows)
+        averaging, memory = self.averaging, self.spec.memory
+        teachers = [Teacher(n, rows.classes, rows.X) for n in self.named]
         with stage("asking the teachers"):
             if isinstance(weights, str):
                 assert rows.code is not None
-                answers = ask_each(teachers, rows.X, averaging, memory)
+                alone = [Ensemble([t], np.ones(1), averaging, memory) for t in teachers]
+                answers = [one.mean(rows.X) for one in track("teacher", alone, len(alone))]
                 targets = pool(answers, weights, averaging, rows.code, rows.weight)
                 assert targets.weights is not None
                 self.ensemble = Ensemble(teachers, targets.weights, averaging, memory)
@@ -214,59 +260,6 @@ class Prefit(TargetSource):
         targets.known[:] = True
         targets.fitted = [n.estimator for n in self.named]
         return targets
-
-
-class Given(TargetSource):
-    """Soft targets obtained elsewhere; the teachers they replace are asked about further rows."""
-
-    def __init__(self, replaced: TargetSource) -> None:
-        super().__init__(replaced.spec, replaced.named, replaced.classes)
-        self.replaced = replaced
-        self.makes_synthetic_rows = replaced.makes_synthetic_rows
-
-    @property
-    def can_label_further(self) -> bool:
-        """Whether the teachers are fitted: beside given targets none is."""
-        return self.replaced.can_label_further
-
-    @property
-    def as_they_are(self) -> list[str]:
-        """The labels of the teachers that may have seen the rows."""
-        return self.replaced.as_they_are
-
-    def label_further(self, X: Any) -> np.ndarray:
-        """Return the probabilities of rows that `fit` did not name."""
-        return self.replaced.label_further(X)
-
-    def _label(
-        self, rows: Rows, rng: np.random.RandomState, weights: np.ndarray | str
-    ) -> SoftTargets:
-        """Return the targets that were given, and check the teachers that label further rows."""
-        self.replaced.classes = rows.classes
-        fitted = []
-        if isinstance(self.replaced, Prefit):
-            self.replaced.gather()
-            fitted = [n.estimator for n in self.named]
-        return SoftTargets(rows.teacher_proba, np.ones(len(rows.weight), dtype=bool), fitted=fitted)
-
-    def _check_rule(self, rule: str, rows: Rows) -> None:
-        """Raise where a rule would compare answers that no teacher gives."""
-        if rule == "validation" and rows.code is not None:
-            raise ValueError(
-                "teacher_weights='validation' compares each teacher's own answers with y, and "
-                "teacher_proba stands in their place. Pass numbers, or leave teacher_proba out."
-            )
-        super()._check_rule(rule, rows)
-
-    def check_hint(self, asked: ActiveHint) -> None:
-        """Raise where no teacher is fitted that could be asked for a layer."""
-        self.replaced.check_hint(asked)
-        frozen = is_frozen(self.named[asked.teacher].estimator)
-        if not frozen and not isinstance(self.replaced, Prefit):
-            raise ValueError(
-                "Hints need teachers that are asked, and with teacher_proba none is fitted. Pass "
-                "fitted teachers with cv='prefit', or leave teacher_proba out."
-            )
 
 
 class SelfTaught(TargetSource):
@@ -283,8 +276,8 @@ class SelfTaught(TargetSource):
 class Continued(TargetSource):
     """Teachers that labelled earlier rows, and label a later batch as further rows."""
 
-    def __init__(self, spec: TeacherSpec, source: TargetSource | None, classes: np.ndarray) -> None:
-        super().__init__(spec, [], classes)
+    def __init__(self, spec: TeacherSpec, source: TargetSource | None) -> None:
+        super().__init__(spec, [])
         self.source = source
 
     @property
@@ -292,20 +285,17 @@ class Continued(TargetSource):
         """Whether a teacher was kept."""
         return self.source is not None and self.source.can_label_further
 
-    def label_further(self, X: Any) -> np.ndarray:
-        """Return the probabilities of rows that `fit` did not name."""
-        if self.source is None:
-            return super().label_further(X)
-        return self.source.label_further(X)
+    def labeller(self) -> Ensemble:
+        """Return what labels rows that `fit` did not name."""
+        return super().labeller() if self.source is None else self.source.labeller()
 
     def label(self, rows: Rows, rng: np.random.RandomState) -> SoftTargets:
         """Return the targets that were given, or the answers of the teachers as they are."""
-        known = np.ones(len(rows.weight), dtype=bool)
         if rows.teacher_proba is not None:
-            return SoftTargets(rows.teacher_proba, known)
-        proba = self.label_further(rows.X)
-        assert self.source is not None
-        return SoftTargets(proba, known, temperature=self.source.temperature)
+            return self.given(rows)
+        ensemble = self.labeller()
+        proba, known = ensemble.predict_proba(rows.X), np.ones(len(rows.weight), dtype=bool)
+        return SoftTargets(proba, known, temperature=ensemble.temperature)
 
 
 def _warn_if_hard(proba: np.ndarray) -> None:

@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 from skdistill.student.forward import Forward, Layer
 from skdistill.tables.rows import split_rows
 from skdistill.teachers.answers import PROBA_FLOOR
-from skdistill.teachers.calibration import fit_temperature, matching_temperature, mean_confidence
+from skdistill.teachers.pooling import fit_temperature, matching_temperature, mean_confidence
 from skdistill.training.data import HeldOut, TrainingSet
 
 # Below this many rows without a label a mean confidence says little; above the other, no more.

@@ -12,9 +12,9 @@ from skdistill.tables.bins import PiecewiseLinearEncoding
 from skdistill.tables.encoder import TabularEncoder, prepare
 from skdistill.tables.frames import stack_rows, take_rows
 from skdistill.tables.rows import Rows
-from skdistill.teachers.ensemble import SoftTargets
 from skdistill.teachers.hints import ActiveHint
-from skdistill.teachers.transfer import TransferRows
+from skdistill.teachers.pooling import SoftTargets
+from skdistill.teachers.sources import TransferRows
 
 if TYPE_CHECKING:
     from skdistill.teachers.hidden import HiddenAnswers

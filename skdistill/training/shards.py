@@ -17,7 +17,7 @@ from skdistill.tables.frames import (
     take_rows,
 )
 from skdistill.tables.rows import Rows, check_teacher_proba, encode_among
-from skdistill.teachers.ensemble import SoftTargets
+from skdistill.teachers.pooling import SoftTargets
 from skdistill.teachers.progress import track
 
 

@@ -13,8 +13,7 @@ import numpy as np
 
 from skdistill.tables.frames import n_rows
 from skdistill.teachers.naming import labels_known_to
-from skdistill.teachers.sources import TargetSource, TeacherSpec
-from skdistill.teachers.transfer import TransferRows, augmenter_of, count_synthetic
+from skdistill.teachers.sources import TargetSource, TeacherSpec, TransferRows
 from skdistill.training.data import (
     HeldOut,
     TrainingSet,
@@ -127,7 +126,7 @@ class TrainingStream:
                 made = self.augmenter(
                     shard.X, n_synthetic, sample_weight=rows.weight, random_state=rng
                 )
-                proba = self.source.label_further(made)
+                proba = self.source.labeller().predict_proba(made)
                 extra.append(TransferRows(made, proba, shapes_inputs=False))
             none = np.zeros(n, dtype=bool)
             prepared = build_training_set(rows, targets, extra, none, like=self.sample)
@@ -162,7 +161,7 @@ def open_stream(
         raise ValueError(f"The {shards.n_shards} shards of targets hold no rows to train on.")
     labels = survey.classes() if known is None else known
     sample = _prepare_sample(survey.rows(), labels, preprocessor, n_bins)
-    augmenter, n_synthetic = augmenter_of(source), np.zeros_like(survey.sizes)
+    augmenter, n_synthetic = source.augmenter(), np.zeros_like(survey.sizes)
     if augmenter is not None:
         source.classes = labels
         n_synthetic[numbers] = _count_synthetic(source.spec, survey.sizes[numbers])
@@ -219,6 +218,6 @@ def _held_out(shard: Shard | None, classes: np.ndarray, sample: TrainingSet) -> 
 def _count_synthetic(spec: TeacherSpec, sizes: np.ndarray) -> Any:
     """Return how many synthetic rows each shard gets; they share a number of them."""
     if isinstance(spec.n_synthetic, str):
-        return [count_synthetic(spec, int(n)) for n in sizes]
+        return [spec.count_synthetic(int(n)) for n in sizes]
     ends = np.cumsum(sizes)
     return np.diff(np.round(spec.n_synthetic * ends / ends[-1]), prepend=0)

@@ -1,22 +1,40 @@
-"""Laws of asking one teacher."""
+"""Laws of asking teachers: one, its columns aligned, and many that answer as one."""
 
 import re
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import SimpleNamespace
 
+import hypothesis.strategies as st
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given
 from libraries_zoo import adapt, boosters, each, net
+from quick_students import Counting, Fixed, fitted_teacher, make_data
 from scipy.special import softmax
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from teachers_zoo import Answer, Noisy, make_rows
 
 from skdistill.teachers import CallableTeacher, TorchTeacher
+from skdistill.teachers import asking as _asking
+from skdistill.teachers.asking import (
+    Ensemble,
+    Teacher,
+    align_columns,
+    resolve_averaging,
+    take_columns,
+)
+from skdistill.teachers.naming import name_teachers
+from skdistill.teachers.pooling import check_teacher_weights
 
 X, Y = make_rows()
 X3, Y3 = make_rows(n_classes=3)
@@ -233,3 +251,335 @@ def test_asking_from_several_threads_leaves_the_flags():
         for answer in pool.map(lambda i: adapters[i % 2].ask(X), range(16)):
             np.testing.assert_array_equal(answer, expected)
     assert all(part.training for part in module.modules())
+
+
+@pytest.mark.parametrize(
+    ("own", "classes", "columns"),
+    [
+        ([0, 1, 2], [0, 1, 2], [0, 1, 2]),
+        (["b", "a"], ["a", "b"], [1, 0]),
+        ([1, 2], [1, 2], [0, 1]),
+        ([-1, 1], [-1, 1], [0, 1]),
+        ([0, 1, 2], [0, 2], [0, 2]),
+        ([0, 1], [0.0, 1.0], [0, 1]),
+        ([0, 1], [False, True], [0, 1]),
+        ([False, True], [0, 1], [0, 1]),
+        (np.array(["a", "b"], dtype=object), ["a", "b"], [0, 1]),
+        ([np.str_("a"), np.str_("b")], np.array(["a", "b"], dtype=object), [0, 1]),
+    ],
+)
+def test_by_value(own, classes, columns):
+    assert align_columns(own, classes, "t").tolist() == columns
+
+
+@pytest.mark.parametrize(
+    ("own", "columns"),
+    [
+        (["a", "b"], [0, 1]),
+        (["0", "1"], [0, 1]),
+        ([1, 2], [0, 1]),
+        ([-1, 1], [0, 1]),
+        ([1.5, 2.5], [0, 1]),
+        # Encoders number the sorted labels, whatever the order of the teacher's columns.
+        (["b", "a"], [1, 0]),
+    ],
+)
+def test_encoded_labels_by_position(own, columns):
+    assert align_columns(own, np.array([0, 1]), "t").tolist() == columns
+
+
+@pytest.mark.parametrize(
+    ("own", "classes"),
+    [
+        (["a", "b"], ["a", "c"]),
+        (["a", "b"], [0, 1, 2]),
+        (["a", "b", "c"], [0, 1]),
+        ([1, 2], [2, 3]),
+        ([0, 1], ["0", "1"]),
+        ([0, 1], ["a", "b"]),
+        (["a", "b"], [0.0, 1.0]),
+        (["a", "b"], [False, True]),
+    ],
+)
+def test_no_match_lists_both_label_sets(own, classes):
+    with pytest.raises(ValueError, match=r"t 0 .*do not match.*teacher knows \[.*classes are \["):
+        align_columns(own, np.array(classes), "t 0")
+
+
+def test_error_names_the_way_out_and_cuts_long_lists():
+    with pytest.raises(
+        ValueError, match=r"and 80 more.* name the columns of .*, classes=\.\.\.\)\.$"
+    ):
+        align_columns(np.arange(100), np.array(["a", "b"]), "t")
+
+
+@pytest.mark.parametrize(("n", "words"), [(20, r"19\], the"), (21, r"19\] and 1 more, the")])
+def test_labels_are_cut_beyond_twenty(n, words):
+    with pytest.raises(ValueError, match=words):
+        align_columns(np.arange(n), np.array(["a", "b"]), "t")
+
+
+def test_strings_against_numbers_do_not_warn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="do not match"):
+            align_columns(np.array(["1", "2"]), np.array([1, 2]), "t")
+
+
+def test_repeated_classes_and_several_outputs_are_refused():
+    with pytest.raises(ValueError, match="t has the same class twice"):
+        align_columns([0, 0], [0, 1], "t")
+    with pytest.raises(ValueError, match="t predicts 2 outputs"):
+        align_columns([np.array([0, 1]), np.array([0, 1, 2])], [0, 1], "t")
+
+
+def test_a_class_may_be_missing_only_where_allowed():
+    columns = align_columns(["a", "c"], np.array(["a", "b", "c"]), "t", allow_missing=True)
+    assert columns.tolist() == [0, -1, 1]
+    with pytest.raises(ValueError, match="do not match"):
+        align_columns(["a", "c"], np.array(["a", "b", "c"]), "t")
+
+
+def test_missing_class_is_never_taken_by_position():
+    columns = align_columns([1, 2], np.array([0, 1]), "t", allow_missing=True)
+    assert columns.tolist() == [-1, 0]
+
+
+@given(st.permutations(range(5)), st.integers(0, 2**32 - 1))
+def test_permuted_columns_give_the_same_answer(order, seed):
+    proba = np.random.default_rng(seed).dirichlet(np.ones(5), size=7)
+    labels = np.array(list("abcde"))
+    columns = align_columns(labels[order], labels, "t")
+    np.testing.assert_allclose(take_columns(proba[:, order], columns), proba, atol=1e-15)
+
+
+def test_dropped_classes_are_renormalised_and_no_mass_is_uniform():
+    proba = np.array([[0.2, 0.6, 0.2], [0.0, 1.0, 0.0], [np.nan, np.nan, np.nan]])
+    np.testing.assert_allclose(
+        take_columns(proba, np.array([0, 2])), [[0.5, 0.5], [0.5, 0.5], [np.nan, np.nan]]
+    )
+
+
+def test_missing_class_gets_no_probability():
+    proba = take_columns(np.array([[0.25, 0.75]]), np.array([0, -1, 1]))
+    np.testing.assert_array_equal(proba, [[0.25, 0.0, 0.75]])
+
+
+ROWS, NAMES = make_data(labels=("ant", "bee", "cat"))
+CLASSES, CODE = np.unique(NAMES, return_inverse=True)
+
+
+def ensemble(teachers, weights=None, averaging="proba", classes=CLASSES, memory=None):
+    named = name_teachers(teachers)
+    weights = check_teacher_weights(weights, len(named))
+    return Ensemble([Teacher(n, classes) for n in named], weights, averaging, memory)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """Return the stages that a person sees: their words, how many parts, how many were done."""
+    seen = []
+
+    @contextmanager
+    def stage(words, total=None):
+        here = SimpleNamespace(words=words, total=total, n_done=0)
+        here.done = lambda: setattr(here, "n_done", here.n_done + 1)
+        seen.append(here)
+        yield here
+
+    monkeypatch.setattr(_asking, "stage", stage)
+    return seen
+
+
+def test_one_teacher_is_itself():
+    teacher = fitted_teacher(ROWS, NAMES)
+    proba = teacher.predict_proba(ROWS)
+    for averaging in ("proba", "logits"):
+        answer = ensemble([teacher], averaging=averaging).predict_proba(ROWS)
+        np.testing.assert_allclose(answer, proba, atol=1e-7)
+
+
+@pytest.mark.parametrize("averaging", ["proba", "logits"])
+def test_two_equal_teachers_equal_one(averaging):
+    one, twin = fitted_teacher(ROWS, NAMES), fitted_teacher(ROWS, NAMES)
+    np.testing.assert_allclose(
+        ensemble([one, twin], averaging=averaging).predict_proba(ROWS),
+        ensemble([one], averaging=averaging).predict_proba(ROWS),
+        atol=1e-14,
+    )
+
+
+@pytest.mark.parametrize("averaging", ["proba", "logits"])
+def test_order_of_teachers_does_not_matter(averaging):
+    a, b = fitted_teacher(ROWS, NAMES), GaussianNB().fit(ROWS, NAMES)
+    np.testing.assert_allclose(
+        ensemble([a, b], [1, 2], averaging).predict_proba(ROWS),
+        ensemble([b, a], [2, 1], averaging).predict_proba(ROWS),
+        atol=1e-14,
+    )
+
+
+def test_averages_against_numpy():
+    a, b = fitted_teacher(ROWS, NAMES), GaussianNB().fit(ROWS, NAMES)
+    p, q = a.predict_proba(ROWS), b.predict_proba(ROWS)
+    np.testing.assert_allclose(
+        ensemble([a, b], [1, 3]).predict_proba(ROWS), 0.25 * p + 0.75 * q, atol=1e-14
+    )
+    geometric = np.clip(p, 1e-7, 1) ** 0.25 * np.clip(q, 1e-7, 1) ** 0.75
+    np.testing.assert_allclose(
+        ensemble([a, b], [1, 3], "logits").predict_proba(ROWS),
+        geometric / geometric.sum(axis=1, keepdims=True),
+        atol=1e-13,
+    )
+
+
+def test_a_teacher_of_permuted_columns_gives_the_same_answer():
+    teacher = fitted_teacher(ROWS, NAMES)
+    order = [2, 0, 1]
+    permuted = Fixed(lambda rows: teacher.predict_proba(rows)[:, order], CLASSES[order])
+    np.testing.assert_allclose(
+        ensemble([permuted]).predict_proba(ROWS),
+        ensemble([teacher]).predict_proba(ROWS),
+        atol=1e-15,
+    )
+
+
+def test_blocks_of_rows_change_nothing(monkeypatch):
+    asked = ensemble([fitted_teacher(ROWS, NAMES), GaussianNB().fit(ROWS, NAMES)])
+    whole = asked.predict_proba(ROWS)
+    monkeypatch.setattr(_asking, "BATCH_ROWS", 32)
+    np.testing.assert_allclose(asked.predict_proba(ROWS), whole, atol=1e-15)
+
+
+@pytest.mark.parametrize("n_teachers", [1, 2])
+@pytest.mark.parametrize(("size", "sizes"), [(32, [32, 32, 26]), (45, [45, 45]), (90, [90])])
+def test_teachers_are_asked_in_blocks_of_at_most_so_many_rows(
+    monkeypatch, shown, size, sizes, n_teachers
+):
+    asked = []
+
+    def answer(rows):
+        asked.append(len(rows))
+        return np.full((len(rows), 3), 1 / 3)
+
+    monkeypatch.setattr(_asking, "BATCH_ROWS", size)
+    ensemble([Fixed(answer, CLASSES) for _ in range(n_teachers)]).predict_proba(ROWS)
+    assert asked == [n for n in sizes for _ in range(n_teachers)]
+    # A single call is not worth a line.
+    lines = [("answer", len(asked), len(asked))] if len(asked) > 1 else []
+    assert [(s.words, s.total, s.n_done) for s in shown] == lines
+
+
+@pytest.mark.parametrize("n_teachers", [1, 2])
+@pytest.mark.parametrize("size", [32, 90])
+def test_errors_number_the_rows_from_the_first_one(monkeypatch, size, n_teachers):
+    def answer(rows):
+        return np.where((last == rows).all(axis=1)[:, None], np.nan, 1 / 3) * np.ones(3)
+
+    last = ROWS[-1]
+    monkeypatch.setattr(_asking, "BATCH_ROWS", size)
+    with pytest.raises(ValueError, match=r"teacher 0 .*\b89\b"):
+        ensemble([Fixed(answer, CLASSES) for _ in range(n_teachers)]).predict_proba(ROWS)
+
+
+def test_a_teacher_of_weight_zero_is_not_asked():
+    def refuse(rows):
+        raise AssertionError
+
+    silent = Fixed(refuse, CLASSES)
+    answer = ensemble([fitted_teacher(ROWS, NAMES), silent], [1, 0]).predict_proba(ROWS)
+    assert np.isfinite(answer).all()
+
+
+def test_auto_averages_logits_only_where_all_have_them():
+    module = torch.nn.Linear(3, 3)
+    logits, proba = TorchTeacher(module), TorchTeacher(module, output="proba")
+    skl = fitted_teacher(ROWS, NAMES)
+
+    def auto(*teachers):
+        return resolve_averaging("auto", name_teachers(list(teachers)))
+
+    assert auto(module) == auto(logits) == auto(FrozenEstimator(logits)) == "logits"
+    assert auto(logits, skl) == auto(proba) == auto(skl) == "proba"
+    assert resolve_averaging("logits", name_teachers([skl])) == "logits"
+
+
+def test_it_answers_at_its_temperature():
+    asked = ensemble([fitted_teacher(ROWS, NAMES)])
+    proba = asked.predict_proba(ROWS)
+    asked.temperature = 3.0
+    powers = proba ** (1 / 3)
+    expected = powers / powers.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(asked.predict_proba(ROWS), expected, atol=1e-15)
+
+
+def asking(teachers, rows=ROWS, **settings):
+    """Return the answer, and how many rows the teachers were asked about."""
+    Counting.rows_asked = 0
+    return ensemble(teachers, **settings).predict_proba(rows), Counting.rows_asked
+
+
+def test_without_a_memory_nothing_is_remembered():
+    teacher = Counting().fit(ROWS, NAMES)
+    assert [asking([teacher])[1] for _ in range(2)] == [len(ROWS), len(ROWS)]
+
+
+def test_answers_are_remembered_by_the_content_of_teacher_and_rows(tmp_path):
+    teacher, memory = Counting().fit(ROWS, NAMES), joblib.Memory(str(tmp_path), verbose=0)
+    first, asked = asking([teacher], memory=memory)
+    assert asked == len(ROWS)
+    for twin in (teacher, Counting().fit(ROWS, NAMES)):
+        again, asked = asking([twin], rows=ROWS.copy(), memory=str(tmp_path))
+        assert asked == 0
+        np.testing.assert_array_equal(again, first)
+    others = ({"rows": ROWS + 1}, {"averaging": "logits"}, {"classes": CLASSES[[2, 0, 1]]})
+    for other in others:
+        answer, asked = asking([teacher], memory=memory, **other)
+        assert asked == len(ROWS)
+        np.testing.assert_array_equal(answer, asking([teacher], **other)[0])
+    # A teacher changed in place is another teacher.
+    teacher.model_.coef_ = -teacher.model_.coef_
+    changed, asked = asking([teacher], memory=memory)
+    assert asked == len(ROWS)
+    np.testing.assert_array_equal(changed, asking([teacher])[0])
+
+
+def test_weights_and_temperatures_ask_no_teacher_again(tmp_path):
+    teachers = [Counting().fit(ROWS, NAMES), GaussianNB().fit(ROWS, NAMES)]
+    asking(teachers, memory=str(tmp_path))
+    answer, asked = asking(teachers, weights=[1, 3], memory=str(tmp_path))
+    assert asked == 0
+    np.testing.assert_array_equal(answer, asking(teachers, weights=[1, 3])[0])
+
+
+def test_a_teacher_that_cannot_be_hashed_is_asked_each_time(tmp_path):
+    asked = []
+
+    def answer(rows):
+        asked.append(len(rows))
+        return np.full((len(rows), 3), 1 / 3)
+
+    for _ in range(2):
+        ensemble([Fixed(answer, CLASSES)], memory=str(tmp_path)).predict_proba(ROWS)
+    assert asked == [len(ROWS), len(ROWS)]
+
+
+def test_a_module_trained_in_place_is_asked_again(tmp_path):
+    module = torch.nn.Linear(3, 3)
+    before = ensemble([module], memory=str(tmp_path)).predict_proba(ROWS)
+    with torch.no_grad():
+        module.weight.mul_(-1)
+    changed = ensemble([module], memory=str(tmp_path)).predict_proba(ROWS)
+    np.testing.assert_array_equal(changed, ensemble([module]).predict_proba(ROWS))
+    assert not np.allclose(changed, before)
+
+
+def test_a_module_is_remembered_for_what_its_outputs_are(tmp_path):
+    module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Softmax(1))
+    for output in ("proba", "logits"):
+        teacher = TorchTeacher(module, classes=CLASSES, output=output)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The module Sequential is declared to return")
+            expected = ensemble([teacher]).mean(ROWS)
+            found = ensemble([teacher], memory=str(tmp_path)).mean(ROWS)
+        np.testing.assert_array_equal(found, expected)

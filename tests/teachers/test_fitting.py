@@ -20,8 +20,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from teachers_zoo import make_rows
 
-from skdistill.teachers.asking import as_teacher, fit_teacher, seeded
-from skdistill.teachers.naming import check_fitted, name_teachers
+from skdistill.teachers.asking import Teacher
+from skdistill.teachers.fitting import fit_teacher, seeded
+from skdistill.teachers.naming import name_teachers
 
 X, Y = make_rows()
 X3, Y3 = make_rows(n_classes=3)
@@ -43,8 +44,8 @@ def test_clones_are_fitted_on_any_labels(teacher, labels):
     fitted, own = fit_teacher(entry, X3, labels[Y3], classes=labels, seed=0)
     assert fitted is not teacher
     with pytest.raises(NotFittedError):
-        check_fitted(entry)
-    proba = as_teacher(replace(entry, estimator=fitted), labels, own_classes=own).ask(X3)
+        name_teachers([teacher], fitted=True)
+    proba = Teacher(replace(entry, estimator=fitted), labels, own_classes=own).ask(X3)
     assert proba.shape == (len(X3), 3)
     if not isinstance(teacher, skorch.NeuralNet):
         assert (labels[proba.argmax(axis=1)] == labels[Y3]).mean() > 0.5
@@ -55,7 +56,7 @@ def test_a_fold_without_a_class_gives_it_nothing_by_mistake(teacher):
     entry, rows = named(teacher), Y3 != 1
     fitted, own = fit_teacher(entry, X3[rows], LABELS[Y3[rows]], classes=LABELS, seed=0)
     entry = replace(entry, estimator=fitted)
-    proba = as_teacher(entry, LABELS, own_classes=own, allow_missing=True).ask(X3)
+    proba = Teacher(entry, LABELS, own_classes=own, allow_missing=True).ask(X3)
     if not isinstance(teacher, skorch.NeuralNet):  # a net has an output for every class
         assert (proba[:, 1] == 0).all()
         assert proba[Y3 == 0, 0].mean() > proba[Y3 == 2, 0].mean()

@@ -22,7 +22,7 @@ from sklearn.tree import DecisionTreeClassifier
 from skorch import NeuralNetClassifier
 
 from skdistill import CallableTeacher, Hint, TorchTeacher
-from skdistill.teachers.asking import as_teacher
+from skdistill.teachers.asking import Teacher
 from skdistill.teachers.hidden import answers_of_folds, hidden_answers
 from skdistill.teachers.hints import ActiveHint
 from skdistill.teachers.naming import name_teachers
@@ -34,7 +34,7 @@ X, LABEL = make_data(80, labels=(0, 1))
 
 def ask(teacher, layer=None, rows=X, **hint):
     (named,) = name_teachers([teacher])
-    adapter = as_teacher(named, np.array([0, 1]))
+    adapter = Teacher(named, np.array([0, 1]))
     return hidden_answers(adapter, ActiveHint(Hint(layer=layer, **hint), 0, "hints[0]"), rows)
 
 
@@ -259,7 +259,7 @@ def test_an_attention_map_is_kept_in_place_of_the_layer():
 
 def test_folds_answer_for_their_own_rows():
     trees = [DecisionTreeClassifier(random_state=i).fit(X[i::2], LABEL[i::2]) for i in range(2)]
-    adapters = [as_teacher(name_teachers([tree])[0], np.array([0, 1])) for tree in trees]
+    adapters = [Teacher(name_teachers([tree])[0], np.array([0, 1])) for tree in trees]
     fold = np.arange(len(X)) % 2
     fold[5] = -1
     asked = ActiveHint(Hint(kind="relation"), 0, "hints[0]")
@@ -272,7 +272,7 @@ def test_folds_answer_for_their_own_rows():
 
 def test_folds_with_other_numbers_of_trees_are_compared_in_as_many():
     forests = [RandomForestClassifier(n, random_state=0).fit(X, LABEL) for n in (5, 9)]
-    adapters = [as_teacher(name_teachers([f])[0], np.array([0, 1])) for f in forests]
+    adapters = [Teacher(name_teachers([f])[0], np.array([0, 1])) for f in forests]
     asked = ActiveHint(Hint(kind="relation"), 0, "hints[0]")
     found = answers_of_folds(adapters, np.arange(len(X)) % 2, asked, X)
     assert found.values.shape == (len(X), 5)

@@ -16,7 +16,7 @@ from sklearn.naive_bayes import GaussianNB
 from skorch.callbacks import Callback
 
 from skdistill import DistilledClassifier, DistilledClassifierCV
-from skdistill.teachers import ensemble as _ensemble
+from skdistill.teachers import asking as _asking
 from skdistill.teachers import progress as _progress
 from skdistill.teachers.progress import follow, live_line, stage, track
 from skdistill.training import net as _net
@@ -141,7 +141,7 @@ def test_teachers_are_counted_where_each_answer_counts(every_count, shown):
 
 
 def test_blocks_of_rows_are_counted(every_count, shown, monkeypatch):
-    monkeypatch.setattr(_ensemble, "BATCH_ROWS", 30)
+    monkeypatch.setattr(_asking, "BATCH_ROWS", 30)
     quick([TEACHER, GaussianNB().fit(X, Y)], verbose=1).fit(X, Y, X_unlabeled=X[:40])
     texts = shown()
     assert any("asking the teachers, answer:" in text and "5/6" in text for text in texts)

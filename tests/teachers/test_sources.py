@@ -21,12 +21,12 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 
 from skdistill.tables.rows import Rows
-from skdistill.teachers import asking as _fitting
 from skdistill.teachers import cross_fitting as _cross_fitting
+from skdistill.teachers import fitting as _fitting
 from skdistill.teachers import progress as _progress
 from skdistill.teachers.cross_fitting import choose_source
-from skdistill.teachers.ensemble import pool, temper
 from skdistill.teachers.naming import name_teachers
+from skdistill.teachers.pooling import pool, temper
 from skdistill.teachers.sources import TeacherSpec
 
 X, Y = make_data(labels=("ant", "bee", "cat"))
@@ -54,10 +54,15 @@ def labelled(
     rows = Rows(X, CODE, CLASSES, weight, teacher_proba=proba)
     spec = TeacherSpec(teachers, cv, averaging, weights, calibration, **settings)
     named = name_teachers(teachers) if isinstance(teachers, list) else []
-    source = choose_source(spec, named, rows, weighted=weighted)
+    source = choose_source(spec, named, weighted)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*cannot be fitted inside fit")
         return source, source.label(rows, np.random.RandomState(seed))
+
+
+def further(source):
+    """Return what a source says of rows that `fit` did not name."""
+    return source.labeller().predict_proba(X)
 
 
 def cross(teachers, cv=3, **settings):
@@ -148,7 +153,7 @@ def test_repeated_splits_do_not_outvote_a_frozen_teacher(averaging):
 def test_further_rows_are_labelled_by_the_mean_of_the_fold_teachers():
     source, targets = labelled([GaussianNB(), LogisticRegression()], 3)
     fold_means = [np.mean([t.predict_proba(X) for t in f], axis=0) for f in targets.fitted]
-    np.testing.assert_allclose(source.label_further(X), np.mean(fold_means, axis=0), atol=1e-14)
+    np.testing.assert_allclose(further(source), np.mean(fold_means, axis=0), atol=1e-14)
 
 
 def test_frozen_teachers_answer_as_they_are_among_cross_fitted_ones():
@@ -169,7 +174,6 @@ def test_what_was_cross_fitted_is_kept(averaging):
     fold = np.full(len(X), -1)
     for i, (_, test) in enumerate(splits):
         fold[test] = i
-    np.testing.assert_array_equal(targets.fold, fold)
     assert targets.fitted[0] is FROZEN
     assert [[t.estimator for t in folds] for folds in source.members] == [
         [FROZEN],
@@ -180,7 +184,7 @@ def test_what_was_cross_fitted_is_kept(averaging):
     shares = [0.25, 0.375, 0.375]
     mean = np.average(answers, axis=0, weights=shares)
     expected = mean if averaging == "proba" else log_mean(answers, shares)
-    np.testing.assert_allclose(source.label_further(X), expected, atol=1e-12)
+    np.testing.assert_allclose(further(source), expected, atol=1e-12)
     held_out = np.where((fold == 0)[:, None], answers[1], answers[2])
     mean = np.average([answers[0], held_out], axis=0, weights=[0.25, 0.75])
     expected = mean if averaging == "proba" else log_mean([answers[0], held_out], [0.25, 0.75])
@@ -429,7 +433,7 @@ def test_frozen_teachers_answer_every_row_beside_out_of_bag_votes(averaging):
     votes = vote([FOREST]).proba
     for found, forest in [
         (targets.proba, votes),
-        (source.label_further(X), targets.fitted[1].predict_proba(X)),
+        (further(source), targets.fitted[1].predict_proba(X)),
     ]:
         answers = [FROZEN.predict_proba(X), forest]
         mean = np.average(answers, axis=0, weights=[0.25, 0.75])
@@ -454,25 +458,26 @@ def test_two_equal_teachers_are_one():
     for cv in ("prefit", 3):
         one, two = (labelled(t, cv) for t in (twins[:1], twins))
         np.testing.assert_allclose(one[1].proba, two[1].proba, atol=1e-14)
-        np.testing.assert_allclose(one[0].label_further(X), two[0].label_further(X), atol=1e-14)
+        np.testing.assert_allclose(further(one[0]), further(two[0]), atol=1e-14)
 
 
 @pytest.mark.parametrize("cv", [3, "oob"])
 def test_targets_are_calibrated_together_with_further_answers(cv):
     plain_source, plain = labelled([FOREST], cv)
     source, targets = labelled([FOREST], cv, calibration="auto")
-    assert plain.temperature == plain_source.temperature == 1
-    assert targets.temperature == source.temperature < 1
+    assert plain.temperature == plain_source.labeller().temperature == 1
+    assert targets.temperature == source.labeller().temperature < 1
     np.testing.assert_array_equal(targets.proba, temper(plain.proba, targets.temperature))
     np.testing.assert_allclose(
-        source.label_further(X), temper(plain_source.label_further(X), targets.temperature)
+        further(source),
+        temper(further(plain_source), targets.temperature),
     )
 
 
 @pytest.mark.parametrize("cv", ["prefit", 3])
 def test_answers_of_teachers_that_saw_the_rows_are_not_calibrated(cv):
     source, targets = labelled([FROZEN, fitted_teacher(X, Y)], cv, calibration="auto")
-    assert targets.temperature == source.temperature == 1
+    assert targets.temperature == source.labeller().temperature == 1
 
 
 def test_fitted_teachers_answer_as_they_are():
@@ -480,7 +485,7 @@ def test_fitted_teachers_answer_as_they_are():
     source, targets = labelled(teachers, "prefit", weights=[1, 3])
     mean = 0.25 * teachers[0].predict_proba(X) + 0.75 * teachers[1].predict_proba(X)
     np.testing.assert_allclose(targets.proba, mean, atol=1e-14)
-    np.testing.assert_array_equal(source.label_further(X), targets.proba)
+    np.testing.assert_array_equal(further(source), targets.proba)
     assert targets.known.all()
     assert targets.fitted == teachers
 
@@ -490,7 +495,7 @@ def test_fitted_teachers_can_label_rows_before_those_of_fit():
     source = choose_source(spec, name_teachers([FROZEN]))
     assert source.can_label_further
     source.classes = CLASSES
-    np.testing.assert_allclose(source.label_further(X), FROZEN.predict_proba(X), atol=1e-15)
+    np.testing.assert_allclose(further(source), FROZEN.predict_proba(X), atol=1e-15)
 
 
 @pytest.mark.parametrize("cv", [3, "oob"])
@@ -498,7 +503,7 @@ def test_teachers_that_are_to_be_fitted_label_no_row_before(cv):
     source = choose_source(TeacherSpec([FOREST], cv), name_teachers([FOREST]))
     assert not source.can_label_further
     with pytest.raises(ValueError, match="There is no teacher that could label this batch"):
-        source.label_further(X)
+        further(source)
 
 
 def test_given_targets_are_the_targets_and_fitted_teachers_label_further_rows():
@@ -507,19 +512,19 @@ def test_given_targets_are_the_targets_and_fitted_teachers_label_further_rows():
     assert targets.proba is given
     assert targets.weights is None
     assert targets.fitted == [FROZEN]
-    assert source.makes_synthetic_rows
-    np.testing.assert_allclose(source.label_further(X), FROZEN.predict_proba(X), atol=1e-15)
+    assert source.prefit
+    np.testing.assert_allclose(further(source), FROZEN.predict_proba(X), atol=1e-15)
     source, targets = labelled([FOREST], 3, proba=given)
     assert targets.fitted == []
     assert not source.can_label_further
-    assert not source.makes_synthetic_rows
+    assert not source.prefit
 
 
 def test_a_student_that_teaches_itself_begins_with_the_labels():
     source, targets = labelled("self", "prefit")
     np.testing.assert_array_equal(targets.proba, np.eye(3)[CODE])
     assert not source.can_label_further
-    assert not source.makes_synthetic_rows
+    assert not source.prefit
 
 
 def test_memory_holds_the_answers_of_fitted_teachers_from_fit_to_fit(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from scipy.special import log_softmax
 from training_zoo import make_mlp, training_set
 
-from skdistill.teachers.calibration import BOUNDS
+from skdistill.teachers.pooling import BOUNDS
 from skdistill.training.control import Control, UnseenLabels, _logits, control_rows, read_control
 from skdistill.training.data import HeldOut
 

@@ -8,8 +8,8 @@ from sklearn.preprocessing import StandardScaler
 
 from skdistill.tables.encoder import TabularEncoder
 from skdistill.tables.rows import read_rows
-from skdistill.teachers.ensemble import SoftTargets
-from skdistill.teachers.transfer import TransferRows
+from skdistill.teachers.pooling import SoftTargets
+from skdistill.teachers.sources import TransferRows
 from skdistill.training.data import build_training_set
 
 X, Y = make_data(labels=("ant", "bee", "cat"))

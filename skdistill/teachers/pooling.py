@@ -1,21 +1,14 @@
-"""Many answers to one: how teachers are weighed, and averaged in blocks of rows."""
+"""Many answers to one: how teachers are weighed, and the temperature that sets confidence right."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import joblib
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
-from sklearn.utils.validation import check_memory
+from scipy.optimize import brentq, minimize
+from scipy.special import log_softmax, logsumexp, softmax
 
-from skdistill.tables.frames import n_rows, take_rows
-from skdistill.teachers.adapters import TorchTeacher
 from skdistill.teachers.answers import PROBA_FLOOR
-from skdistill.teachers.asking import Teacher
-from skdistill.teachers.naming import Named, split_steps
-from skdistill.teachers.progress import Stage, stage, track
 
 # Rules that weigh teachers by the labels, in place of given numbers.
 RULES = ("validation", "confidence")
@@ -38,8 +31,6 @@ class SoftTargets:
         By what the targets were calibrated.
     fitted : list
         The teachers that answered: each as it is, or the list of its fold clones.
-    fold : int array of shape (n,) or None
-        The fold whose clones did not see the row, -1 where there is none; None without folds.
     """
 
     proba: np.ndarray
@@ -47,7 +38,6 @@ class SoftTargets:
     weights: np.ndarray | None = None
     temperature: float = 1.0
     fitted: list[Any] = field(default_factory=list)
-    fold: np.ndarray | None = None
 
 
 def check_teacher_weights(teacher_weights: Any, n_teachers: int) -> np.ndarray | str:
@@ -88,11 +78,12 @@ def weights_without_labels(teacher_weights: Any, n_teachers: int) -> np.ndarray:
     return np.full(n_teachers, 1 / n_teachers)
 
 
-def to_proba(values: np.ndarray, space: str) -> np.ndarray:
-    """Return probabilities from a mean of probabilities or of logits."""
+def to_proba(values: np.ndarray, space: str, temperature: float | None = None) -> np.ndarray:
+    """Return probabilities, at a temperature, from a mean of probabilities or of logits."""
     if space == "logits":
         values = np.exp(values - values.max(axis=1, keepdims=True))
-    return values / values.sum(axis=1, keepdims=True)
+    proba = values / values.sum(axis=1, keepdims=True)
+    return proba if temperature is None else temper(proba, temperature)
 
 
 def temper(proba: np.ndarray, temperature: float) -> np.ndarray:
@@ -117,14 +108,13 @@ def pool(
     Answers are probabilities or logits of shape (n, k), as `averaging` says; a row of NaN is one
     that a teacher cannot answer.
     """
-    if not isinstance(weights, str):
-        return SoftTargets(*mean_answer(answers, weights, averaging), weights)
-    if weights == "confidence":
+    if isinstance(weights, str) and weights == "confidence":
         by_row = confidence_weights(answers, averaging, code)
         equal = np.full(len(answers), 1 / len(answers))
         return SoftTargets(*mean_answer(answers, by_row, averaging), equal)
-    learnt = validation_weights(answers, averaging, code, sample_weight)
-    return SoftTargets(*mean_answer(answers, learnt, averaging), learnt)
+    if isinstance(weights, str):
+        weights = validation_weights(answers, averaging, code, sample_weight)
+    return SoftTargets(*mean_answer(answers, weights, averaging), weights)
 
 
 def mean_answer(
@@ -240,95 +230,91 @@ def _logit_pool_loss(answers: np.ndarray, code: np.ndarray, row_weight: np.ndarr
     return loss
 
 
-# Teachers are asked in blocks of rows, so that memory does not grow with teachers times rows.
-BATCH_ROWS = 65_536
+# No set of labels is taken to ask for more than this.
+BOUNDS = (0.25, 4.0)
 
 
-def resolve_averaging(averaging: str, named: Sequence[Named]) -> str:
-    """Return the space in which teachers are averaged; logits only where every teacher has them."""
-    if averaging != "auto":
-        return averaging
-    last_steps = [split_steps(n.estimator)[1] for n in named]
-    native = all(isinstance(t, TorchTeacher) and t.output == "logits" for t in last_steps)
-    return "logits" if native else "proba"
+def fit_temperature(
+    log_proba: np.ndarray,
+    code: np.ndarray,
+    sample_weight: np.ndarray | None = None,
+    *,
+    pseudo_count: float = 0.0,
+) -> float:
+    r"""Find the temperature at which probabilities have the lowest log-loss on labels.
 
+    .. math:: \min_T - \sum_i w_i \sum_j y_{ij} \log \mathrm{softmax}(\log p_i / T)_j
 
-class Ensemble:
-    """The weighted mean of teachers' probabilities or logits, given at a temperature.
-
-    Calibration sets ``temperature``. With ``memory`` answers are read from there where the content
-    of teacher and rows is that of an earlier question.
+    (temperature scaling; Guo, Pleiss, Sun & Weinberger, "On Calibration of Modern Neural
+    Networks", ICML 2017). Convex in :math:`1/T`, so there is one answer: above 1 where the
+    probabilities are too sharp, within `BOUNDS`. A `pseudo_count` of labels of each class is
+    added, spread over the rows: by Laplace's rule, with 1, few rows without an error do not prove
+    a model that makes none.
     """
+    n, k = log_proba.shape
+    weight = np.ones(n) if sample_weight is None else sample_weight
+    weight = weight / weight.sum()
+    n_effective = 1 / np.square(weight).sum()
+    smoothing = pseudo_count * k / (n_effective + pseudo_count * k)
+    at_label = (1 - smoothing) * log_proba[np.arange(n), code] + smoothing * log_proba.mean(axis=1)
 
-    def __init__(
-        self, teachers: Sequence[Teacher], weights: np.ndarray, averaging: str, memory: Any = None
-    ) -> None:
-        self.teachers = [t for t, w in zip(teachers, weights, strict=True) if w > 0]
-        self.weights = weights[weights > 0]
-        self.averaging = averaging
-        self.memory = memory
-        self.temperature = 1.0
+    def slope(beta: float) -> float:
+        expected = (softmax(beta * log_proba, axis=1) * log_proba).sum(axis=1)
+        return float(weight @ (expected - at_label))
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the ensemble's probabilities for raw rows."""
-        return temper(to_proba(self.mean(X), self.averaging), self.temperature)
-
-    def mean(self, X: Any) -> np.ndarray:
-        """Return the weighted mean in the space of `averaging`, asking in blocks of rows."""
-        n = n_rows(X)
-        if n <= BATCH_ROWS and len(self.teachers) == 1:
-            return self._mean_of_block(X, 0)
-        starts = range(0, max(n, 1), BATCH_ROWS)
-        with stage("answer", len(starts) * len(self.teachers)) as shown:
-            if n <= BATCH_ROWS:
-                return self._mean_of_block(X, 0, shown)
-            answer: Any = None
-            for start in starts:
-                rows = np.arange(start, min(start + BATCH_ROWS, n))
-                block = self._mean_of_block(take_rows(X, rows), start, shown)
-                if answer is None:
-                    answer = np.empty((n, block.shape[1]), dtype=block.dtype)
-                answer[rows] = block
-            return answer
-
-    def _mean_of_block(self, X: Any, first_row: int, shown: Stage | None = None) -> np.ndarray:
-        """Return the running weighted mean over the teachers for one block of rows."""
-        mean: Any = 0.0
-        for teacher, weight in zip(self.teachers, self.weights, strict=True):
-            question = (teacher.estimator, teacher.classes, X, self.averaging)
-            mean = mean + weight * remembered(
-                self.memory, _answer, *question, teacher=teacher, first_row=first_row
-            )
-            if shown is not None:
-                shown.done()
-        return mean
+    return 1 / _root(slope, 1 / BOUNDS[1], 1 / BOUNDS[0])
 
 
-def _answer(
-    estimator: Any, classes: np.ndarray, X: Any, space: str, *, teacher: Teacher, first_row: int
-) -> np.ndarray:
-    """Ask a teacher; what its answer depends on stands first and is the key in memory."""
-    return teacher.ask(X, space, first_row=first_row)
+def sharpening_temperature(
+    proba: np.ndarray, code: np.ndarray, sample_weight: np.ndarray | None = None
+) -> float:
+    r"""Find the temperature, at most 1, at which probabilities have the lowest Brier score.
 
+    .. math:: \min_{T \le 1} \sum_i w_i \sum_j (p_{ij}^{1/T} / Z_i - y_{ij})^2
 
-def remembered(memory: Any, function: Callable[..., Any], *key: Any, **others: Any) -> Any:
-    """Call a function, or read its result from memory by the content of the key.
-
-    What cannot be hashed, such as a lambda, is computed each time.
+    A label that got probability 0 costs the Brier score at most 2, whatever the temperature; the
+    log-loss would be ruled by the constant that stands for 0. Votes of few members scatter, which
+    makes them look too sharp, but a student averages over its neighbours: so nothing is softened.
     """
-    if memory is not None:
-        cached = check_memory(memory).cache(function, ignore=list(others))
-        try:
-            joblib.hash(key)
-        except Exception:
-            cached = function
-        return cached(*key, **others)
-    return function(*key, **others)
+    n, k = proba.shape
+    weight = np.ones(n) if sample_weight is None else sample_weight
+    weight, label = weight / weight.sum(), np.eye(k)[code]
+    log_proba = np.log(proba, where=proba > 0, out=np.zeros_like(proba))
+
+    def slope(beta: float) -> float:
+        tempered = temper(proba, 1 / beta)
+        spread = log_proba - (tempered * log_proba).sum(axis=1, keepdims=True)
+        return float(weight @ ((tempered - label) * tempered * spread).sum(axis=1))
+
+    return 1 / _root(slope, 1.0, 1 / BOUNDS[0])
 
 
-def ask_each(
-    teachers: Sequence[Teacher], X: Any, averaging: str, memory: Any = None
-) -> list[np.ndarray]:
-    """Return the answer of each teacher by itself."""
-    shown = track("teacher", teachers, len(teachers))
-    return [Ensemble([t], np.ones(1), averaging, memory).mean(X) for t in shown]
+def mean_confidence(
+    logits: np.ndarray, temperature: float = 1.0, sample_weight: np.ndarray | None = None
+) -> float:
+    """Return the mean probability of the most probable class at a temperature."""
+    z = logits / temperature
+    top = np.exp(z.max(axis=1) - logsumexp(z, axis=1))
+    return float(np.average(top, weights=sample_weight))
+
+
+def matching_temperature(logits: np.ndarray, confidence: float) -> float:
+    """Return the temperature, at most 1, that lifts the mean confidence to a given one.
+
+    Logits that are confident enough keep the temperature 1, and none falls below ``BOUNDS[0]``.
+    """
+    log_proba = log_softmax(logits, axis=1)
+
+    def lacking(beta: float) -> float:
+        return mean_confidence(log_proba, 1 / beta) - confidence
+
+    return 1 / _root(lacking, 1.0, 1 / BOUNDS[0])
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    """Return where an increasing function crosses zero, or the end that is closest to it."""
+    if function(low) >= 0:
+        return low
+    if function(high) <= 0:
+        return high
+    return float(brentq(function, low, high, xtol=1e-12, rtol=1e-12))
