@@ -5,10 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skdistill.student import StudentClassifier
-from skdistill.student.forward import Layer
-from skdistill.tables.bins import PiecewiseLinearEncoding
-from skdistill.tables.encoder import TabularEncoder
+from skdistill.student import Layer, StudentClassifier
+from skdistill.tables import PiecewiseLinearEncoding, TabularEncoder
 
 ACTIVATIONS = ("relu", "tanh", "gelu", "silu")
 NORMS = (None, "affine", "layer_norm")

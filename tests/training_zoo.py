@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skdistill.tables.bins import PiecewiseLinearEncoding
+from skdistill.tables import PiecewiseLinearEncoding
 from skdistill.training.data import HeldOut, TrainingSet
 from skdistill.training.network import StudentMLP
 from skdistill.training.objective import Objective, Targets

@@ -18,8 +18,8 @@ from skdistill.estimators.pickling import (
     lean_state,
     ready_to_fit,
 )
-from skdistill.student.base import DocLink, check_stamp, stamp
-from skdistill.tables.encoder import TabularEncoder
+from skdistill.student import DocLink, check_stamp, stamp
+from skdistill.tables import TabularEncoder
 from skdistill.teachers.naming import is_frozen, is_prefit, name_teachers
 from skdistill.teachers.progress import CallbackSupportMixin, follow
 

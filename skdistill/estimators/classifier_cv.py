@@ -22,7 +22,7 @@ from skdistill.estimators.search import (
     seeded,
     warn_about_prefit,
 )
-from skdistill.tables.rows import read_rows
+from skdistill.tables import read_rows
 from skdistill.teachers.progress import (
     CALLBACKS,
     follow,

@@ -14,8 +14,7 @@ from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import validate_data
 
 from skdistill.estimators.settings import Settings
-from skdistill.tables.encoder import TabularEncoder
-from skdistill.tables.rows import Rows, check_teacher_proba, read_rows, warn_user
+from skdistill.tables import Rows, TabularEncoder, check_teacher_proba, read_rows, warn_user
 from skdistill.teachers.cross_fitting import choose_source
 from skdistill.teachers.naming import (
     Named,

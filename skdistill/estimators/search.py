@@ -14,8 +14,7 @@ from sklearn.utils.metadata_routing import process_routing
 
 from skdistill.estimators.classifier import DistilledClassifier
 from skdistill.estimators.distil import Distillation, read_distillation
-from skdistill.tables.frames import take_rows
-from skdistill.tables.rows import Rows, warn_user
+from skdistill.tables import Rows, take_rows, warn_user
 from skdistill.teachers.naming import is_prefit, is_self
 from skdistill.teachers.progress import track
 

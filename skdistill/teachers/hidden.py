@@ -13,10 +13,8 @@ from scipy.special import expit
 from sklearn.neural_network import MLPClassifier
 from sklearn.utils import check_array
 
-from skdistill.student.classifier import StudentClassifier
-from skdistill.student.forward import Forward
-from skdistill.tables.encoder import prepare
-from skdistill.tables.frames import n_rows, take_rows
+from skdistill.student import Forward, StudentClassifier
+from skdistill.tables import n_rows, prepare, take_rows
 from skdistill.teachers.adapters import TorchTeacher
 from skdistill.teachers.answers import comes_from, is_torch_module, left_as_found
 from skdistill.teachers.asking import Teacher

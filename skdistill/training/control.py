@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from scipy.special import log_softmax
 
-from skdistill.student.forward import Forward, Layer
-from skdistill.tables.rows import split_rows
+from skdistill.student import Forward, Layer
+from skdistill.tables import split_rows
 from skdistill.teachers.answers import PROBA_FLOOR
 from skdistill.teachers.pooling import fit_temperature, matching_temperature, mean_confidence
 from skdistill.training.data import HeldOut, TrainingSet

@@ -8,10 +8,14 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
-from skdistill.tables.bins import PiecewiseLinearEncoding
-from skdistill.tables.encoder import TabularEncoder, prepare
-from skdistill.tables.frames import stack_rows, take_rows
-from skdistill.tables.rows import Rows
+from skdistill.tables import (
+    PiecewiseLinearEncoding,
+    Rows,
+    TabularEncoder,
+    prepare,
+    stack_rows,
+    take_rows,
+)
 from skdistill.teachers.hints import ActiveHint
 from skdistill.teachers.pooling import SoftTargets
 from skdistill.teachers.sources import TransferRows

@@ -12,13 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skdistill.student.forward import Layer
-from skdistill.student.torch_student import TorchStudent
-from skdistill.tables.bins import PiecewiseLinearEncoding
+from skdistill.student import Layer, TorchStudent
+from skdistill.tables import PiecewiseLinearEncoding
 from skdistill.training.spec import StudentSpec
 
 if TYPE_CHECKING:
-    from skdistill.student.classifier import StudentClassifier
+    from skdistill.student import StudentClassifier
     from skdistill.training.data import TrainingSet
 
 # For each activation: the function, and its gradient from (gradient, input, output). Those are the

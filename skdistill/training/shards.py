@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from skdistill.tables.frames import (
+from skdistill.tables import (
+    Rows,
     as_table,
+    check_teacher_proba,
+    encode_among,
     is_frame,
     n_rows,
     named_columns,
     stack_rows,
     take_rows,
 )
-from skdistill.tables.rows import Rows, check_teacher_proba, encode_among
 from skdistill.teachers.pooling import SoftTargets
 from skdistill.teachers.progress import track
 

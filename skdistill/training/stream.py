@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from skdistill.tables.frames import n_rows
+from skdistill.tables import n_rows
 from skdistill.teachers.naming import labels_known_to
 from skdistill.teachers.sources import TargetSource, TeacherSpec, TransferRows
 from skdistill.training.data import (

@@ -9,10 +9,8 @@ from typing import Any, Self
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from skdistill.student.classifier import StudentClassifier
-from skdistill.student.forward import Layer
-from skdistill.student.torch_student import TorchStudent
-from skdistill.tables.rows import warn_user
+from skdistill.student import Layer, StudentClassifier, TorchStudent
+from skdistill.tables import warn_user
 from skdistill.teachers.progress import stage
 from skdistill.training.control import Control, UnseenLabels, control_rows, read_control
 from skdistill.training.data import TrainingSet

@@ -12,9 +12,9 @@ from sklearn.preprocessing import StandardScaler
 from students_zoo import LABELS, TABLES, freeze, make_student, make_table
 
 from skdistill import BadArtefactError, StudentClassifier, TorchStudent, UnsupportedFormatError
-from skdistill.files.artefact import FORMAT, decode, encode, read_bytes
-from skdistill.files.manifest import pack, unpack
-from skdistill.tables.encoder import TabularEncoder
+from skdistill.files import decode, pack, read_bytes, unpack
+from skdistill.files.artefact import FORMAT, encode
+from skdistill.tables import TabularEncoder
 
 N_MUTATIONS = 12_000
 

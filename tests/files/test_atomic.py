@@ -8,7 +8,7 @@ import pytest
 from students_zoo import make_student
 
 from skdistill import StudentClassifier
-from skdistill.files.artefact import write_atomically
+from skdistill.files import write_atomically
 
 
 def test_save_replaces_a_file_and_leaves_nothing_beside(tmp_path):

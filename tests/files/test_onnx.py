@@ -33,7 +33,7 @@ from students_zoo import (
 
 from skdistill import DistilledClassifier, StudentClassifier
 from skdistill.onnx import IR_VERSION, OPSET, to_onnx
-from skdistill.tables.encoder import TabularEncoder
+from skdistill.tables import TabularEncoder
 
 SMALL = {"max_epochs": 5, "hidden_layer_sizes": (8,), "n_bins": 4, "random_state": 0}
 ONE_NAME = ["skdistill.student.StudentClassifier"]

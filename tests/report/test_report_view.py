@@ -7,8 +7,9 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from skdistill.report import DistillationReport
 from skdistill.report.verdict import compare
-from skdistill.report.view import DistillationReport, ReportRow
+from skdistill.report.view import ReportRow
 
 
 def make_row(name, role, **changes):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import special
 
+from skdistill.student import Forward, Layer
 from skdistill.student import forward as _forward
-from skdistill.student.forward import Forward, Layer, _largest, log_softmax, softmax
-from skdistill.tables import bins
-from skdistill.tables.bins import Lines, PiecewiseLinearEncoding
+from skdistill.student.forward import _largest, log_softmax, softmax
+from skdistill.tables import Lines, PiecewiseLinearEncoding, bins
 
 
 def encode_layer(encoding):

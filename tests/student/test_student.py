@@ -21,9 +21,9 @@ from sklearn.utils.validation import check_is_fitted
 from students_zoo import ACTIVATIONS, LABELS, NORMS, TABLES, freeze, make_student, make_table
 
 from skdistill import StudentClassifier
+from skdistill.student import Layer
 from skdistill.student import forward as _forward
-from skdistill.student.forward import Layer
-from skdistill.tables.encoder import TabularEncoder
+from skdistill.tables import TabularEncoder
 
 METHODS = ("predict_proba", "predict_log_proba", "predict")
 

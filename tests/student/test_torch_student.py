@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from skdistill import StudentClassifier, TorchStudent
-from skdistill.tables.encoder import TabularEncoder
+from skdistill.tables import TabularEncoder
 
 X, Y = make_data(labels=("ant", "bee", "cat"))
 TEACHER = fitted_teacher(X, Y)

@@ -8,7 +8,7 @@ import pytest
 from students_zoo import make_student
 
 from skdistill import SkdistillVersionWarning
-from skdistill.student.base import check_stamp, stamp
+from skdistill.student import check_stamp, stamp
 
 PACKAGES = ("skdistill", "scikit-learn", "numpy")
 

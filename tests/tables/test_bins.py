@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.utils import get_tags
 
-from skdistill.tables.bins import PiecewiseLinearEncoding
+from skdistill.tables import PiecewiseLinearEncoding
 
 # Rounded, so that ties are common and bins are never too narrow to tell apart.
 cells = st.one_of(

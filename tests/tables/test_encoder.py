@@ -16,7 +16,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator
 
-from skdistill.tables.encoder import TabularEncoder, prepare
+from skdistill.tables import TabularEncoder, prepare
 
 
 def mixed_frame(n=60, seed=0):

@@ -6,7 +6,8 @@ import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
 
-from skdistill.tables.frames import as_table, n_rows, rows_with_missing, stack_rows, take_rows
+from skdistill.tables import as_table, n_rows, stack_rows, take_rows
+from skdistill.tables.frames import rows_with_missing
 
 
 def mixed_frame(n=60, seed=0):

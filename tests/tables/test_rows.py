@@ -7,15 +7,14 @@ from quick_students import make_data, quick
 from sklearn.neighbors import KNeighborsClassifier
 
 from skdistill.augment import munge
-from skdistill.tables.bins import PiecewiseLinearEncoding
-from skdistill.tables.encoder import TabularEncoder
-from skdistill.tables.rows import (
-    check_labels,
-    check_sample_weight,
+from skdistill.tables import (
+    PiecewiseLinearEncoding,
+    TabularEncoder,
     check_teacher_proba,
     encode_among,
     read_rows,
 )
+from skdistill.tables.rows import check_labels, check_sample_weight
 
 X = np.arange(12.0).reshape(6, 2)
 Y = np.array(["b", "a", "b", "a", "b", "a"])

@@ -20,7 +20,7 @@ from sklearn.model_selection import (
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 
-from skdistill.tables.rows import Rows
+from skdistill.tables import Rows
 from skdistill.teachers import cross_fitting as _cross_fitting
 from skdistill.teachers import fitting as _fitting
 from skdistill.teachers import progress as _progress

@@ -6,8 +6,7 @@ import pytest
 from quick_students import make_data
 from sklearn.preprocessing import StandardScaler
 
-from skdistill.tables.encoder import TabularEncoder
-from skdistill.tables.rows import read_rows
+from skdistill.tables import TabularEncoder, read_rows
 from skdistill.teachers.pooling import SoftTargets
 from skdistill.teachers.sources import TransferRows
 from skdistill.training.data import build_training_set

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from training_zoo import ACTIVATIONS, ENCODING, X, make_mlp
 
-from skdistill.student.forward import Forward
+from skdistill.student import Forward
 from skdistill.training.network import StudentMLP, build_custom_module, frozen_layers
 
 
