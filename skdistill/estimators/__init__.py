@@ -2,7 +2,7 @@
 
 * ``classifier`` is read first: the parameters, and `fit` as the table of contents. ``base`` is what
   any distilled estimator is beside that: parameters, clones, tags, routing, pickles (``pickling``).
-* ``settings`` sorts the parameters by who uses them, ``parameters`` has the rule for each.
+* ``settings`` has the rule for each parameter, and sorts them by who uses them.
 * ``distil`` goes from rows and teachers to a trained student, ``incremental`` the same for shards
   and batches. Soft targets come from the room `teachers`, training is done in `training`.
 * ``search`` is what searches share, ``classifier_cv`` the search over temperature and alpha.
