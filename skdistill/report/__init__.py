@@ -1,9 +1,15 @@
-"""A student beside its teachers and a plain student: scores, words, costs, displays.
+"""A student beside its teachers: scores, a report with a verdict, displays, a search for its size.
 
-* ``report`` puts the report together: ``compared`` finds who is compared, ``metrics`` scores them,
-  ``verdict`` gives intervals and words, ``cost`` sizes and times, ``view`` writes text and HTML.
-* ``agreement_display``, ``distillation_display`` and ``training_displays`` draw, on ``plotting``.
-* ``smallest`` searches over the student's size, ``size_table`` is what it finds.
+- ``metrics.py``: the scores that users import, and what they accept.
+- ``report.py``: `distillation_report`, from arguments to numbers; ``compared.py`` finds student and
+  teachers, trains the plain student and asks them all, ``cost.py`` measures size and speed,
+  ``verdict.py`` compares with intervals and says what a reader must know, and ``view.py`` writes it
+  all as text, HTML or a frame.
+- ``distillation_display.py``, ``agreement_display.py``, ``training_displays.py``: the figures, on
+  the base in ``plotting.py``.
+- ``smallest.py``: `smallest_student`; ``size_table.py`` is what it found.
+
+Neither torch nor matplotlib is loaded before something is trained or drawn.
 """
 
 from skdistill.report.agreement_display import AgreementDisplay
