@@ -10,10 +10,10 @@ import xgboost
 from teachers_zoo import Noisy
 
 from skdistill.teachers.asking import Teacher
-from skdistill.teachers.naming import Named, name_teachers
+from skdistill.teachers.naming import Entry, name_teachers
 
 
-def named(teacher) -> Named:
+def named(teacher) -> Entry:
     """Return a teacher as an entry of its own list."""
     return name_teachers([teacher])[0]
 

@@ -55,7 +55,7 @@ def training_set(n=50, k=3, held=0, seed=0):
         )
         if held
         else None,
-        n_real=n,
+        n_fit=n,
         n_synthetic=0,
     )
 

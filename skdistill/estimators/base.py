@@ -20,7 +20,7 @@ from skdistill.estimators.pickling import (
 )
 from skdistill.student import DocLink, check_stamp, stamp
 from skdistill.tables import TabularEncoder
-from skdistill.teachers.naming import is_frozen, is_prefit, name_teachers
+from skdistill.teachers.naming import is_prefit, is_shared, name_teachers
 from skdistill.teachers.progress import CallbackSupportMixin, follow
 
 
@@ -128,7 +128,7 @@ class BaseDistilled(LeanEstimator):
         return {
             name: teacher
             for name, teacher in entries
-            if isinstance(name, str) and hasattr(teacher, "get_params") and not is_frozen(teacher)
+            if isinstance(name, str) and hasattr(teacher, "get_params") and not is_shared(teacher)
         }
 
     def set_params(self, **params: Any) -> Self:

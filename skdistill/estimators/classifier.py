@@ -397,8 +397,8 @@ class DistilledClassifier(ClassifierMixin, BaseDistilled):
             run = read_distillation(self, X, y, sample_weight, X_unlabeled, teacher_proba)
             training = run.prepare()
             trained = run.train(training)
-            self._keep(trained, run.targets)
-            self._keep_teachers(run)
+            self._record(trained, run.targets)
+            self._record_teachers(run)
         return self
 
     def fit_stream(
@@ -466,8 +466,8 @@ class DistilledClassifier(ClassifierMixin, BaseDistilled):
         if max_epochs is not None and (not isinstance(max_epochs, Integral) or max_epochs < 1):
             raise ValueError(f"max_epochs must be None or an integer >= 1; got {max_epochs!r}.")
         with self._attempt():
-            self._keep(train_stream(self, targets, label, max_epochs))
-            self._keep_teachers()
+            self._record(train_stream(self, targets, label, max_epochs))
+            self._record_teachers()
         return self
 
     @available_if(_one_pass_suffices)
@@ -547,13 +547,13 @@ class DistilledClassifier(ClassifierMixin, BaseDistilled):
                 run = read_first_batch(self, X, y, classes, teacher_proba, sample_weight)
                 training = run.prepare()
                 trained = run.trainer.fit(training, run.seeds.network, one_pass=True)
-                self._keep(trained, run.targets)
-                self._keep_teachers(run)
+                self._record(trained, run.targets)
+                self._record_teachers(run)
             return self
         run = read_next_batch(self, X, y, classes, teacher_proba, sample_weight)
         trained = train_next_batch(self, run)
         with unchanged_if_failed(self) as before:
-            self._keep(trained, run.targets)
+            self._record(trained, run.targets)
             self.history_ = {
                 name: np.append(before["history_"].get(name, []), losses)
                 for name, losses in trained.history.items()
@@ -610,7 +610,7 @@ class DistilledClassifier(ClassifierMixin, BaseDistilled):
             type(self).__name__, self.get_params(deep=False), teachers_needed=teachers_needed
         )
 
-    def _keep(self, trained: "Trained", targets: "SoftTargets | None" = None) -> None:
+    def _record(self, trained: "Trained", targets: "SoftTargets | None" = None) -> None:
         """Freeze the trained network into `student_` and record what training left."""
         temperature = 1.0 if targets is None else targets.temperature
         student = trained.freeze(*columns_of(self))
@@ -621,7 +621,7 @@ class DistilledClassifier(ClassifierMixin, BaseDistilled):
         self.student_ = student
         self.classes_ = student.classes_
 
-    def _keep_teachers(self, run: "Distillation | None" = None) -> None:
+    def _record_teachers(self, run: "Distillation | None" = None) -> None:
         """Record the teachers that answered, and what labels batches that follow."""
         targets = None if run is None else run.targets
         self.teacher_weights_ = None if targets is None else targets.weights

@@ -15,9 +15,9 @@ from sklearn.utils.validation import validate_data
 
 from skdistill.estimators.settings import Settings
 from skdistill.tables import Rows, TabularEncoder, check_teacher_proba, read_rows, warn_user
-from skdistill.teachers.cross_fitting import choose_source
+from skdistill.teachers.choice import choose_source
 from skdistill.teachers.naming import (
-    Named,
+    Entry,
     is_prefit,
     labels_known_to,
     name_teachers,
@@ -131,7 +131,7 @@ class Distillation:
         spec = replace(self.settings.student, hidden_layer_sizes=hidden_layer_sizes)
         return replace(self, settings=replace(self.settings, student=spec))
 
-    def student(self, training: TrainingSet) -> Any:
+    def train_student(self, training: TrainingSet) -> Any:
         """Train a student on prepared rows; None where its training diverged."""
         try:
             trained = self.trainer.fit(training, self.seeds.network)
@@ -192,7 +192,7 @@ def columns_of(estimator: "BaseDistilled") -> tuple[int, np.ndarray | None]:
     return estimator.n_features_in_, getattr(estimator, "feature_names_in_", None)
 
 
-def _named_teachers(settings: Settings, rows: Rows, reserved: Collection[str]) -> list[Named]:
+def _named_teachers(settings: Settings, rows: Rows, reserved: Collection[str]) -> list[Entry]:
     """Name and check the teachers, or make the default one for these rows."""
     teachers = settings.teachers.teachers
     if settings.self_taught:
@@ -211,7 +211,7 @@ def _named_teachers(settings: Settings, rows: Rows, reserved: Collection[str]) -
     return name_teachers([make_pipeline(FrozenEstimator(encoder), trees)])
 
 
-def _classes_of(named: list[Named]) -> np.ndarray:
+def _classes_of(named: list[Entry]) -> np.ndarray:
     """Return the sorted labels of the first teacher that knows its labels."""
     classes = labels_known_to(named)
     if classes is not None:
@@ -222,7 +222,7 @@ def _classes_of(named: list[Named]) -> np.ndarray:
     )
 
 
-def _weighted(estimator: "BaseDistilled", named: list[Named], rows: Rows) -> list[bool]:
+def _weighted(estimator: "BaseDistilled", named: list[Entry], rows: Rows) -> list[bool]:
     """Tell which teachers get the sample weights: with metadata routing, those that ask."""
     routing = get_config()["enable_metadata_routing"]
     if not routing or estimator.teachers is None or (rows.weight == 1).all():

@@ -9,7 +9,7 @@ from sklearn.utils.validation import validate_data
 from skdistill.estimators.distil import Distillation, Seeds, columns_of, open_distillation
 from skdistill.estimators.settings import Settings
 from skdistill.tables import check_teacher_proba, read_rows
-from skdistill.teachers.cross_fitting import choose_source
+from skdistill.teachers.choice import choose_source
 from skdistill.teachers.naming import is_prefit, labels_known_to, name_teachers
 from skdistill.teachers.pooling import weights_without_labels
 from skdistill.teachers.progress import stage

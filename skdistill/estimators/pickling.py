@@ -5,7 +5,7 @@ from typing import Any
 
 from sklearn.base import clone
 
-from skdistill.teachers.naming import TeachersLeftBehind, is_frozen, is_prefit, split_steps
+from skdistill.teachers.naming import TeachersLeftBehind, is_prefit, is_shared, split_steps
 from skdistill.teachers.progress import CALLBACKS
 
 # What a lean pickle leaves behind besides fitted teachers; each of these only shapes training.
@@ -68,7 +68,7 @@ def _split(entry: Any) -> tuple[Any, Any]:
 
 def _as_it_is(entry: Any) -> bool:
     """Tell whether an entry is used as it is in every `cv` mode."""
-    return is_frozen(_split(entry)[1])
+    return is_shared(_split(entry)[1])
 
 
 def _cloned(entry: Any) -> Any:

@@ -10,7 +10,13 @@ import numpy as np
 
 from skdistill.estimators.pickling import TRAINING_ONLY, LeftBehind
 from skdistill.teachers.hints import ActiveHint, Hint, student_layer
-from skdistill.teachers.naming import Named, TeachersLeftBehind, is_prefit, is_self, is_smooth
+from skdistill.teachers.naming import (
+    Entry,
+    TeachersLeftBehind,
+    is_prefit,
+    is_self,
+    is_smooth,
+)
 from skdistill.teachers.sources import TeacherSpec
 from skdistill.training.spec import StudentSpec
 
@@ -159,7 +165,7 @@ def check_parameters(owner: str, params: dict[str, Any], skip: Collection[str] =
 Spec = TypeVar("Spec")
 
 # Training that goes on from a network and given soft targets has no use for these.
-_FOR_A_START = ("cv", "memory", "student_module")
+_UNUSED_WHEN_CONTINUING = ("cv", "memory", "student_module")
 
 
 @dataclass(frozen=True)
@@ -190,7 +196,7 @@ class Settings:
     @classmethod
     def read(cls, owner: str, params: dict[str, Any], *, teachers_needed: bool = True) -> Self:
         """Check the parameters, and that none that is needed was left behind by pickling."""
-        skip = () if teachers_needed else _FOR_A_START
+        skip = () if teachers_needed else _UNUSED_WHEN_CONTINUING
         _refuse_left_behind(params, skip, teachers_needed)
         check_parameters(owner, params, skip)
         own = {"owner", "teachers", "student"}
@@ -213,7 +219,7 @@ class Settings:
         """Whether there is a hint with a weight."""
         return any(hint.weight > 0 for hint in self.teachers.hints or ())
 
-    def bins_beside(self, named: Sequence[Named]) -> int | None:
+    def bins_beside(self, named: Sequence[Entry]) -> int | None:
         """Return the bins of a column, or None where the network sees numbers as they are."""
         if self.numerical_embedding is None or self.student.student_module is not None:
             return None

@@ -14,11 +14,11 @@ from skdistill.student import StudentClassifier, TorchStudent
 from skdistill.teachers.asking import Ensemble, Teacher, resolve_averaging
 from skdistill.teachers.fitting import learns_codes
 from skdistill.teachers.naming import (
-    Named,
+    Entry,
     TeachersLeftBehind,
-    is_frozen,
     is_prefit,
     is_self,
+    is_shared,
     name_teachers,
     split_steps,
 )
@@ -148,7 +148,7 @@ def _baseline(baseline: Classifier, classes: np.ndarray, X: Any) -> ComparedMode
             f"{label} is not fitted. Fit it on the rows the student learned from, or pass "
             "X_train and y_train to have a plain student trained."
         ) from error
-    proba = Teacher(Named("baseline", baseline, label), classes, X).ask(X)
+    proba = Teacher(Entry("baseline", baseline, label), classes, X).ask(X)
     return ComparedModel("plain student", "plain", proba, X, baseline.predict_proba, [baseline])
 
 
@@ -255,7 +255,7 @@ def find_teachers(found: FoundStudent, X: Any, teachers: Sequence[Any] | None) -
     in_sample = []
     # All prefit teachers answered as they were, of others the frozen ones.
     if student is not None and student.teachers is not None and not is_self(student.teachers):
-        in_sample = [n.name for n in named if is_prefit(student.cv) or is_frozen(n.estimator)]
+        in_sample = [n.name for n in named if is_prefit(student.cv) or is_shared(n.estimator)]
     calibrated = teachers is None and not in_sample
     return TeacherEnsemble(
         members,
@@ -276,7 +276,7 @@ def _weights_of(student: DistilledClassifier | None, n_teachers: int) -> np.ndar
     return np.full(n_teachers, 1 / n_teachers) if isinstance(weights, str) else weights
 
 
-def _kept(found: FoundStudent) -> tuple[DistilledClassifier, list[Named]]:
+def _kept(found: FoundStudent) -> tuple[DistilledClassifier, list[Entry]]:
     """Return the student with the teachers that it kept, or say why there are none."""
     way_out = "Pass teachers=[...]: the fitted teachers, as DistilledClassifier takes them."
     student = found.estimator
@@ -297,10 +297,10 @@ def _kept(found: FoundStudent) -> tuple[DistilledClassifier, list[Named]]:
         return student, name_teachers(student.teachers)
     first = student.teachers_[0][0]
     label = f"the default teacher ({type(first).__name__})"
-    return student, [Named("default teacher", first, label)]
+    return student, [Entry("default teacher", first, label)]
 
 
-def _adapters(named: Named, fitted: Any, classes: np.ndarray, X: Any) -> list[Teacher]:
+def _adapters(named: Entry, fitted: Any, classes: np.ndarray, X: Any) -> list[Teacher]:
     """Return the adapter of a teacher, or one for each of its fold clones."""
     if not isinstance(fitted, list):
         return [Teacher(replace(named, estimator=fitted), classes, X)]

@@ -241,7 +241,7 @@ def _run_fold(
     losses = np.full((len(sizes), len(test)), np.nan)
     n_parameters = np.zeros(len(sizes), dtype=int)
     for i, size in enumerate(sizes):
-        student = run.of_size(size).student(training)
+        student = run.of_size(size).train_student(training)
         if student is not None:
             # A fold may lack a class that is held out.
             column = np.searchsorted(rows.classes, student.classes_)

@@ -17,10 +17,11 @@ from skdistill.files import BadArtefactError, UnsupportedFormatError, sha256_of
 from skdistill.scale.storage import absolute, is_whole, open_place, write_whole
 from skdistill.student import stamp
 from skdistill.tables import is_frame
-from skdistill.teachers.answers import SharedSetting, check_proba
+from skdistill.teachers.answers import check_proba
 from skdistill.teachers.asking import Teacher, resolve_averaging
-from skdistill.teachers.naming import Named, name_teachers
+from skdistill.teachers.naming import Entry, name_teachers
 from skdistill.teachers.pooling import to_proba, weights_without_labels
+from skdistill.training.threads import SharedSetting
 
 FORMAT, _MANIFEST = 1, "manifest.json"
 # What the manifest says of a teacher.
@@ -346,7 +347,7 @@ def _checked_classes(classes: Any) -> np.ndarray:
     return np.sort(array)
 
 
-def _pickled(named: Named) -> bytes:
+def _pickled(named: Entry) -> bytes:
     """Return a teacher as the bytes of a joblib file."""
     buffer = io.BytesIO()
     try:
@@ -360,7 +361,7 @@ def _pickled(named: Named) -> bytes:
 
 
 @lru_cache(maxsize=1)
-def _load(path: str, digest: str) -> tuple[TeacherBundle, Sequence[Named], Sequence[Teacher]]:
+def _load(path: str, digest: str) -> tuple[TeacherBundle, Sequence[Entry], Sequence[Teacher]]:
     """Return the teachers of a bundle, loaded once a process."""
     bundle = TeacherBundle.load(path, digest)
     named = name_teachers(bundle.teachers())

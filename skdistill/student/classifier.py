@@ -214,9 +214,9 @@ class StudentClassifier(BaseStudent):
         >>> bool(abs(logits.softmax(1).detach().numpy() - student.predict_proba(X)).max() < 1e-6)
         True
         """
-        from skdistill.training.network import torch_student
+        from skdistill.training.network import to_torch_module
 
-        return torch_student(self)
+        return to_torch_module(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the student in one safetensors file, which holds nothing executable.

@@ -1,10 +1,10 @@
 """Anything fitted -> answers: the teachers, asked for soft targets and for hidden layers.
 
 What users import stands here; other rooms import by file, as every name here is public.
-``sources`` holds what they ask: where soft targets come from, chosen once. From there down:
+They ask a source of soft targets, chosen once by ``choice``. From there down:
 
 * ``sources``: what all of them do, rows that only the teachers label, and the sources that fit no
-  teacher; ``cross_fitting``: those that do, and the choice among all
+  teacher; ``cross_fitting``: those that do
 * ``asking``: one teacher asked, or the mean of many; ``fitting``: one teacher fitted
 * ``pooling``: many answers to one, by weights or a rule, and its confidence
 * ``answers``: what other libraries take and return
@@ -13,7 +13,8 @@ What users import stands here; other rooms import by file, as every name here is
 * ``hints``, ``hidden``: what the student's layers are to match
 * ``progress``: what is shown of work that takes long
 
-Teachers of a new library begin with ``asking``, their layers with ``hidden``.
+Teachers of a new library begin with ``asking`` and ``fitting``, their layers with ``hidden``.
+``progress`` stands here because it is the first room whose work takes long.
 """
 
 from skdistill.teachers.adapters import CallableTeacher, TorchTeacher

@@ -26,7 +26,7 @@ from skdistill.teachers.answers import (
     left_as_found,
     numeric_array,
 )
-from skdistill.teachers.naming import WAY_TO_FIT, Named, split_steps
+from skdistill.teachers.naming import WAY_TO_FIT, Entry, split_steps
 from skdistill.teachers.pooling import to_proba
 from skdistill.teachers.progress import stage
 
@@ -58,7 +58,7 @@ class Teacher:
 
     def __init__(
         self,
-        named: Named,
+        named: Entry,
         classes: Any,
         X: Any = None,
         *,
@@ -229,7 +229,7 @@ def take_columns(proba: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return np.divide(kept, mass, out=uniform, where=mass != 0)
 
 
-def resolve_averaging(averaging: str, named: Sequence[Named]) -> str:
+def resolve_averaging(averaging: str, named: Sequence[Entry]) -> str:
     """Return the space in which teachers are averaged; logits only where every teacher has them."""
     if averaging != "auto":
         return averaging

@@ -1,7 +1,4 @@
-"""Teachers fitted inside `fit`: each row is answered by those that did not see it.
-
-The last of the sources of soft targets, so the choice among all of them stands here.
-"""
+"""Teachers fitted inside `fit`: each row is answered by those that did not see it."""
 
 import warnings
 from collections.abc import Sequence
@@ -18,10 +15,10 @@ from skdistill.teachers.asking import Ensemble, Teacher, remembered
 from skdistill.teachers.fitting import TeacherToFit, seeded
 from skdistill.teachers.hidden import reads_units, shows_units
 from skdistill.teachers.hints import ActiveHint
-from skdistill.teachers.naming import Named, is_frozen
+from skdistill.teachers.naming import is_shared
 from skdistill.teachers.pooling import SoftTargets, pool, sharpening_temperature, temper
 from skdistill.teachers.progress import run_counted, track
-from skdistill.teachers.sources import Prefit, SelfTaught, TargetSource, TeacherSpec
+from skdistill.teachers.sources import TargetSource
 
 _Split = tuple[np.ndarray, np.ndarray]
 # The answers of each teacher to the rows, NaN where it has none, and its clones that gave them.
@@ -58,7 +55,7 @@ class _FittedInside(TargetSource):
         self.ensemble = Ensemble(everyone, shares, self.averaging)
         by_fold = isinstance(self, CrossFitted)
         targets.fitted = [
-            [t.estimator for t in m] if by_fold and not is_frozen(n.estimator) else m[0].estimator
+            [t.estimator for t in m] if by_fold and not is_shared(n.estimator) else m[0].estimator
             for n, m in zip(self.named, self.members, strict=True)
         ]
         used = targets.known & (rows.weight > 0)
@@ -110,7 +107,7 @@ class CrossFitted(_FittedInside):
         """Raise where the hidden units of the folds' clones would be compared."""
         estimator = self.named[asked.teacher].estimator
         units = ("mse", "cosine", "attention") if shows_units(estimator) else ("mse", "cosine")
-        if asked.hint.kind in units and not is_frozen(estimator):
+        if asked.hint.kind in units and not is_shared(estimator):
             raise ValueError(self._one_teacher_needed(asked))
 
     def _one_teacher_needed(self, asked: ActiveHint) -> str:
@@ -123,7 +120,7 @@ class CrossFitted(_FittedInside):
 
     def teachers_of(self, asked: ActiveHint, rows: Rows) -> tuple[list[Teacher], np.ndarray]:
         """Return the fold clones, each for the rows it did not see."""
-        if is_frozen(self.named[asked.teacher].estimator):
+        if is_shared(self.named[asked.teacher].estimator):
             return super().teachers_of(asked, rows)
         teachers = self.members[asked.teacher]
         if asked.hint.kind == "attention" and reads_units(teachers[0], asked, rows.X):
@@ -143,7 +140,7 @@ class OutOfBag(_FittedInside):
         answers, members = [], []
         both = zip(self.named, self.weighted, strict=True)
         for named, weighted in track("out-of-bag teacher", both, len(self.named)):
-            if is_frozen(named.estimator):
+            if is_shared(named.estimator):
                 teacher = Teacher(named, rows.classes)
                 answer = teacher.ask(rows.X, self.averaging)
             else:
@@ -186,7 +183,7 @@ def _ask_folds(
     jobs = [
         (i, split)
         for i, t in enumerate(to_fit)
-        for split in (splits if not is_frozen(t.named.estimator) else [None])
+        for split in (splits if not is_shared(t.named.estimator) else [None])
     ]
     questions = [delayed(_fit_and_ask)(to_fit[i], rows, split, averaging) for i, split in jobs]
     results = run_counted("fitted teacher", questions, n_jobs)
@@ -245,17 +242,3 @@ def _fit_out_of_bag(to_fit: TeacherToFit, rows: Rows, averaging: str) -> tuple[T
     known = np.isfinite(votes).all(axis=1)
     answers[used[known]] = teacher.align(votes[known], averaging)
     return teacher, answers
-
-
-def choose_source(
-    spec: TeacherSpec, named: Sequence[Named], weighted: Sequence[bool] | None = None
-) -> TargetSource:
-    """Return where the soft targets come from: the one place that looks at `cv` and `teachers`.
-
-    ``weighted`` tells which of the teachers get the sample weights when they are fitted.
-    """
-    if isinstance(spec.teachers, str):
-        return SelfTaught(spec, named)
-    cv = "folds" if spec.teachers is None or not isinstance(spec.cv, str) else spec.cv
-    kinds = {"prefit": Prefit, "oob": OutOfBag}
-    return kinds.get(cv, CrossFitted)(spec, named, weighted)

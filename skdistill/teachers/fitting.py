@@ -18,18 +18,18 @@ from sklearn.utils.validation import has_fit_parameter
 from skdistill.tables import Rows, n_rows, take_rows, warn_user
 from skdistill.teachers.answers import comes_from, left_as_found, numeric_array
 from skdistill.teachers.asking import error_kind
-from skdistill.teachers.naming import Named, is_frozen, split_steps
+from skdistill.teachers.naming import Entry, is_shared, split_steps
 
 
 @dataclass(frozen=True)
 class TeacherToFit:
     """A teacher whose clones are to be fitted, their seed, and whether they get sample weights."""
 
-    named: Named
+    named: Entry
     seed: int
     weighted: bool
 
-    def fit(self, rows: Rows, used: np.ndarray) -> tuple[Named, np.ndarray | None]:
+    def fit(self, rows: Rows, used: np.ndarray) -> tuple[Entry, np.ndarray | None]:
         """Return a clone fitted on some of the rows, and its labels where it learned codes."""
         weight = rows.weight[used] if self.weighted and (rows.weight != 1).any() else None
         X, y = take_rows(rows.X, used), rows.labels[used]
@@ -37,10 +37,10 @@ class TeacherToFit:
         return replace(self.named, estimator=fitted), own
 
 
-def seeded(named: Named, weighted: bool, rng: np.random.RandomState) -> TeacherToFit:
+def seeded(named: Entry, weighted: bool, rng: np.random.RandomState) -> TeacherToFit:
     """Set every unset random_state of a clone of the teacher; frozen ones stay as they are."""
     seed = int(rng.randint(np.iinfo(np.int32).max))
-    if is_frozen(named.estimator):
+    if is_shared(named.estimator):
         return TeacherToFit(named, seed, weighted)
     estimator = clone(named.estimator)
     params = estimator.get_params(deep=True) if hasattr(estimator, "get_params") else {}
@@ -56,7 +56,7 @@ def learns_codes(estimator: Any) -> bool:
 
 
 def fit_teacher(
-    named: Named,
+    named: Entry,
     X: Any,
     y: np.ndarray,
     sample_weight: np.ndarray | None = None,
@@ -103,7 +103,7 @@ def _labels_for(
     return y, None
 
 
-def _weight_params(named: Named, estimator: Any, sample_weight: np.ndarray) -> dict[str, Any]:
+def _weight_params(named: Entry, estimator: Any, sample_weight: np.ndarray) -> dict[str, Any]:
     """Return the weights under the name the teacher takes them by, or warn that it takes none."""
     name, last = "sample_weight", estimator
     if isinstance(estimator, Pipeline) and get_config()["enable_metadata_routing"]:

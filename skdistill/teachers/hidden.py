@@ -19,7 +19,7 @@ from skdistill.teachers.adapters import TorchTeacher
 from skdistill.teachers.answers import comes_from, is_torch_module, left_as_found
 from skdistill.teachers.asking import Teacher
 from skdistill.teachers.hints import ActiveHint, Hint
-from skdistill.teachers.naming import is_frozen, split_steps
+from skdistill.teachers.naming import is_shared, split_steps
 
 # Layers are wide: their answers are taken in smaller blocks of rows than probabilities.
 _BLOCK_ROWS = 8_192
@@ -28,7 +28,7 @@ _MOST_TREES = 100
 
 
 @dataclass
-class HiddenAnswers:
+class HintAnswers:
     """What a teacher's layer says of some rows.
 
     ``asked`` is the hint. ``values`` has shape (n, ...), float32: activations, for "attention"
@@ -40,12 +40,12 @@ class HiddenAnswers:
     values: np.ndarray
     space: np.ndarray
 
-    def take(self, rows: np.ndarray) -> HiddenAnswers:
+    def take(self, rows: np.ndarray) -> HintAnswers:
         """Return the answers for some rows."""
-        return HiddenAnswers(self.asked, self.values[rows], self.space[rows])
+        return HintAnswers(self.asked, self.values[rows], self.space[rows])
 
     @classmethod
-    def stack(cls, answers: Sequence[HiddenAnswers]) -> HiddenAnswers:
+    def stack(cls, answers: Sequence[HintAnswers]) -> HintAnswers:
         """Stack the answers of several tables."""
         if len(answers) == 1:
             return answers[0]
@@ -71,7 +71,7 @@ def check_layer(estimator: Any, label: str, asked: ActiveHint) -> None:
         words = (
             f" with kind={hint.kind!r}; trees have leaves only: layer=None with kind='relation'."
         )
-    elif comes_from(last, "skorch", "skdistill") and not is_frozen(last):
+    elif comes_from(last, "skorch", "skdistill") and not is_shared(last):
         return  # its network comes with `fit`
     else:
         raise ValueError(
@@ -232,10 +232,10 @@ def reads_units(teacher: Teacher, asked: ActiveHint, X: Any) -> bool:
 
 def answers_of_folds(
     teachers: Sequence[Teacher], fold: np.ndarray, asked: ActiveHint, X: Any
-) -> HiddenAnswers:
+) -> HintAnswers:
     """Give each row what the teacher says of it that did not see it: the one of its fold."""
     if len(teachers) == 1 and not fold.any():
-        return HiddenAnswers(asked, hidden_answers(teachers[0], asked, X), fold)
+        return HintAnswers(asked, hidden_answers(teachers[0], asked, X), fold)
     rows = {i: np.flatnonzero(fold == i) for i in np.unique(fold[fold >= 0])}
     answers = {i: hidden_answers(teachers[i], asked, take_rows(X, r)) for i, r in rows.items()}
     if asked.hint.layer is None:
@@ -251,7 +251,7 @@ def answers_of_folds(
     values = np.zeros((len(fold), *shapes.pop()), dtype=np.float32)
     for i, answer in answers.items():
         values[rows[i]] = answer
-    return HiddenAnswers(asked, values, fold)
+    return HintAnswers(asked, values, fold)
 
 
 def _choose(leaves: np.ndarray, n: int) -> np.ndarray:

@@ -101,7 +101,7 @@ _SMOOTH = (
 
 
 @dataclass(frozen=True)
-class Named:
+class Entry:
     """One entry of `teachers`.
 
     Attributes
@@ -121,18 +121,18 @@ class Named:
 
 def name_teachers(
     teachers: Any, *, reserved: Collection[str] = (), fitted: bool = False
-) -> list[Named]:
+) -> list[Entry]:
     """Check the parameter `teachers` and name its entries, by none of the names that are reserved.
 
     With `fitted` each must be fitted already.
     """
     entries = [_split_entry(number, entry) for number, entry in enumerate(_listed(teachers))]
-    named: list[Named] = []
-    first: dict[int, Named] = {}
+    named: list[Entry] = []
+    first: dict[int, Entry] = {}
     for name, (given, teacher) in zip(_unique_names(entries, reserved), entries, strict=True):
         shown = "" if given is None else f' "{given}"'
         label = f"teacher {len(named)}{shown} ({_type_name(teacher)})"
-        entry = Named(name, _checked(teacher, label), label)
+        entry = Entry(name, _checked(teacher, label), label)
         inner = teacher.estimator if isinstance(teacher, FrozenEstimator) else teacher
         before = first.setdefault(id(inner), entry)
         if before is not entry:
@@ -281,7 +281,7 @@ def is_prefit(cv: Any) -> bool:
     return isinstance(cv, str) and cv == "prefit"
 
 
-def is_frozen(teacher: Any) -> bool:
+def is_shared(teacher: Any) -> bool:
     """Tell whether a teacher is used as it is in every `cv` mode, because clones share it.
 
     True for FrozenEstimator, TorchTeacher, CallableTeacher, a bare torch module, any other
@@ -323,7 +323,7 @@ def _will_be_smooth(unfitted: Any) -> bool:
     return wanted and all(is_smooth(teacher) for teacher in teachers)
 
 
-def _check_fitted(named: Named) -> None:
+def _check_fitted(named: Entry) -> None:
     """Raise a NotFittedError that names the teacher and the way out, if it is not fitted."""
     try:
         check_is_fitted(named.estimator)
@@ -341,7 +341,7 @@ def _check_fitted(named: Named) -> None:
         raise NotFittedError(f"{named.label} is not fitted. {WAY_TO_FIT}")
 
 
-def labels_known_to(named: Sequence[Named]) -> np.ndarray | None:
+def labels_known_to(named: Sequence[Entry]) -> np.ndarray | None:
     """Return the sorted labels of the first teacher that knows its labels; None if none does."""
     known = (getattr(teacher.estimator, "classes_", None) for teacher in named)
     classes = next((labels for labels in known if labels is not None), None)

@@ -11,7 +11,7 @@ from scipy.special import log_softmax, logsumexp, softmax
 from skdistill.teachers.answers import PROBA_FLOOR
 
 # Rules that weigh teachers by the labels, in place of given numbers.
-RULES = ("validation", "confidence")
+LABEL_RULES = ("validation", "confidence")
 
 
 @dataclass
@@ -44,7 +44,7 @@ def check_teacher_weights(teacher_weights: Any, n_teachers: int) -> np.ndarray |
     """Return a rule by its name, or one weight for each teacher; they sum to 1."""
     if teacher_weights is None:
         return np.full(n_teachers, 1 / n_teachers)
-    if isinstance(teacher_weights, str) and teacher_weights in RULES:
+    if isinstance(teacher_weights, str) and teacher_weights in LABEL_RULES:
         return teacher_weights
     try:
         weights = np.asarray(teacher_weights, dtype=np.float64)
@@ -52,7 +52,7 @@ def check_teacher_weights(teacher_weights: Any, n_teachers: int) -> np.ndarray |
         weights = np.empty(0)
     if weights.shape != (n_teachers,) or not np.isfinite(weights).all() or (weights < 0).any():
         raise ValueError(
-            f"teacher_weights must be None, {' or '.join(map(repr, RULES))}, or {n_teachers} "
+            f"teacher_weights must be None, {' or '.join(map(repr, LABEL_RULES))}, or {n_teachers} "
             f"finite numbers >= 0, one for each teacher; got {teacher_weights!r}."
         )
     if not weights.any():

@@ -9,9 +9,9 @@ import numpy as np
 from skdistill.tables import Rows, n_rows, warn_user
 from skdistill.tables.synthetic import AUGMENTERS
 from skdistill.teachers.asking import Ensemble, Teacher, resolve_averaging
-from skdistill.teachers.hidden import HiddenAnswers, answers_of_folds, check_layer
+from skdistill.teachers.hidden import HintAnswers, answers_of_folds, check_layer
 from skdistill.teachers.hints import ActiveHint, Hint, active_hints
-from skdistill.teachers.naming import Named, is_frozen
+from skdistill.teachers.naming import Entry, is_shared
 from skdistill.teachers.pooling import (
     SoftTargets,
     check_teacher_weights,
@@ -65,7 +65,7 @@ class TargetSource:
     ----------
     spec : TeacherSpec
         What the parameters say.
-    named : list of Named
+    named : list of Entry
         The teachers.
     weighted : list of bool
         Which of them get the sample weights, where they are fitted.
@@ -81,7 +81,10 @@ class TargetSource:
     prefit = False
 
     def __init__(
-        self, spec: TeacherSpec, named: Sequence[Named], weighted: Sequence[bool] | None = None
+        self,
+        spec: TeacherSpec,
+        named: Sequence[Entry],
+        weighted: Sequence[bool] | None = None,
     ) -> None:
         self.spec, self.named = spec, list(named)
         self.weighted = [True] * len(named) if weighted is None else weighted
@@ -101,7 +104,7 @@ class TargetSource:
     @property
     def as_they_are(self) -> list[str]:
         """The labels of the teachers that may have seen the rows."""
-        return [n.label for n in self.named if self.prefit or is_frozen(n.estimator)]
+        return [n.label for n in self.named if self.prefit or is_shared(n.estimator)]
 
     @property
     def can_label_further(self) -> bool:
@@ -135,7 +138,7 @@ class TargetSource:
             teacher = self.named[hint.teacher]
             check_layer(teacher.estimator, teacher.label, hint)
             self.check_hint(hint)
-            if given and not self.prefit and not is_frozen(teacher.estimator):
+            if given and not self.prefit and not is_shared(teacher.estimator):
                 raise ValueError(
                     "Hints need teachers that are asked, and with teacher_proba none is fitted. "
                     "Pass fitted teachers with cv='prefit', or leave teacher_proba out."
@@ -212,7 +215,7 @@ class TargetSource:
             )
         return AUGMENTERS[augment] if isinstance(augment, str) else augment
 
-    def hidden(self, rows: Rows, transfer: Sequence[TransferRows]) -> list[HiddenAnswers]:
+    def hidden(self, rows: Rows, transfer: Sequence[TransferRows]) -> list[HintAnswers]:
         """Return the layers that the hints name, for the rows of `fit` and the transfer rows."""
         found = []
         for asked in self.hints:
@@ -221,7 +224,7 @@ class TargetSource:
             tables = [(t.X, np.arange(n_rows(t.X)) % len(teachers)) for t in transfer]
             tables = [(rows.X, fold), *tables]
             found.append(
-                HiddenAnswers.stack([answers_of_folds(teachers, f, asked, X) for X, f in tables])
+                HintAnswers.stack([answers_of_folds(teachers, f, asked, X) for X, f in tables])
             )
         return found
 

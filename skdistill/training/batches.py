@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from skdistill.teachers.progress import track
 from skdistill.training.data import TrainingSet
-from skdistill.training.hint_terms import HiddenColumns
+from skdistill.training.hint_terms import HintBatch
 from skdistill.training.network import StudentMLP, logits_of
 from skdistill.training.objective import Targets
 from skdistill.training.stream import TrainingStream
@@ -146,7 +146,7 @@ def to_tensors(data: TrainingSet, module: nn.Module) -> tuple[Tensor, Targets]:
         for array in (data.proba, data.soft_weight, data.hard_weight)
     )
     hidden = tuple(
-        HiddenColumns(
+        HintBatch(
             values=torch.as_tensor(layer.values, **place),
             weight=torch.as_tensor(layer.weight, **place),
             space=None

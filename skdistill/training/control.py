@@ -101,9 +101,9 @@ def _divided(layers: list[Layer], temperature: float) -> list[Layer]:
 def control_rows(training: TrainingSet, rng: np.random.RandomState) -> TrainingSet:
     """Return the labelled rows alone, some of them held out: what the control is trained on."""
     held = training.held_out
-    learnt = np.arange(training.n_real)
+    learnt = np.arange(training.n_fit)
     if held is None:
-        learnt, kept = split_rows(training.label[: training.n_real], _HELD_SHARE, rng)
+        learnt, kept = split_rows(training.label[: training.n_fit], _HELD_SHARE, rng)
         known = training.soft_weight[kept, None] > 0
         held = HeldOut(
             training.X[kept],
@@ -119,7 +119,7 @@ def control_rows(training: TrainingSet, rng: np.random.RandomState) -> TrainingS
         soft_weight=np.zeros(len(learnt)),
         hard_weight=training.hard_weight[learnt] / training.hard_weight[learnt].mean(),
         held_out=held,
-        n_real=len(learnt),
+        n_fit=len(learnt),
         n_synthetic=0,
         hidden=(),
     )

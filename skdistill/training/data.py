@@ -21,7 +21,7 @@ from skdistill.teachers.pooling import SoftTargets
 from skdistill.teachers.sources import TransferRows
 
 if TYPE_CHECKING:
-    from skdistill.teachers.hidden import HiddenAnswers
+    from skdistill.teachers.hidden import HintAnswers
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Prepared:
 
 
 @dataclass
-class HiddenLayer:
+class HintTargets:
     """What a hint's teacher says of each row, and the rows' weights, scaled as the others are.
 
     ``asked`` is the hint. Rows are compared with those of the same ``space`` alone; None where all
@@ -65,7 +65,7 @@ class TrainingSet:
 
     ``soft_weight`` and ``hard_weight`` are scaled so that the mean over all rows of weight times
     loss is the weighted mean over the rows that carry the term. Rows without a label have the label
-    -1. The first ``n_real`` rows are those of `fit`, the last ``n_synthetic`` are made up.
+    -1. The first ``n_fit`` rows are those of `fit`, the last ``n_synthetic`` are made up.
     """
 
     X: np.ndarray
@@ -77,9 +77,9 @@ class TrainingSet:
     preprocessor: Any
     encoding: PiecewiseLinearEncoding | None
     held_out: HeldOut | None
-    n_real: int
+    n_fit: int
     n_synthetic: int
-    hidden: Sequence[HiddenLayer] = ()
+    hidden: Sequence[HintTargets] = ()
 
 
 def build_training_set(
@@ -91,7 +91,7 @@ def build_training_set(
     preprocessor: Any = None,
     n_bins: int | None = None,
     like: "Prepared | TrainingSet | None" = None,
-    hidden: "Sequence[HiddenAnswers]" = (),
+    hidden: "Sequence[HintAnswers]" = (),
 ) -> TrainingSet:
     """Prepare all rows for the student and weigh them.
 
@@ -126,13 +126,13 @@ def build_training_set(
         preprocessor=fitted,
         encoding=encoding,
         held_out=held_out_rows(rows, targets, held, fitted) if held.any() else None,
-        n_real=n,
+        n_fit=n,
         n_synthetic=len(Z) - shaping,
         hidden=[_hidden_layer(answers, used, weight) for answers in hidden],
     )
 
 
-def _hidden_layer(answers: "HiddenAnswers", used: np.ndarray, weight: np.ndarray) -> HiddenLayer:
+def _hidden_layer(answers: "HintAnswers", used: np.ndarray, weight: np.ndarray) -> HintTargets:
     """Keep the answers for the rows trained on; rows without one get the weight zero."""
     kept = answers
     if not used.all():
@@ -140,7 +140,7 @@ def _hidden_layer(answers: "HiddenAnswers", used: np.ndarray, weight: np.ndarray
         kept = answers.take(np.concatenate([np.flatnonzero(used), len(used) + np.arange(n_extra)]))
     shared = kept.space.min() == kept.space.max()
     known = _scaled(weight * (kept.space >= 0))
-    return HiddenLayer(kept.asked, kept.values, known, None if shared else kept.space)
+    return HintTargets(kept.asked, kept.values, known, None if shared else kept.space)
 
 
 def _fit_preprocessor(preprocessor: Any, train: Rows, extra: Sequence[TransferRows]) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from skdistill import losses
 from skdistill.teachers.hints import student_layer
-from skdistill.training.data import HiddenLayer
+from skdistill.training.data import HintTargets
 from skdistill.training.network import StudentMLP, logits_of, on_two_rows
 
 
@@ -65,7 +65,7 @@ def hidden_shapes(module: nn.Module, n_features: int) -> dict[Any, tuple[int, ..
     return {name: tuple(h.shape[1:]) for name, h in hidden.items() if h.ndim > 1 and len(h) == 2}
 
 
-class HiddenColumns(NamedTuple):
+class HintBatch(NamedTuple):
     """What the rows of a batch carry for one hint: the teacher's layer, weights, who answered.
 
     ``space`` is None where one teacher answered all rows.
@@ -75,12 +75,12 @@ class HiddenColumns(NamedTuple):
     weight: Tensor
     space: Tensor | None
 
-    def take(self, rows: Tensor) -> "HiddenColumns":
+    def take(self, rows: Tensor) -> "HintBatch":
         """Return what some rows carry."""
         rows = rows.to(self.values.device)
         space = None if self.space is None else self.space.index_select(0, rows)
         values, weight = self.values.index_select(0, rows), self.weight.index_select(0, rows)
-        return HiddenColumns(values, weight, space)
+        return HintBatch(values, weight, space)
 
 
 class HintTerm(nn.Module):
@@ -91,7 +91,7 @@ class HintTerm(nn.Module):
 
     def __init__(
         self,
-        layer: HiddenLayer,
+        layer: HintTargets,
         shapes: Mapping[Any, tuple[int, ...]],
         seed: int,
     ) -> None:
@@ -109,11 +109,11 @@ class HintTerm(nn.Module):
         if hint.kind in ("mse", "cosine") and n_student != n_teacher:
             self.projection = _projection(n_student, n_teacher, seed)
 
-    def forward(self, hidden: Tensor, columns: HiddenColumns) -> Tensor:
+    def forward(self, hidden: Tensor, columns: HintBatch) -> Tensor:
         """Return the weighed sum of the term over the rows of a batch."""
         return self.weight * (columns.weight * self._rows(hidden, columns)).sum()
 
-    def _rows(self, hidden: Tensor, columns: HiddenColumns) -> Tensor:
+    def _rows(self, hidden: Tensor, columns: HintBatch) -> Tensor:
         """Return the term of each row."""
         values, weight, space = columns
         flat = values.flatten(1)
@@ -134,7 +134,7 @@ class HintTerm(nn.Module):
 
 
 def build_hint_terms(
-    hidden: Sequence[HiddenLayer], module: nn.Module, n_features: int, seed: int
+    hidden: Sequence[HintTargets], module: nn.Module, n_features: int, seed: int
 ) -> list[HintTerm]:
     """Return a term for each hint on a layer of the module."""
     shapes = hidden_shapes(module, n_features) if hidden else {}
@@ -142,7 +142,7 @@ def build_hint_terms(
     return [HintTerm(layer, shapes, seed + 2 + i) for i, layer in enumerate(hidden)]
 
 
-def _mean_variance(layer: HiddenLayer) -> float:
+def _mean_variance(layer: HintTargets) -> float:
     """Return the mean over a layer's units of their variance; raise where there is none."""
     rows = layer.values.reshape(len(layer.values), -1)
     share = (layer.weight / layer.weight.sum()).astype(rows.dtype)

@@ -13,7 +13,6 @@ from skorch.callbacks import Callback
 from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
-from skdistill.teachers.answers import SharedSetting
 from skdistill.teachers.progress import stage
 from skdistill.training.batches import Epochs, to_tensors
 from skdistill.training.data import HeldOut, TrainingSet
@@ -23,6 +22,7 @@ from skdistill.training.objective import LossSums, Objective, Targets
 from skdistill.training.spec import StudentSpec
 from skdistill.training.step import Adam, CpuStep, take_moments
 from skdistill.training.stream import TrainingStream
+from skdistill.training.threads import SharedSetting
 
 
 def _prepare_one_thread() -> tuple[Callable[[], object], Callable[[], object]]:

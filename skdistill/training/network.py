@@ -310,7 +310,7 @@ class Standardise(Affine):
         return (X - self.shift) / self.scale
 
 
-def torch_student(student: "StudentClassifier") -> nn.Sequential:
+def to_torch_module(student: "StudentClassifier") -> nn.Sequential:
     """Rebuild a frozen student as a torch module in float64."""
     modules: list[nn.Module] = []
     if student._takes_raw and student.preprocessor_ is not None:

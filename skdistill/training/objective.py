@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from skdistill import losses
-from skdistill.training.hint_terms import HiddenColumns, HintTerm
+from skdistill.training.hint_terms import HintBatch, HintTerm
 
 Array = np.ndarray
 CallableLoss = Callable[..., Tensor]
@@ -47,7 +47,7 @@ class Targets(NamedTuple):
     label: Array
     soft_weight: Array
     hard_weight: Array
-    hidden: tuple[HiddenColumns, ...] = ()
+    hidden: tuple[HintBatch, ...] = ()
 
     def take(self, rows: Array) -> "Targets":
         """Return the targets of some rows."""
@@ -280,7 +280,7 @@ class Objective(nn.Module):
         return f"The student's loss is {own:.3g}, and equal probabilities have {uniform:.3g}"
 
     def at_hidden(
-        self, hidden: Mapping[Any, Tensor], columns: Sequence[HiddenColumns]
+        self, hidden: Mapping[Any, Tensor], columns: Sequence[HintBatch]
     ) -> tuple[float, dict[Any, Tensor]]:
         """Return the sum of the hints, and the gradients of the batch mean at the layers.
 

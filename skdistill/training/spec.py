@@ -47,27 +47,27 @@ _STEPS_PER_ROW, _FEWEST_STEPS, _MOST_STEPS = 7, 1_000, 20_000
 _DROPOUT, _ROWS_TO_SPARE = 0.1, 10
 
 
-def resolve(spec: StudentSpec, sample: "TrainingSet", n: int, n_real: int) -> StudentSpec:
-    """Replace every "auto" by its value for n rows, of which n_real are not made up."""
-    widths = network_widths(spec, sample, n_real)
+def resolve(spec: StudentSpec, sample: "TrainingSet", n: int, n_fit: int) -> StudentSpec:
+    """Replace every "auto" by its value for n rows, of which n_fit are not made up."""
+    widths = network_widths(spec, sample, n_fit)
     dtype = "float64" if n <= spec.batch_size else "float32"
     return replace(
         spec,
         hidden_layer_sizes=tuple(widths[1:-1]),
-        dropout=dropout_rate(spec, n, n_real, count_parameters(widths)),
-        max_epochs=count_epochs(spec, n, n_real),
+        dropout=dropout_rate(spec, n, n_fit, count_parameters(widths)),
+        max_epochs=count_epochs(spec, n, n_fit),
         batch_size=min(spec.batch_size, n),
         dtype=dtype if spec.dtype == "auto" else spec.dtype,
     )
 
 
-def network_widths(spec: StudentSpec, sample: "TrainingSet", n_real: int) -> list[int]:
+def network_widths(spec: StudentSpec, sample: "TrainingSet", n_fit: int) -> list[int]:
     """Return the widths of all layers of the built-in network, inputs and outputs included."""
     encoding, n_classes = sample.encoding, len(sample.classes)
     n_inputs = sample.X.shape[1] if encoding is None else encoding.n_features_out_
     sizes: Any = spec.hidden_layer_sizes
     if isinstance(sizes, str):
-        sizes = auto_hidden_sizes(n_inputs, n_classes, n_real)
+        sizes = auto_hidden_sizes(n_inputs, n_classes, n_fit)
     return [n_inputs, *sizes, n_classes]
 
 
@@ -85,20 +85,20 @@ def count_parameters(widths: Sequence[int]) -> int:
     return sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(widths))
 
 
-def count_epochs(spec: StudentSpec, n: int, n_real: int) -> int:
+def count_epochs(spec: StudentSpec, n: int, n_fit: int) -> int:
     """Return the number of epochs; "auto" counts optimiser steps, whatever rows were added."""
     if not isinstance(spec.max_epochs, str):
         return int(spec.max_epochs)
     n_batches = math.ceil(n / spec.batch_size)
     if n_batches == 1:
         return _FEWEST_STEPS
-    n_steps = min(max(_STEPS_PER_ROW * n_real, _FEWEST_STEPS), _MOST_STEPS)
+    n_steps = min(max(_STEPS_PER_ROW * n_fit, _FEWEST_STEPS), _MOST_STEPS)
     return math.ceil(n_steps / n_batches)
 
 
-def dropout_rate(spec: StudentSpec, n: int, n_real: int, n_parameters: float = math.inf) -> float:
+def dropout_rate(spec: StudentSpec, n: int, n_fit: int, n_parameters: float = math.inf) -> float:
     """Return the share of hidden units left out; "auto" asks how many rows there are."""
     if not isinstance(spec.dropout, str):
         return spec.dropout
-    to_spare = n_real >= _ROWS_TO_SPARE * n_parameters
+    to_spare = n_fit >= _ROWS_TO_SPARE * n_parameters
     return 0.0 if n <= spec.batch_size or to_spare else _DROPOUT

@@ -68,7 +68,7 @@ class TrainingStream:
     seed: int
 
     @property
-    def n_real(self) -> int:
+    def n_fit(self) -> int:
         """Number of rows that are not synthetic."""
         return int(self.sizes[self.numbers].sum())
 
@@ -100,7 +100,7 @@ class TrainingStream:
         joined: dict[str, Any] = {
             n: np.concatenate([getattr(part, n) for part in parts]) for n in columns
         }
-        counts = {n: sum(getattr(part, n) for part in parts) for n in ("n_real", "n_synthetic")}
+        counts = {n: sum(getattr(part, n) for part in parts) for n in ("n_fit", "n_synthetic")}
         return replace(parts[0], **joined, **counts)
 
     def _prepare(self, number: int, epoch: int) -> TrainingSet:

@@ -118,7 +118,7 @@ class StudentTrainer:
             sample, n = data.sample, data.n_rows
         else:
             sample, n = data, len(data.X)
-        spec = self._resolved(sample, n, data.n_real, self.spec.alpha)
+        spec = self._resolved(sample, n, data.n_fit, self.spec.alpha)
         if one_pass:
             spec = replace(spec, max_epochs=1)
         module = build_module(spec, sample, seed)
@@ -136,8 +136,8 @@ class StudentTrainer:
     ) -> list[Trained | None]:
         """Train a student for each (temperature, alpha), side by side; None where one diverged."""
         largest_alpha = max(alpha for _, alpha in candidates)
-        spec = self._resolved(data, len(data.X), data.n_real, largest_alpha)
-        n_numbers = count_parameters(network_widths(spec, data, data.n_real))
+        spec = self._resolved(data, len(data.X), data.n_fit, largest_alpha)
+        n_numbers = count_parameters(network_widths(spec, data, data.n_fit))
         bound = _STACK_BYTES["cpu" if str(spec.device).startswith("cpu") else "other"]
         size = max(1, bound // (4 * n_numbers * np.dtype(spec.dtype).itemsize))
         if spec.self_distillation or data.hidden:
@@ -166,10 +166,10 @@ class StudentTrainer:
         net: StudentNet | None = None,
     ) -> Trained:
         """Train on further rows, in one pass at a constant rate: a copy of the net or student."""
-        spec = self._resolved(data, len(data.X), data.n_real, self.spec.alpha)
+        spec = self._resolved(data, len(data.X), data.n_fit, self.spec.alpha)
         spec = replace(spec, max_epochs=1)
         if net is None:
-            dropout = dropout_rate(self.spec, len(data.X), data.n_real)
+            dropout = dropout_rate(self.spec, len(data.X), data.n_fit)
             module = trainable_module(student, dropout, seed)
         else:
             module = copy.deepcopy(net.module_)
@@ -185,7 +185,7 @@ class StudentTrainer:
         if self.spec.student_module is not None or not labelled or one_batch:
             return None
         rows = control_rows(data, np.random.RandomState(seed))
-        spec = self._resolved(data, len(data.X), data.n_real, 0.0)
+        spec = self._resolved(data, len(data.X), data.n_fit, 0.0)
         batches = [math.ceil(len(d.X) / spec.batch_size) for d in (data, rows)]
         # As many optimiser steps as the student makes, at most.
         epochs = min(_CONTROL_EPOCHS, math.ceil(int(spec.max_epochs) * batches[0] / batches[1]))
@@ -199,7 +199,7 @@ class StudentTrainer:
             return None
         return read_control(net.module_.layers(), rows, data)
 
-    def _resolved(self, sample: TrainingSet, n: int, n_real: int, alpha: float) -> StudentSpec:
+    def _resolved(self, sample: TrainingSet, n: int, n_fit: int, alpha: float) -> StudentSpec:
         """Return the specification for these rows; raise or warn where it cannot do what it says.
 
         ``alpha`` is the largest weight of the soft term.
@@ -210,7 +210,7 @@ class StudentTrainer:
                 "the test rows of cv hold none of them. Pass splits that hold out such rows, or "
                 "alpha=0."
             )
-        spec = resolve(self.spec, sample, n, n_real)
+        spec = resolve(self.spec, sample, n, n_fit)
         if spec.self_distillation > 0 and alpha > 0 and spec.max_epochs == 1:
             warn_user(
                 f"self_distillation={spec.self_distillation} has no part: it mixes in the student "

@@ -24,7 +24,7 @@ from teachers_zoo import Noisy, make_rows
 
 from skdistill.teachers import CallableTeacher, TeachersLeftBehind, TorchTeacher
 from skdistill.teachers.naming import (
-    is_frozen,
+    is_shared,
     labels_known_to,
     name_teachers,
     split_steps,
@@ -173,7 +173,7 @@ def frozen_ones():
 
 @pytest.mark.parametrize("teacher", frozen_ones(), ids=lambda t: type(t).__name__)
 def test_frozen_teachers_are_used_as_they_are(teacher):
-    assert is_frozen(teacher)
+    assert is_shared(teacher)
 
 
 def test_others_are_fitted_anew():
@@ -181,10 +181,10 @@ def test_others_are_fitted_anew():
         def __sklearn_clone__(self):
             return self
 
-    assert is_frozen(Shared())
-    assert not is_frozen(LogisticRegression())
-    assert not is_frozen(make_pipeline(StandardScaler(), LogisticRegression()))
-    assert not is_frozen(Untagged())
+    assert is_shared(Shared())
+    assert not is_shared(LogisticRegression())
+    assert not is_shared(make_pipeline(StandardScaler(), LogisticRegression()))
+    assert not is_shared(Untagged())
 
 
 def candidates():
@@ -211,7 +211,7 @@ def test_unfitted_teachers_are_named_with_the_way_out(teacher):
     with pytest.raises(NotFittedError, match=words):
         name_teachers([teacher], fitted=True)
     assert labels_known_to([named]) is None or not len(labels_known_to([named]))
-    fitted = getattr(teacher, "estimator", teacher) if is_frozen(teacher) else teacher
+    fitted = getattr(teacher, "estimator", teacher) if is_shared(teacher) else teacher
     fitted.fit(X.astype(np.float32), Y.astype(np.int64))
     name_teachers([teacher], fitted=True)
     assert list(labels_known_to([named])) == [0, 1]

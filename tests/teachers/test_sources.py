@@ -24,7 +24,7 @@ from skdistill.tables import Rows
 from skdistill.teachers import cross_fitting as _cross_fitting
 from skdistill.teachers import fitting as _fitting
 from skdistill.teachers import progress as _progress
-from skdistill.teachers.cross_fitting import choose_source
+from skdistill.teachers.choice import choose_source
 from skdistill.teachers.naming import name_teachers
 from skdistill.teachers.pooling import pool, temper
 from skdistill.teachers.sources import TeacherSpec

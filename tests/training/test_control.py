@@ -14,17 +14,17 @@ from skdistill.training.data import HeldOut
 
 def with_synthetic(n_synthetic=300, n=600, **changes):
     training = training_set(n)
-    n_real = len(training.X) - n_synthetic
+    n_fit = len(training.X) - n_synthetic
     label = training.label.copy()
-    label[n_real:] = -1
-    return replace(training, label=label, n_real=n_real, n_synthetic=n_synthetic, **changes)
+    label[n_fit:] = -1
+    return replace(training, label=label, n_fit=n_fit, n_synthetic=n_synthetic, **changes)
 
 
 def test_the_control_learns_labelled_rows_and_keeps_some_from_itself():
     training = with_synthetic()
     rows = control_rows(training, np.random.RandomState(0))
     kept = rows.held_out
-    assert len(rows.X) + len(kept.X) == training.n_real
+    assert len(rows.X) + len(kept.X) == training.n_fit
     together = np.concatenate([rows.X, kept.X])
     np.testing.assert_array_equal(np.unique(together, axis=0), np.unique(training.X[:300], axis=0))
     assert (rows.label >= 0).all()
@@ -33,7 +33,7 @@ def test_the_control_learns_labelled_rows_and_keeps_some_from_itself():
 
 
 def test_rows_held_out_for_early_stopping_serve_the_control_too():
-    training = replace(training_set(400, held=60), n_real=400)
+    training = replace(training_set(400, held=60), n_fit=400)
     rows = control_rows(training, np.random.RandomState(0))
     assert rows.held_out is training.held_out
     assert len(rows.X) == 400
@@ -82,7 +82,7 @@ def test_where_the_teachers_are_worse_their_student_is_left_alone():
 
 def test_few_held_out_rows_calibrate_nothing():
     training = with_synthetic(n_synthetic=300)
-    training = replace(training, n_real=40, X=training.X[60:])
+    training = replace(training, n_fit=40, X=training.X[60:])
     rows = control_rows(training, np.random.RandomState(0))
     assert len(rows.held_out.X) < 50
     assert read_control(make_mlp().layers(), rows, training).rows is None

@@ -29,7 +29,7 @@ def build(rows=None, soft=None, extra=(), held=NOBODY, preprocessor="auto", n_bi
 
 def test_rows_of_weight_zero_are_left_out():
     training, used = build(), WEIGHT > 0
-    assert len(training.X) == training.n_real == used.sum()
+    assert len(training.X) == training.n_fit == used.sum()
     np.testing.assert_array_equal(training.proba, PROBA[used])
     np.testing.assert_array_equal(training.classes[training.label], Y[used])
     np.testing.assert_allclose(training.X, TabularEncoder().fit(X, None, WEIGHT).transform(X)[used])

@@ -7,8 +7,8 @@ from training_zoo import targets_of, training_set
 
 from skdistill import Hint
 from skdistill.teachers.hints import ActiveHint
-from skdistill.training.data import HiddenLayer
-from skdistill.training.hint_terms import HiddenColumns, HintTerm
+from skdistill.training.data import HintTargets
+from skdistill.training.hint_terms import HintBatch, HintTerm
 
 RNG = np.random.default_rng(0)
 KINDS = ("mse", "cosine", "attention", "relation")
@@ -16,12 +16,12 @@ KINDS = ("mse", "cosine", "attention", "relation")
 
 def made_layer(hint, values, weight=None, space=None):
     weight = np.ones(len(values)) if weight is None else weight
-    return HiddenLayer(ActiveHint(hint, 0, "hints[0]"), values.astype(np.float32), weight, space)
+    return HintTargets(ActiveHint(hint, 0, "hints[0]"), values.astype(np.float32), weight, space)
 
 
 def test_rows_are_taken_with_what_the_hints_say_of_them():
     values, space = torch.tensor(RNG.normal(size=(12, 4))), torch.arange(12) % 3
-    columns = HiddenColumns(values, torch.tensor(RNG.random(12)), space)
+    columns = HintBatch(values, torch.tensor(RNG.random(12)), space)
     targets = targets_of(training_set(12), hidden=[columns])
     (taken,) = targets.take(np.array([7, 2, 2])).hidden
     for have, want in zip(taken, columns, strict=True):
@@ -32,7 +32,7 @@ def test_mse_is_in_units_of_the_variance_of_the_teachers_layer():
     values = RNG.normal(size=(50, 4)) * [1, 2, 3, 4] + 5
     term = HintTerm(made_layer(Hint(layer=0), values), {0: (4,)}, 0)
     mean = np.tile(values.mean(axis=0), (50, 1))
-    columns = HiddenColumns(torch.tensor(values), torch.ones(50), None)
+    columns = HintBatch(torch.tensor(values), torch.ones(50), None)
     np.testing.assert_allclose(float(term(torch.tensor(mean), columns)) / 50, 1, rtol=1e-5)
 
 
@@ -52,7 +52,7 @@ def test_the_scale_of_the_teachers_layer_does_not_enter(scale):
         for factor in (1.0, scale):
             hint = Hint(layer=0, kind=kind)
             term = HintTerm(made_layer(hint, factor * values), {0: (4,)}, 0)
-            columns = HiddenColumns(torch.tensor(factor * values), torch.ones(40), None)
+            columns = HintBatch(torch.tensor(factor * values), torch.ones(40), None)
             own = factor if kind == "mse" else 1.0
             totals.append(float(term(own * torch.tensor(values[::-1].copy()), columns)))
         np.testing.assert_allclose(*totals, rtol=1e-5)
@@ -66,7 +66,7 @@ def test_rows_without_an_answer_and_rows_of_other_folds_have_no_part():
     term = HintTerm(layer, {0: (6,)}, 0)
 
     def total(rows):
-        columns = HiddenColumns(
+        columns = HintBatch(
             torch.tensor(values[rows]), torch.tensor(weight[rows]), torch.tensor(space[rows])
         )
         return float(term(own[rows], columns))

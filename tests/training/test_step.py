@@ -18,8 +18,8 @@ from training_zoo import (
 from skdistill import losses
 from skdistill.teachers.hints import ActiveHint, Hint
 from skdistill.training import step as _step
-from skdistill.training.data import HiddenLayer
-from skdistill.training.hint_terms import HiddenColumns, HintTerm
+from skdistill.training.data import HintTargets
+from skdistill.training.hint_terms import HintBatch, HintTerm
 from skdistill.training.objective import Objective
 from skdistill.training.step import Adam, CpuStep, take_moments
 
@@ -59,8 +59,8 @@ def hints_on(widths, kind, n):
     for i, width in enumerate(widths):
         values = RNG.normal(size=(n, width if kind == "attention" else 4)) + 1
         hint = Hint(layer=0, student_layer=i, kind=kind, weight=0.7)
-        layers.append(HiddenLayer(ActiveHint(hint, 0, "hints[0]"), values, np.ones(n), None))
-        columns.append(HiddenColumns(torch.tensor(values), torch.tensor(RNG.random(n)), None))
+        layers.append(HintTargets(ActiveHint(hint, 0, "hints[0]"), values, np.ones(n), None))
+        columns.append(HintBatch(torch.tensor(values), torch.tensor(RNG.random(n)), None))
     shapes = dict(enumerate((w,) for w in widths))
     return [HintTerm(layer, shapes, 5 + i) for i, layer in enumerate(layers)], columns
 

@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from skdistill.scale.labelling import label_parquet
-from skdistill.teachers.cross_fitting import choose_source
+from skdistill.teachers.choice import choose_source
 from skdistill.teachers.sources import TeacherSpec
 from skdistill.training import shards as _shards
 from skdistill.training import stream as _stream
@@ -150,7 +150,7 @@ def test_rows_kept_back_have_labels_and_are_in_no_epoch(share_labelled):
     for epoch in range(2):
         rows = rows_of_an_epoch(stream, epoch)
         np.testing.assert_array_equal(np.sort(rows, axis=0), np.sort(others, axis=0))
-    assert stream.n_rows == stream.n_real == len(others)
+    assert stream.n_rows == stream.n_fit == len(others)
     assert stream.load(np.arange(6), 0).hard_weight.mean() == pytest.approx(1)
     few = opened(cut(6, X[:480], PROBA[:480], Y[:480]), keep_back=True)
     assert few.unseen is None

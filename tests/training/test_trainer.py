@@ -17,7 +17,7 @@ from training_zoo import PAIRS, SPEC, training_set
 from skdistill import Hint, StudentClassifier, TorchStudent, losses
 from skdistill.teachers.hints import ActiveHint
 from skdistill.training import trainer as _trainer
-from skdistill.training.data import HiddenLayer
+from skdistill.training.data import HintTargets
 from skdistill.training.objective import Objective, Targets
 from skdistill.training.trainer import StudentTrainer
 
@@ -31,7 +31,7 @@ def with_synthetic(n=600, n_synthetic=300, **changes):
         training,
         label=label,
         hard_weight=weight,
-        n_real=n - n_synthetic,
+        n_fit=n - n_synthetic,
         n_synthetic=n_synthetic,
         **changes,
     )
@@ -40,7 +40,7 @@ def with_synthetic(n=600, n_synthetic=300, **changes):
 def with_hint(training, kind="mse"):
     values = np.random.default_rng(0).normal(size=(len(training.X), 4)) + 1
     asked = ActiveHint(Hint(layer=0, student_layer=0, kind=kind), 0, "hints[0]")
-    layer = HiddenLayer(asked, values, np.ones(len(values)), None)
+    layer = HintTargets(asked, values, np.ones(len(values)), None)
     return replace(training, hidden=[layer])
 
 
