@@ -14,6 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skdistill.estimators.pickling import (
+    PickledTeachers,
     cloned_templates,
     lean_state,
     ready_to_fit,
@@ -88,6 +89,17 @@ class BaseDistilled(LeanEstimator):
             check_is_fitted(self)
         return self.student_
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the state; unfitted teachers whose packages are not loaded yet stay packed."""
+        super().__setstate__(state)
+        if isinstance(self.teachers, PickledTeachers) and self.teachers.at_hand:
+            self._unpack_teachers()
+
+    def _unpack_teachers(self) -> None:
+        """Make unfitted teachers of a pickle the list that they were."""
+        if isinstance(self.teachers, PickledTeachers):
+            self.teachers = self.teachers.unpack()
+
     @contextmanager
     def _attempt(self, X: Any = None, y: Any = None) -> Iterator[None]:
         """Show the progress of a fit; one that fails leaves nothing that looks fitted."""
@@ -148,6 +160,8 @@ class BaseDistilled(LeanEstimator):
             The estimator itself.
         """
         own = {k: v for k, v in params.items() if k.partition("__")[0] in self._get_param_names()}
+        if len(own) < len(params):
+            self._unpack_teachers()
         super().set_params(**own)
         named = self._cloned_teachers()
         replaced: dict[str, Any] = {}
@@ -200,6 +214,7 @@ class BaseDistilled(LeanEstimator):
 
     def __sklearn_clone__(self) -> Self:
         """Clone the parameters, and share the teachers that `fit` uses as they are."""
+        self._unpack_teachers()
         shell = copy.copy(self)
         shell.teachers = None
         new = BaseEstimator.__sklearn_clone__(shell)

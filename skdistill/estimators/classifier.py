@@ -606,6 +606,8 @@ class DistilledClassifier(ClassifierMixin, BaseDistilled):
 
     def _settings(self, *, teachers_needed: bool = True) -> Settings:
         """Return the checked parameters, sorted by who uses them."""
+        if teachers_needed:
+            self._unpack_teachers()
         return Settings.read(
             type(self).__name__, self.get_params(deep=False), teachers_needed=teachers_needed
         )

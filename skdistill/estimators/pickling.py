@@ -1,7 +1,10 @@
 """What a pickle holds: plain parameters, unfitted teachers, placeholders for the rest."""
 
+import pickle
+import pickletools
+import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from sklearn.base import clone
 
@@ -53,12 +56,57 @@ def lean_parameters(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lean_teachers(teachers: Any, cv: Any) -> Any:
-    """Return words and unfitted templates as they are, and a placeholder for fitted teachers."""
-    if teachers is None or isinstance(teachers, str):
+    """Return words as they are, unfitted teachers packed, and a placeholder for fitted ones."""
+    if teachers is None or isinstance(teachers, str | PickledTeachers):
         return teachers
     if is_prefit(cv) or not isinstance(teachers, list | tuple) or any(map(_as_it_is, teachers)):
         return TeachersLeftBehind.from_teachers(teachers)
-    return cloned_templates(teachers)
+    try:
+        return PickledTeachers.pack(cloned_templates(teachers))
+    except Exception:
+        # A template that cannot be pickled, such as one that holds a lambda.
+        return TeachersLeftBehind.from_teachers(teachers)
+
+
+@dataclass(frozen=True, repr=False)
+class PickledTeachers:
+    """Unfitted teachers in a pickle, which is read without the packages that these come from.
+
+    Attributes
+    ----------
+    content : bytes
+        Their own pickle.
+    packages : frozenset of str
+        What unpickling them imports.
+    shown : TeachersLeftBehind
+        Their names and types.
+    """
+
+    content: bytes
+    packages: frozenset[str]
+    shown: TeachersLeftBehind
+
+    @classmethod
+    def pack(cls, teachers: Any) -> Self:
+        """Pickle unfitted teachers."""
+        content = pickle.dumps(teachers, protocol=2, fix_imports=False)
+        # This protocol writes the module of each object as the first word of one instruction.
+        globals_ = [a for op, a, _ in pickletools.genops(content) if op.name == "GLOBAL"]
+        packages = frozenset(str(name).split()[0].partition(".")[0] for name in globals_)
+        return cls(content, packages, TeachersLeftBehind.from_teachers(teachers))
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether this process has imported all that they need."""
+        return all(name in sys.modules for name in self.packages)
+
+    def unpack(self) -> Any:
+        """Return the teachers."""
+        return pickle.loads(self.content)
+
+    def __repr__(self) -> str:
+        """Name the teachers."""
+        return f"<unfitted teachers, as pickled: {', '.join(self.shown.descriptions)}>"
 
 
 def _split(entry: Any) -> tuple[Any, Any]:

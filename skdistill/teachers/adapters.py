@@ -71,6 +71,9 @@ class TorchTeacher(DocLink, ClassifierMixin, BaseEstimator):
     array(['yes', 'no'], dtype='<U3')
     """
 
+    # The address that pickles name, whichever file of the room holds the class.
+    __module__ = "skdistill.teachers"
+
     def __init__(
         self,
         module: Any,
@@ -268,6 +271,9 @@ class CallableTeacher(DocLink, ClassifierMixin, BaseEstimator):
     >>> teacher.predict(np.array([[0.9], [0.2]]))
     array(['yes', 'no'], dtype='<U3')
     """
+
+    # The address that pickles name, whichever file of the room holds the class.
+    __module__ = "skdistill.teachers"
 
     def __init__(self, function: Callable[[Any], Any], classes: Any) -> None:
         self.function = function

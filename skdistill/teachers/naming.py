@@ -38,6 +38,9 @@ class TeachersLeftBehind:
     <teachers left behind by pickling: forest: RandomForestClassifier>
     """
 
+    # The address that pickles name, whichever file of the room holds the class.
+    __module__ = "skdistill.teachers"
+
     descriptions: tuple[str, ...]
 
     @classmethod

@@ -207,3 +207,37 @@ def test_beside_a_frozen_teacher_all_are_left_behind():
     with pytest.warns(UserWarning, match="answers as it is"):
         student = quick(teachers, cv=2, max_epochs=2).fit(X, Y)
     assert isinstance(round_trip(student).teachers, TeachersLeftBehind)
+
+
+def test_a_pickle_with_unfitted_teachers_of_other_packages_predicts_without_them(
+    tmp_path, fresh_process
+):
+    lightgbm = pytest.importorskip("lightgbm")
+    teacher = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1, n_jobs=1)
+    student = quick([("light", teacher)], cv=2, max_epochs=2).fit(X, Y)
+    joblib.dump(student, tmp_path / "model.joblib")
+    np.save(tmp_path / "X.npy", X)
+    code = f"""
+    import joblib, numpy, pickle
+    model = joblib.load({str(tmp_path / "model.joblib")!r})
+    proba = model.predict_proba(numpy.load({str(tmp_path / "X.npy")!r}))
+    print(round(float(proba[0, 0]), 12), repr(model.teachers))
+    pickle.loads(pickle.dumps(model)).predict(numpy.load({str(tmp_path / "X.npy")!r}))
+    try:
+        model.set_params(light__n_estimators=3)
+    except ImportError as error:
+        print(error)
+    """
+    lines = fresh_process(code, forbid=HEAVY).splitlines()
+    assert lines[0] == (
+        f"{round(float(student.predict_proba(X)[0, 0]), 12)} "
+        "<unfitted teachers, as pickled: light: LGBMClassifier>"
+    )
+    assert "lightgbm" in lines[1]
+    assert round_trip(student).teachers[0][1].get_params() == teacher.get_params()
+
+
+def test_teachers_that_cannot_be_pickled_are_left_behind():
+    scaled = make_pipeline(FunctionTransformer(lambda table: table), DecisionTreeClassifier())
+    student = quick([scaled], cv=2, max_epochs=2).fit(X, Y)
+    assert isinstance(round_trip(student).teachers, TeachersLeftBehind)
