@@ -5,7 +5,7 @@ so that a stack of students trained together goes through the same functions as 
 target of shape (n, k) is shared by the whole stack. A temperature is a number, or a tensor that
 broadcasts against the logits, such as (m, 1, 1) for `m` stacked students.
 
-Hidden layers have shape (n, ...), and a stack is none of their business.
+Hidden layers have shape (n, ...): their losses take one student, and no stack.
 
 No function reduces over rows, :func:`distillation_loss` excepted. The sum over classes is a sum,
 never a mean: ``torch.nn.functional.kl_div`` with its default ``reduction="mean"`` divides by

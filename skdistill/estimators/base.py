@@ -2,7 +2,6 @@
 
 import copy
 import warnings
-from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
@@ -44,9 +43,9 @@ def side_by_side(members: Callable[[], Sequence[tuple[str, Any]]]) -> Any:
 class LeanEstimator(DocLink, CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
     """An estimator that copies whole and pickles lean: without what only training needs."""
 
-    @abstractmethod
     def _pickled_state(self) -> dict[str, Any]:
         """Return what a pickle holds."""
+        raise NotImplementedError
 
     def __copy__(self) -> Self:
         """Copy shallowly, teachers included; only pickles leave them behind."""
@@ -159,7 +158,9 @@ class BaseDistilled(LeanEstimator):
         self : estimator
             The estimator itself.
         """
-        own = {k: v for k, v in params.items() if k.partition("__")[0] in self._get_param_names()}
+        own = {
+            k: v for k, v in params.items() if k.partition("__")[0] in self.get_params(deep=False)
+        }
         if len(own) < len(params):
             self._unpack_teachers()
         super().set_params(**own)
@@ -193,7 +194,7 @@ class BaseDistilled(LeanEstimator):
         )
         return (
             f"Invalid parameter {key!r} for estimator {type(self).__name__}. Valid parameters are: "
-            f"{sorted(self._get_param_names()) + named!r}. {hint}"
+            f"{sorted(self.get_params(deep=False)) + named!r}. {hint}"
         )
 
     def get_metadata_routing(self) -> MetadataRouter:
@@ -258,7 +259,7 @@ class BaseDistilled(LeanEstimator):
         state = {k: v for k, v in self.__dict__.items() if k != "net_"}
         if "student_" in state and not self.keep_teachers:
             return lean_state(state)
-        if "student_" not in state and not is_prefit(self.cv):
+        if not is_prefit(self.cv):
             state["teachers"] = ready_to_fit(self.teachers)
         return state
 

@@ -1,7 +1,6 @@
 """DistilledClassifier: what users construct. Its `fit` is the table of contents of the package."""
 
-from collections.abc import Callable
-from numbers import Integral
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -463,8 +462,6 @@ class DistilledClassifier(ClassifierMixin, BaseDistilled):
         >>> student.score(X, y) > 0.9
         True
         """
-        if max_epochs is not None and (not isinstance(max_epochs, Integral) or max_epochs < 1):
-            raise ValueError(f"max_epochs must be None or an integer >= 1; got {max_epochs!r}.")
         with self._attempt():
             self._record(train_stream(self, targets, label, max_epochs))
             self._record_teachers()
@@ -604,13 +601,14 @@ class DistilledClassifier(ClassifierMixin, BaseDistilled):
         """
         return self._fitted_student().predict_log_proba(X)
 
-    def _settings(self, *, teachers_needed: bool = True) -> Settings:
-        """Return the checked parameters, sorted by who uses them."""
+    def _settings(
+        self, *, teachers_needed: bool = True, changed: Mapping[str, Any] | None = None
+    ) -> Settings:
+        """Return the parameters, some of them changed, checked and sorted by who uses them."""
         if teachers_needed:
             self._unpack_teachers()
-        return Settings.read(
-            type(self).__name__, self.get_params(deep=False), teachers_needed=teachers_needed
-        )
+        params = {**self.get_params(deep=False), **(changed or {})}
+        return Settings.read(type(self).__name__, params, teachers_needed=teachers_needed)
 
     def _record(self, trained: "Trained", targets: "SoftTargets | None" = None) -> None:
         """Freeze the trained network into `student_` and record what training left."""
@@ -628,5 +626,5 @@ class DistilledClassifier(ClassifierMixin, BaseDistilled):
         targets = None if run is None else run.targets
         self.teacher_weights_ = None if targets is None else targets.weights
         self.teachers_ = [] if targets is None else targets.fitted
-        # One that labelled nothing knows no more than the parameters, which may change.
+        # A source that labelled nothing has learned nothing: it is chosen anew by the parameters.
         self._source = None if targets is None or run is None else run.source

@@ -256,7 +256,10 @@ class DistilledClassifierCV(ClassifierMixin, LeanEstimator):
         temperatures = _check_grid(
             "temperatures", self.temperatures, lambda t: 0 < t < np.inf, "finite and > 0"
         )
-        return [{"alpha": a, "temperature": t} for a in alphas for t in temperatures]
+        candidates = [{"alpha": a, "temperature": t} for a in alphas for t in temperatures]
+        for candidate in candidates:
+            self.estimator._settings(changed=candidate)
+        return candidates
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict class labels with the best candidate.

@@ -54,7 +54,7 @@ class Distillation:
     """One run: checked settings and rows, where soft targets come from, and the seeds.
 
     ``columns`` are the number and the names of the columns of X, ``targets`` the soft targets of
-    the rows, once they are labelled.
+    the rows, once they are labelled, ``soft`` whether the student learns from them.
     """
 
     settings: Settings
@@ -63,6 +63,7 @@ class Distillation:
     seeds: Seeds
     columns: tuple[int, np.ndarray | None]
     targets: SoftTargets | None = None
+    soft: bool = False
 
     @property
     def alpha(self) -> float:
@@ -83,7 +84,7 @@ class Distillation:
         those of earlier rows were.
         """
         settings, rows, source, seeds = self.settings, self.rows, self.source, self.seeds
-        soft = self.alpha > 0 if soft is None else soft
+        self.soft = soft = self.alpha > 0 if soft is None else soft
         held = np.zeros(len(rows.weight), dtype=bool)
         if settings.early_stopping:
             rng = np.random.RandomState(seeds.held_out)
@@ -122,7 +123,7 @@ class Distillation:
     def train_control(self, training: TrainingSet) -> "Control | None":
         """Train a plain student on some of the rows, where teachers are to be measured by it."""
         wanted = self.settings.teachers.calibration is not None and not self.settings.self_taught
-        if self.targets is None or not wanted or self.alpha == 0:
+        if not self.soft or not wanted:
             return None
         return self.trainer.fit_control(training, self.seeds.control)
 
@@ -175,7 +176,7 @@ def open_distillation(
     estimator: "BaseDistilled", settings: Settings, rows: Rows, seeds: Seeds
 ) -> Distillation:
     """Name the teachers, settle the classes, choose where soft targets come from."""
-    named = _named_teachers(settings, rows, estimator._get_param_names())
+    named = _named_teachers(settings, rows, estimator.get_params(deep=False))
     if rows.classes is None:
         rows.classes = _classes_of(named)
     settings.check_loss(rows.code is not None, rows.classes)

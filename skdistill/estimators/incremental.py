@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils.validation import validate_data
 
 from skdistill.estimators.distil import Distillation, Seeds, columns_of, open_distillation
-from skdistill.estimators.settings import Settings
+from skdistill.estimators.settings import RULES, Settings
 from skdistill.tables import check_teacher_proba, read_rows
 from skdistill.teachers.choice import choose_source
 from skdistill.teachers.naming import is_prefit, labels_known_to, name_teachers
@@ -30,6 +30,8 @@ def train_stream(
     """Survey the shards, train on them, and set the confidence on labels kept from training."""
     from skdistill.training.trainer import StudentTrainer
 
+    if max_epochs is not None and (max_epochs == "auto" or not RULES["max_epochs"][0](max_epochs)):
+        raise ValueError(f"max_epochs must be None or an integer >= 1; got {max_epochs!r}.")
     settings = estimator._settings()
     settings.refuse_hints("fit_stream")
     seeds = Seeds.draw(estimator.random_state, control=False)
@@ -65,7 +67,7 @@ def _open_stream(
         )
     named = []
     if settings.teachers.teachers is not None:
-        named = name_teachers(settings.teachers.teachers, reserved=estimator._get_param_names())
+        named = name_teachers(settings.teachers.teachers, reserved=estimator.get_params(deep=False))
         weights_without_labels(settings.teachers.teacher_weights, len(named))
     stream = open_stream(
         shards,
@@ -151,7 +153,7 @@ def _kept_source(estimator: "DistilledClassifier", settings: Settings) -> Target
         or not isinstance(teachers, list | tuple)
     ):
         return kept
-    named = name_teachers(teachers, reserved=estimator._get_param_names())
+    named = name_teachers(teachers, reserved=estimator.get_params(deep=False))
     source = choose_source(settings.teachers, named)
     source.classes = estimator.classes_
     return source

@@ -61,8 +61,11 @@ def _lean_teachers(teachers: Any, cv: Any) -> Any:
         return teachers
     if is_prefit(cv) or not isinstance(teachers, list | tuple) or any(map(_as_it_is, teachers)):
         return TeachersLeftBehind.from_teachers(teachers)
+    templates = cloned_templates(teachers)
+    if any(map(_holds_fitted, templates)):
+        return TeachersLeftBehind.from_teachers(teachers)
     try:
-        return PickledTeachers.pack(cloned_templates(teachers))
+        return PickledTeachers.pack(templates)
     except Exception:
         # A template that cannot be pickled, such as one that holds a lambda.
         return TeachersLeftBehind.from_teachers(teachers)
@@ -117,6 +120,13 @@ def _split(entry: Any) -> tuple[Any, Any]:
 def _as_it_is(entry: Any) -> bool:
     """Tell whether an entry is used as it is in every `cv` mode."""
     return is_shared(_split(entry)[1])
+
+
+def _holds_fitted(entry: Any) -> bool:
+    """Tell whether a template has a fitted teacher inside, which its clones share."""
+    template = _split(entry)[1]
+    inside = [template, *template.get_params(deep=True).values()]
+    return any(is_shared(v) or (_is_ours(v) and is_prefit(getattr(v, "cv", None))) for v in inside)
 
 
 def _cloned(entry: Any) -> Any:

@@ -118,6 +118,7 @@ def run_fold(
 
 def _takes_weights(scorer: Any) -> bool:
     """Tell whether a scorer, or the metric inside it, takes sample weights."""
+    # Where scikit-learn keeps the metric of a scorer; there is no public way to it.
     metric = getattr(scorer, "_score_func", scorer)
     parameters = inspect.signature(metric).parameters
     return "sample_weight" in parameters or any(
@@ -179,7 +180,7 @@ def _stackable(estimator: DistilledClassifier) -> bool:
 def _train_stack(run: Distillation, candidates: list[dict[str, float]], *, soft: bool) -> list[Any]:
     """Label and prepare the rows once and train a student for each candidate on them."""
     training = run.prepare(soft=soft)
-    control = run.train_control(training) if soft else None
+    control = run.train_control(training)
     pairs = [(c["temperature"], c["alpha"]) for c in candidates]
     stack = run.trainer.fit_stack(training, pairs, run.seeds.network)
     return [run.frozen(trained, control) for trained in stack]

@@ -248,7 +248,7 @@ def _run_on_cluster(client: Client, tasks: Sequence[FileTask]) -> dict[str, Base
 
     futures: dict[Future, str] = {}
     for task in tasks:
-        # Entry after the file, for the dashboard and the logs; no two runs share a key.
+        # Named after the file, for the dashboard and the logs; no two runs share a key.
         key = f"label-{task.source.rpartition('/')[2]}-{uuid4().hex}"
         futures[client.submit(task.run, key=key, pure=False)] = task.source
     errors: dict[str, BaseException] = {}

@@ -1,6 +1,5 @@
 """What both students share: they answer raw rows from logits, and cannot be fitted."""
 
-from abc import abstractmethod
 from importlib.metadata import version
 from typing import Any, ClassVar, NoReturn, Self
 
@@ -83,9 +82,9 @@ class BaseStudent(DocLink, ClassifierMixin, BaseEstimator):
         self.preprocessor_ = preprocessor
         return self
 
-    @abstractmethod
     def _logits(self, X: Any) -> np.ndarray:
         """Return the logits of raw rows, in an array of their own."""
+        raise NotImplementedError
 
     def _prepare(self, X: Any) -> tuple[Any, np.ndarray]:
         """Return checked raw rows, and what the network sees of them."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import sklearn
 from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
@@ -286,12 +287,13 @@ def check_teacher_proba(teacher_proba: Any, n: int, classes: np.ndarray | None) 
     return normalise(proba)
 
 
-# joblib stands between two frames of ours where teachers are fitted.
-_SKIPPED = tuple(str(Path(f).parent) + os.sep for f in (Path(__file__).parent, joblib.__file__))
+# joblib and scikit-learn stand between two frames of ours, and between us and the user's line.
+_OTHERS = (Path(__file__).parent, joblib.__file__, sklearn.__file__)
+_SKIPPED = tuple(str(Path(file).parent) + os.sep for file in _OTHERS)
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the innermost line outside this package."""
+    """Warn at the innermost line outside this package and those that call it for the user."""
     frame, level = inspect.currentframe(), 1
     while frame is not None and frame.f_code.co_filename.startswith(_SKIPPED):
         frame, level = frame.f_back, level + 1

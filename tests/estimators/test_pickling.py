@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from quick_students import fitted_teacher, make_data, quick
 from sklearn.base import clone
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -241,3 +242,22 @@ def test_teachers_that_cannot_be_pickled_are_left_behind():
     scaled = make_pipeline(FunctionTransformer(lambda table: table), DecisionTreeClassifier())
     student = quick([scaled], cv=2, max_epochs=2).fit(X, Y)
     assert isinstance(round_trip(student).teachers, TeachersLeftBehind)
+
+
+@pytest.mark.parametrize("inside", ["calibrated", "voting", "student"])
+def test_fitted_teachers_inside_of_templates_are_left_behind(inside):
+    forest = RandomForestClassifier(100, random_state=0).fit(X, Y)
+    template = {
+        "calibrated": CalibratedClassifierCV(FrozenEstimator(forest)),
+        "voting": VotingClassifier([("forest", FrozenEstimator(forest))], voting="soft"),
+        "student": quick([forest], max_epochs=2),
+    }[inside]
+    student = quick([template], cv=2, max_epochs=2).fit(X, Y)
+    assert isinstance(round_trip(student).teachers, TeachersLeftBehind)
+
+
+def test_kept_students_among_the_teachers_keep_theirs():
+    inner = quick([TEACHER], max_epochs=2).fit(X, Y)
+    student = quick([inner], cv=2, max_epochs=2, keep_teachers=True).fit(X, Y)
+    again = round_trip(student).fit(X, Y)
+    np.testing.assert_array_equal(again.predict_proba(X), student.predict_proba(X))

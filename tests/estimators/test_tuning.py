@@ -12,6 +12,7 @@ from joblib import parallel_config
 from quick_students import Counting, Fixed, fitted_teacher, make_data, quick
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -657,3 +658,32 @@ def test_a_lean_pickle_says_what_its_estimator_left_behind(name):
 
 def absolute_loss(student_logits, target_proba, y, *, temperature):
     return (student_logits.softmax(-1) - target_proba).abs().sum(-1)
+
+
+def test_folds_are_calibrated_whatever_the_alpha_of_the_estimator():
+    X, y = make_data(400)
+    forest = RandomForestClassifier(20, min_samples_leaf=2, random_state=0).fit(X, y)
+    student = DistilledClassifier(
+        [forest], hidden_layer_sizes=(8,), max_epochs=3, dtype="float64", random_state=0
+    )
+    grid = {"temperatures": [1.0], "alphas": [0.9]}
+    scores = [
+        DistilledClassifierCV(
+            clone(student).set_params(alpha=alpha), **grid, cv=2, scoring="neg_log_loss"
+        )
+        .fit(X, y)
+        .best_score_
+        for alpha in (0.0, 0.9)
+    ]
+    assert scores[0] == scores[1]
+
+
+def test_each_candidate_is_checked_before_the_folds():
+    Counting.n_fits = 0
+    student = quick([Counting()], cv=2)
+    with pytest.raises(ValueError, match="'temperature' parameter of DistilledClassifier"):
+        DistilledClassifierCV(student, temperatures=[1, 1e-8], alphas=[0.5]).fit(X, Y)
+    assert Counting.n_fits == 0
+    alone = quick("self", alpha=0.0)
+    with pytest.raises(ValueError, match="needs self_distillation > 0"):
+        DistilledClassifierCV(alone, temperatures=[1], alphas=[0, 0.5]).fit(X, Y)

@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 from quick_students import make_data, quick
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from skdistill.augment import munge
 from skdistill.tables import (
@@ -195,4 +197,12 @@ def test_warnings_point_at_the_line_of_the_user(cv, words):
     student = quick([KNeighborsClassifier(1).fit(X, y)], cv=cv)
     with pytest.warns(UserWarning, match=words) as caught:
         student.fit(X, y, sample_weight=1 + (y == "no"))
+    assert {w.filename for w in caught} == {__file__}
+
+
+def test_a_warning_inside_of_a_pipeline_points_at_the_line_of_the_user():
+    X, y = make_data()
+    student = quick([KNeighborsClassifier(1).fit(X, y)])
+    with pytest.warns(UserWarning, match="exactly 0 or 1") as caught:
+        make_pipeline(FunctionTransformer(), student).fit(X, y)
     assert {w.filename for w in caught} == {__file__}
