@@ -184,8 +184,10 @@ class DistilledClassifier(ClassifierMixin, BaseDistilled):
         are other ones, which ``set_callbacks(ProgressBar())`` sets and clones share.
     memory : str or joblib.Memory, default=None
         Remembers the cross-fitting of the teachers, and the answers of fitted ones, by the content
-        of teachers and rows (a function counts by its name). What cannot be hashed, such as a
-        lambda, is asked each time. None: nothing is remembered from one `fit` to the next.
+        of teachers and rows. What cannot be hashed is asked each time, and so is a plain function
+        in `CallableTeacher`, whose content cannot be seen; bound methods and callable objects are
+        remembered. A function inside another estimator counts by its name. None: nothing is
+        remembered from one `fit` to the next.
     n_jobs : int or None, default=None
         Teacher-fold pairs that are fitted at once.
     device : str, default="cpu"

@@ -183,7 +183,7 @@ def open_distillation(
     if rows.teacher_proba is not None:
         rows.teacher_proba = check_teacher_proba(rows.teacher_proba, len(rows.weight), rows.classes)
     weighted = _weighted(estimator, named, rows)
-    source = choose_source(settings.teachers, named, weighted)
+    source = choose_source(settings.teachers, named, weighted, given=rows.teacher_proba is not None)
     settings.check_hints(source.hints)
     return Distillation(settings, rows, source, seeds, columns_of(estimator))
 

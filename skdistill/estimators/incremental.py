@@ -13,7 +13,7 @@ from skdistill.teachers.choice import choose_source
 from skdistill.teachers.naming import is_prefit, labels_known_to, name_teachers
 from skdistill.teachers.pooling import weights_without_labels
 from skdistill.teachers.progress import stage
-from skdistill.teachers.sources import Continued, TargetSource
+from skdistill.teachers.sources import Continued, Given, TargetSource
 from skdistill.training.control import UnseenLabels
 from skdistill.training.data import Prepared
 from skdistill.training.shards import Shards
@@ -139,7 +139,9 @@ def read_next_batch(
     validate_data(estimator, rows.X, skip_check_array=True, reset=False)
     if teacher_proba is not None:
         rows.teacher_proba = check_teacher_proba(teacher_proba, len(rows.weight), before)
-    source = Continued(settings.teachers, _kept_source(estimator, settings))
+    source: TargetSource = Given(settings.teachers, [])
+    if teacher_proba is None:
+        source = Continued(settings.teachers, _kept_source(estimator, settings))
     return Distillation(settings, rows, source, seeds, columns_of(estimator))
 
 

@@ -234,6 +234,11 @@ class TorchTeacher(DocLink, ClassifierMixin, BaseEstimator):
                 'proba"): a second softmax would flatten them.'
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what was said: a teacher that has warned is in `memory` what it was before."""
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_has_warned"}
+
     def __sklearn_is_fitted__(self) -> bool:
         """Say that the module is trained already."""
         return True

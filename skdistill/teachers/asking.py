@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
+from functools import partial
+from inspect import isclass, ismodule
 from typing import Any
 
 import joblib
@@ -242,7 +244,7 @@ class Ensemble:
     """The weighted mean of teachers' probabilities or logits, given at a temperature.
 
     Calibration sets ``temperature``. With ``memory`` answers are read from there where the content
-    of teacher and rows is that of an earlier question.
+    of teacher and rows is that of an earlier question; content that cannot be seen is asked anew.
     """
 
     def __init__(
@@ -260,7 +262,7 @@ class Ensemble:
 
     def mean(self, X: Any) -> np.ndarray:
         """Return the weighted mean in the space of `averaging`, asking in blocks of rows."""
-        n, space, memory = n_rows(X), self.averaging, self.memory
+        n, space = n_rows(X), self.averaging
         starts = range(0, max(n, 1), BATCH_ROWS)
         n_answers = len(starts) * len(self.teachers)
         mean = np.zeros((n, len(self.teachers[0].classes)))
@@ -269,32 +271,39 @@ class Ensemble:
                 rows = slice(start, min(start + BATCH_ROWS, n))
                 block = X if len(starts) == 1 else take_rows(X, np.arange(rows.start, rows.stop))
                 for teacher, weight in zip(self.teachers, self.weights, strict=True):
-                    if memory is None:
-                        answer = teacher.ask(block, space, first_row=start)
-                    else:
-                        key = (teacher.estimator, teacher.classes, block, space)
-                        answer = remembered(memory, _ask, *key, teacher=teacher, first_row=start)
-                    mean[rows] += weight * answer
+                    memory = None if _is_known_by_name(teacher.last) else self.memory
+                    key = (teacher.estimator, teacher.classes, block, space)
+                    ask = partial(teacher.ask, block, space, first_row=start)
+                    mean[rows] += weight * remembered(memory, key, ask)
                     if shown is not None:
                         shown.done()
         return mean
 
 
-def _ask(
-    estimator: Any, classes: np.ndarray, X: Any, space: str, *, teacher: Teacher, first_row: int
-) -> np.ndarray:
-    """Ask a teacher; what its answer depends on stands first and is the key in memory."""
-    return teacher.ask(X, space, first_row=first_row)
+def _is_known_by_name(teacher: Any) -> bool:
+    """Tell whether this wraps a function, of which a hash sees the name and not what it reads."""
+    if not isinstance(teacher, CallableTeacher):
+        return False
+    function: Any = teacher.function
+    while isinstance(function, partial):
+        function = function.func
+    owner = getattr(function, "__self__", None)
+    # A bound method is hashed with the object that it is bound to; classes and modules are names.
+    bound = owner is not None and not isclass(owner) and not ismodule(owner)
+    return hasattr(function, "__name__") and not bound
 
 
-def remembered(memory: Any, function: Callable[..., Any], *key: Any, **others: Any) -> Any:
-    """Call a function, or read its result from memory by the content of the key.
+def remembered(memory: Any, key: Any, compute: Callable[[], Any]) -> Any:
+    """Compute a result, or read it from memory by the content of the key."""
+    try:
+        digest = None if memory is None else joblib.hash(key)
+    except Exception:  # what a hash cannot see, such as a lambda, is computed each time
+        digest = None
+    if digest is None:
+        return compute()
+    return check_memory(memory).cache(_computed, ignore=["compute"])(digest, compute)
 
-    What cannot be hashed, such as a lambda, is computed each time.
-    """
-    if memory is not None:
-        cached = check_memory(memory).cache(function, ignore=list(others))
-        with suppress(Exception):
-            joblib.hash(key)
-            function = cached
-    return function(*key, **others)
+
+def _computed(digest: str, compute: Callable[[], Any]) -> Any:
+    """Compute what memory keeps under the digest, so that a large key is hashed once."""
+    return compute()

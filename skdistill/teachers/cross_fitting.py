@@ -2,7 +2,8 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,36 +16,53 @@ from skdistill.teachers.asking import Ensemble, Teacher, remembered
 from skdistill.teachers.fitting import TeacherToFit, seeded
 from skdistill.teachers.hidden import reads_units, shows_units
 from skdistill.teachers.hints import ActiveHint
-from skdistill.teachers.naming import is_shared
+from skdistill.teachers.naming import Entry, is_shared
 from skdistill.teachers.pooling import SoftTargets, pool, sharpening_temperature, temper
 from skdistill.teachers.progress import run_counted, track
-from skdistill.teachers.sources import TargetSource
+from skdistill.teachers.sources import TargetSource, TeacherSpec
 
 _Split = tuple[np.ndarray, np.ndarray]
-# The answers of each teacher to the rows, NaN where it has none, and its clones that gave them.
-_Answers = tuple[list[np.ndarray], list[list[Teacher]]]
+
+
+@dataclass
+class _Answered:
+    """What a teacher says of the rows, NaN where nothing; who says it; what is shown as fitted."""
+
+    answer: np.ndarray
+    members: list[Teacher]
+    fitted: Any
 
 
 class _FittedInside(TargetSource):
     """Teachers whose clones are fitted inside `fit`; frozen ones answer as they are.
 
-    ``members`` are the fitted clones of each teacher.
+    ``members`` are the fitted clones of each teacher, ``weighted`` tells which teachers get the
+    sample weights.
     """
 
     members: list[list[Teacher]]
 
+    def __init__(
+        self,
+        spec: TeacherSpec,
+        named: Sequence[Entry],
+        weighted: Sequence[bool] | None = None,
+    ) -> None:
+        super().__init__(spec, named)
+        self.weighted = [True] * len(named) if weighted is None else weighted
+
     def label(self, rows: Rows, rng: np.random.RandomState) -> SoftTargets:
         """Fit the teachers, and set the confidence of what they say of rows they did not see."""
         weights = self.check(rows)
-        if rows.teacher_proba is not None:
-            return self.given(rows)
         assert rows.code is not None
         if self.as_they_are:
             warn_user(
                 f"{', '.join(self.as_they_are)} cannot be fitted inside fit and answers as it "
                 "is: its soft targets are not out-of-fold."
             )
-        answers, self.members = self._fit(rows, rng)
+        answered = self._fit(rows, rng)
+        self.members = [one.members for one in answered]
+        answers = [one.answer for one in answered]
         targets = pool(answers, weights, self.averaging, rows.code, rows.weight)
         assert targets.weights is not None
         shares = np.repeat(
@@ -53,11 +71,7 @@ class _FittedInside(TargetSource):
         )
         everyone = [teacher for members in self.members for teacher in members]
         self.ensemble = Ensemble(everyone, shares, self.averaging)
-        by_fold = isinstance(self, CrossFitted)
-        targets.fitted = [
-            [t.estimator for t in m] if by_fold and not is_shared(n.estimator) else m[0].estimator
-            for n, m in zip(self.named, self.members, strict=True)
-        ]
+        targets.fitted = [one.fitted for one in answered]
         used = targets.known & (rows.weight > 0)
         if self.spec.calibration is None or self.as_they_are or not used.any():
             return targets
@@ -66,9 +80,20 @@ class _FittedInside(TargetSource):
         self.ensemble.temperature = temperature
         return replace(targets, proba=temper(proba, temperature), temperature=temperature)
 
-    def _fit(self, rows: Rows, rng: np.random.RandomState) -> _Answers:
-        """Fit the teachers; return what they say of the rows of `fit`."""
+    def _fit(self, rows: Rows, rng: np.random.RandomState) -> list[_Answered]:
+        """Fit the teachers; return what each says of the rows of `fit`."""
         raise NotImplementedError
+
+    def _weighted(self, rows: Rows) -> list[bool]:
+        """Tell which teachers get the sample weights: those that should, where weights differ."""
+        differ = bool((rows.weight != 1).any())
+        return [weighted and differ for weighted in self.weighted]
+
+    def _as_it_is(self, named: Entry, rows: Rows) -> _Answered:
+        """Ask a teacher that is not fitted here."""
+        teacher = Teacher(named, rows.classes)
+        alone = Ensemble([teacher], np.ones(1), self.averaging, self.spec.memory)
+        return _Answered(alone.mean(rows.X), [teacher], named.estimator)
 
 
 class CrossFitted(_FittedInside):
@@ -79,12 +104,43 @@ class CrossFitted(_FittedInside):
 
     fold: np.ndarray
 
-    def _fit(self, rows: Rows, rng: np.random.RandomState) -> _Answers:
+    def _fit(self, rows: Rows, rng: np.random.RandomState) -> list[_Answered]:
         """Give each row the mean answer of teachers that never saw it.
 
         The splits are drawn once and shared by the teachers. Splits that overlap (repeated or
         random ones) are averaged; a row that is never held out has no soft target.
         """
+        splits = self._draw_splits(rows)
+        if self.hints:
+            self.fold = np.full(n_rows(rows.X), -1)
+            for i, (_, test) in enumerate(splits):
+                self.fold[test] = i
+        both = zip(self.named, self._weighted(rows), strict=True)
+        drawn = [seeded(n, weighted, rng) for n, weighted in both]
+        # First those that are ready: where one fails, no others are fitted for hours before.
+        ready = iter([self._as_it_is(n, rows) for n in self.named if is_shared(n.estimator)])
+        to_fit = [t for t in drawn if not is_shared(t.named.estimator)]
+        fitted = iter(self._fit_folds(to_fit, rows, splits) if to_fit else [])
+        answered = [next(ready if is_shared(n.estimator) else fitted) for n in self.named]
+        never = np.setdiff1d(np.arange(n_rows(rows.X)), np.concatenate([b for _, b in splits]))
+        for one in answered:
+            one.answer[never] = np.nan
+        return answered
+
+    def _fit_folds(
+        self, to_fit: list[TeacherToFit], rows: Rows, splits: list[_Split]
+    ) -> list[_Answered]:
+        """Fit teachers on the folds, or read from memory what came of it."""
+        key = (to_fit, replace(rows, X_unlabeled=None), splits, self.averaging)
+        ask = partial(_ask_folds, *key, n_jobs=self.spec.n_jobs)
+        return [
+            # A copy: memory may hand out what cannot be written.
+            _Answered(np.array(answer), members, [teacher.estimator for teacher in members])
+            for answer, members in remembered(self.spec.memory, key, ask)
+        ]
+
+    def _draw_splits(self, rows: Rows) -> list[_Split]:
+        """Return the rows to fit on and those held out, fold by fold."""
         assert rows.code is not None
         cv = self.spec.cv
         if self.spec.teachers is None and isinstance(cv, str) and cv in ("prefit", "oob"):
@@ -95,13 +151,7 @@ class CrossFitted(_FittedInside):
         splits = [(np.asarray(a), np.asarray(b)) for a, b in folds]
         if not splits:
             raise ValueError(f"cv={cv!r} yields no splits, so no teacher could be fitted.")
-        if self.hints:
-            self.fold = np.full(n_rows(rows.X), -1)
-            for i, (_, test) in enumerate(splits):
-                self.fold[test] = i
-        to_fit = [seeded(n, w, rng) for n, w in zip(self.named, self.weighted, strict=True)]
-        key = (to_fit, replace(rows, X_unlabeled=None), splits, self.averaging)
-        return remembered(self.spec.memory, _ask_folds, *key, n_jobs=self.spec.n_jobs)
+        return splits
 
     def check_hint(self, asked: ActiveHint) -> None:
         """Raise where the hidden units of the folds' clones would be compared."""
@@ -131,24 +181,22 @@ class CrossFitted(_FittedInside):
 class OutOfBag(_FittedInside):
     """Bagged clones fitted once; their out-of-bag votes are the targets."""
 
-    def _fit(self, rows: Rows, rng: np.random.RandomState) -> _Answers:
+    def _fit(self, rows: Rows, rng: np.random.RandomState) -> list[_Answered]:
         """Give each row the vote of the members that did not see it, for one fit a teacher.
 
         Rows that every member saw have no soft target from that teacher; those that no teacher can
         answer carry the hard term only.
         """
-        answers, members = [], []
-        both = zip(self.named, self.weighted, strict=True)
+        answered = []
+        both = zip(self.named, self._weighted(rows), strict=True)
         for named, weighted in track("out-of-bag teacher", both, len(self.named)):
             if is_shared(named.estimator):
-                teacher = Teacher(named, rows.classes)
-                answer = teacher.ask(rows.X, self.averaging)
-            else:
-                to_fit = seeded(named, weighted, rng)
-                teacher, answer = _fit_out_of_bag(to_fit, rows, self.averaging)
-            members.append([teacher])
-            answers.append(answer)
-        return answers, members
+                answered.append(self._as_it_is(named, rows))
+                continue
+            to_fit = seeded(named, weighted, rng)
+            teacher, answer = _fit_out_of_bag(to_fit, rows, self.averaging)
+            answered.append(_Answered(answer, [teacher], teacher.estimator))
+        return answered
 
     def check_hint(self, asked: ActiveHint) -> None:
         """Raise: votes have no layers."""
@@ -174,45 +222,35 @@ def _ask_folds(
     averaging: str,
     *,
     n_jobs: int | None,
-) -> _Answers:
-    """Fit each teacher on each fold; return its mean answer to each row held out, NaN elsewhere."""
+) -> list[tuple[np.ndarray, list[Teacher]]]:
+    """Fit each teacher on each fold; return its mean answer to rows held out, and its clones."""
     assert rows.classes is not None
     counts = np.zeros(n_rows(rows.X))
     for _, test in splits:
         counts[test] += 1
-    jobs = [
-        (i, split)
-        for i, t in enumerate(to_fit)
-        for split in (splits if not is_shared(t.named.estimator) else [None])
+    questions = [
+        delayed(_fit_and_ask)(t, rows, split, averaging) for t in to_fit for split in splits
     ]
-    questions = [delayed(_fit_and_ask)(to_fit[i], rows, split, averaging) for i, split in jobs]
-    results = run_counted("fitted teacher", questions, n_jobs)
-    answers = [np.zeros((n_rows(rows.X), len(rows.classes))) for _ in to_fit]
-    members: list[list[Teacher]] = [[] for _ in to_fit]
-    for (i, split), (teacher, answer) in zip(jobs, results, strict=True):
-        members[i].append(teacher)
-        if split is None:
-            answers[i] += answer
-        else:
-            test = split[1]
-            np.add.at(answers[i], test, answer / counts[test, None])
-    for answer in answers:
-        answer[counts == 0] = np.nan
-    return answers, members
+    results = iter(run_counted("fitted teacher", questions, n_jobs))
+    answered = []
+    for _ in to_fit:
+        mean, members = np.zeros((n_rows(rows.X), len(rows.classes))), []
+        for _, test in splits:
+            teacher, answer = next(results)
+            members.append(teacher)
+            np.add.at(mean, test, answer / counts[test, None])
+        answered.append((mean, members))
+    return answered
 
 
 def _fit_and_ask(
-    to_fit: TeacherToFit, rows: Rows, split: _Split | None, averaging: str
+    to_fit: TeacherToFit, rows: Rows, split: _Split, averaging: str
 ) -> tuple[Teacher, np.ndarray]:
-    """Fit a teacher on one fold and ask it about the rows held out; frozen ones are just asked."""
-    if split is None:
-        teacher, X = Teacher(to_fit.named, rows.classes), rows.X
-    else:
-        train, test = split
-        fitted, own = to_fit.fit(rows, train[rows.weight[train] > 0])
-        teacher = Teacher(fitted, rows.classes, own_classes=own, allow_missing=True)
-        X = take_rows(rows.X, test)
-    return teacher, Ensemble([teacher], np.ones(1), averaging).mean(X)
+    """Fit a teacher on one fold and ask it about the rows held out."""
+    train, test = split
+    fitted, own = to_fit.fit(rows, train[rows.weight[train] > 0])
+    teacher = Teacher(fitted, rows.classes, own_classes=own, allow_missing=True)
+    return teacher, Ensemble([teacher], np.ones(1), averaging).mean(take_rows(rows.X, test))
 
 
 def _fit_out_of_bag(to_fit: TeacherToFit, rows: Rows, averaging: str) -> tuple[Teacher, np.ndarray]:

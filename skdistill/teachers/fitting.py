@@ -31,17 +31,23 @@ class TeacherToFit:
 
     def fit(self, rows: Rows, used: np.ndarray) -> tuple[Entry, np.ndarray | None]:
         """Return a clone fitted on some of the rows, and its labels where it learned codes."""
-        weight = rows.weight[used] if self.weighted and (rows.weight != 1).any() else None
+        weight = rows.weight[used] if self.weighted else None
         X, y = take_rows(rows.X, used), rows.labels[used]
         fitted, own = fit_teacher(self.named, X, y, weight, classes=rows.classes, seed=self.seed)
         return replace(self.named, estimator=fitted), own
 
 
 def seeded(named: Entry, weighted: bool, rng: np.random.RandomState) -> TeacherToFit:
-    """Set every unset random_state of a clone of the teacher; frozen ones stay as they are."""
+    """Set every unset random_state of a clone of the teacher; frozen ones stay as they are.
+
+    One that is to get sample weights and takes none is named in a warning.
+    """
     seed = int(rng.randint(np.iinfo(np.int32).max))
     if is_shared(named.estimator):
         return TeacherToFit(named, seed, weighted)
+    if weighted and _weight_param(named.estimator) is None:
+        warn_user(f"{named.label} does not take sample_weight and is fitted without weights.")
+        weighted = False
     estimator = clone(named.estimator)
     params = estimator.get_params(deep=True) if hasattr(estimator, "get_params") else {}
     for name in sorted(params):
@@ -72,9 +78,8 @@ def fit_teacher(
     estimator = clone(named.estimator)
     last = split_steps(estimator)[1]
     of_skorch = comes_from(last, "skorch")
-    weights = {}
-    if sample_weight is not None:
-        weights = _weight_params(named, estimator, sample_weight)
+    name = None if sample_weight is None else _weight_param(estimator)
+    weights = {} if name is None else {name: sample_weight}
     y, own_classes = _labels_for(last, y, classes)
     try:
         with _training_of_net(last, seed) if of_skorch else nullcontext():
@@ -103,21 +108,15 @@ def _labels_for(
     return y, None
 
 
-def _weight_params(named: Entry, estimator: Any, sample_weight: np.ndarray) -> dict[str, Any]:
-    """Return the weights under the name the teacher takes them by, or warn that it takes none."""
-    name, last = "sample_weight", estimator
+def _weight_param(estimator: Any) -> str | None:
+    """Return the name by which `fit` of a teacher takes sample weights; None if it takes none."""
+    name, last, prefix = "sample_weight", estimator, ""
     if isinstance(estimator, Pipeline) and get_config()["enable_metadata_routing"]:
-        if get_routing_for_object(estimator).consumes("fit", [name]):
-            return {name: sample_weight}
-    else:
-        prefix = ""
-        while isinstance(last, Pipeline):
-            prefix += f"{last.steps[-1][0]}__"
-            last = last.steps[-1][1]
-        if has_fit_parameter(last, name):
-            return {prefix + name: sample_weight}
-    warn_user(f"{named.label} does not take sample_weight and is fitted without weights.")
-    return {}
+        return name if get_routing_for_object(estimator).consumes("fit", [name]) else None
+    while isinstance(last, Pipeline):
+        prefix += f"{last.steps[-1][0]}__"
+        last = last.steps[-1][1]
+    return prefix + name if has_fit_parameter(last, name) else None
 
 
 @contextmanager

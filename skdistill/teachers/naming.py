@@ -243,6 +243,7 @@ def _checked(teacher: Any, label: str) -> Any:
 def _estimator_type(teacher: Any) -> str | None:
     """Return "classifier", "regressor", ... or None where the teacher does not say."""
     if not hasattr(teacher, "__sklearn_tags__"):
+        # Private, but the only word of classes that were written before scikit-learn had tags.
         return getattr(teacher, "_estimator_type", None)
     try:
         return get_tags(teacher).estimator_type

@@ -289,13 +289,10 @@ def sharpening_temperature(
     return 1 / _root(slope, 1.0, 1 / BOUNDS[0])
 
 
-def mean_confidence(
-    logits: np.ndarray, temperature: float = 1.0, sample_weight: np.ndarray | None = None
-) -> float:
+def mean_confidence(logits: np.ndarray, temperature: float = 1.0) -> float:
     """Return the mean probability of the most probable class at a temperature."""
     z = logits / temperature
-    top = np.exp(z.max(axis=1) - logsumexp(z, axis=1))
-    return float(np.average(top, weights=sample_weight))
+    return float(np.exp(z.max(axis=1) - logsumexp(z, axis=1)).mean())
 
 
 def matching_temperature(logits: np.ndarray, confidence: float) -> float:

@@ -67,8 +67,6 @@ class TargetSource:
         What the parameters say.
     named : list of Entry
         The teachers.
-    weighted : list of bool
-        Which of them get the sample weights, where they are fitted.
     classes : array of shape (k,) or None
         The student's classes, in whose order the columns stand; known when rows are labelled.
     ensemble : Ensemble or None
@@ -80,14 +78,8 @@ class TargetSource:
 
     prefit = False
 
-    def __init__(
-        self,
-        spec: TeacherSpec,
-        named: Sequence[Entry],
-        weighted: Sequence[bool] | None = None,
-    ) -> None:
+    def __init__(self, spec: TeacherSpec, named: Sequence[Entry]) -> None:
         self.spec, self.named = spec, list(named)
-        self.weighted = [True] * len(named) if weighted is None else weighted
         self.classes: np.ndarray | None = None
         self.ensemble: Ensemble | None = None
 
@@ -131,32 +123,21 @@ class TargetSource:
     def check(self, rows: Rows) -> np.ndarray | str:
         """Check weights and hints before any teacher is asked; return the weights, or a rule."""
         weights = check_teacher_weights(self.spec.teacher_weights, len(self.named))
-        given = rows.teacher_proba is not None
         if isinstance(weights, str):
-            self._check_rule(weights, given=given, labelled=rows.code is not None)
+            self.check_rule(weights, labelled=rows.code is not None)
         for hint in self.hints:
             teacher = self.named[hint.teacher]
             check_layer(teacher.estimator, teacher.label, hint)
             self.check_hint(hint)
-            if given and not self.prefit and not is_shared(teacher.estimator):
-                raise ValueError(
-                    "Hints need teachers that are asked, and with teacher_proba none is fitted. "
-                    "Pass fitted teachers with cv='prefit', or leave teacher_proba out."
-                )
         self.classes = rows.classes
         return weights
 
-    def _check_rule(self, rule: str, *, given: bool, labelled: bool) -> None:
+    def check_rule(self, rule: str, *, labelled: bool) -> None:
         """Raise where a rule has nothing to compare; warn where teachers may have seen the rows."""
         if not labelled:
             raise ValueError(
                 f"teacher_weights={rule!r} compares the teachers with y, and y is None. Pass y, "
                 "or numbers."
-            )
-        if rule == "validation" and given:
-            raise ValueError(
-                "teacher_weights='validation' compares each teacher's own answers with y, and "
-                "teacher_proba stands in their place. Pass numbers, or leave teacher_proba out."
             )
         if rule == "validation" and self.as_they_are:
             warn_user(
@@ -167,14 +148,6 @@ class TargetSource:
 
     def check_hint(self, asked: ActiveHint) -> None:
         """Raise where the teachers cannot give this hint."""
-
-    def given(self, rows: Rows) -> SoftTargets:
-        """Return targets obtained elsewhere; fitted teachers label further rows beside them."""
-        fitted = []
-        if self.prefit:
-            self.labeller()
-            fitted = [n.estimator for n in self.named]
-        return SoftTargets(rows.teacher_proba, np.ones(len(rows.weight), dtype=bool), fitted=fitted)
 
     def transfer_rows(
         self, rows: Rows, held: np.ndarray, rng: np.random.RandomState
@@ -242,8 +215,6 @@ class Prefit(TargetSource):
     def label(self, rows: Rows, rng: np.random.RandomState) -> SoftTargets:
         """Ask the teachers, and look whether their answers can teach anything."""
         weights = self.check(rows)
-        if rows.teacher_proba is not None:
-            return self.given(rows)
         averaging, memory = self.averaging, self.spec.memory
         teachers = [Teacher(n, rows.classes, rows.X) for n in self.named]
         with stage("asking the teachers"):
@@ -260,9 +231,43 @@ class Prefit(TargetSource):
                 targets = SoftTargets(proba, np.ones(len(proba), dtype=bool), weights)
         _warn_if_hard(targets.proba)
         _warn_if_uninformed(targets.proba, rows)
-        targets.known[:] = True
         targets.fitted = [n.estimator for n in self.named]
         return targets
+
+
+class Given(TargetSource):
+    """Targets obtained elsewhere; fitted teachers label further rows beside them."""
+
+    def __init__(self, spec: TeacherSpec, named: Sequence[Entry], *, prefit: bool = False) -> None:
+        super().__init__(spec, named)
+        self.prefit = prefit
+
+    def label(self, rows: Rows, rng: np.random.RandomState) -> SoftTargets:
+        """Return the targets that were given."""
+        if self.named:  # a batch after the first names no teacher that could be checked
+            self.check(rows)
+        fitted = []
+        if self.prefit:
+            self.labeller()
+            fitted = [n.estimator for n in self.named]
+        return SoftTargets(rows.teacher_proba, np.ones(len(rows.weight), dtype=bool), fitted=fitted)
+
+    def check_rule(self, rule: str, *, labelled: bool) -> None:
+        """Raise where a rule needs answers in whose place the targets stand."""
+        if rule == "validation":
+            raise ValueError(
+                "teacher_weights='validation' compares each teacher's own answers with y, and "
+                "teacher_proba stands in their place. Pass numbers, or leave teacher_proba out."
+            )
+        super().check_rule(rule, labelled=labelled)
+
+    def check_hint(self, asked: ActiveHint) -> None:
+        """Raise where the teacher is not fitted and will not be."""
+        if not self.prefit and not is_shared(self.named[asked.teacher].estimator):
+            raise ValueError(
+                "Hints need teachers that are asked, and with teacher_proba none is fitted. "
+                "Pass fitted teachers with cv='prefit', or leave teacher_proba out."
+            )
 
 
 class SelfTaught(TargetSource):
@@ -293,9 +298,7 @@ class Continued(TargetSource):
         return super().labeller() if self.source is None else self.source.labeller()
 
     def label(self, rows: Rows, rng: np.random.RandomState) -> SoftTargets:
-        """Return the targets that were given, or the answers of the teachers as they are."""
-        if rows.teacher_proba is not None:
-            return self.given(rows)
+        """Return the answers of the teachers as they are."""
         ensemble = self.labeller()
         proba, known = ensemble.predict_proba(rows.X), np.ones(len(rows.weight), dtype=bool)
         return SoftTargets(proba, known, temperature=ensemble.temperature)

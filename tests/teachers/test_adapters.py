@@ -4,6 +4,7 @@ import copy
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -220,6 +221,14 @@ def test_logits_that_look_like_probabilities_are_warned_about_once(function):
     with pytest.warns(UserWarning, match=r"Answer is declared to return logits.*output=\"proba\""):
         teacher.predict_proba(X)
     teacher.predict_proba(X)
+
+
+def test_a_teacher_that_has_warned_has_the_same_content():
+    teacher = TorchTeacher(torch.nn.Softmax(1))
+    before = joblib.hash(teacher)
+    with pytest.warns(UserWarning, match="look like probabilities"):
+        teacher.predict_proba(X)
+    assert joblib.hash(teacher) == before
 
 
 def test_a_teacher_and_its_module_can_be_pickled():

@@ -4,6 +4,7 @@ import re
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 
 import hypothesis.strategies as st
@@ -562,6 +563,93 @@ def test_a_teacher_that_cannot_be_hashed_is_asked_each_time(tmp_path):
     for _ in range(2):
         ensemble([Fixed(answer, CLASSES)], memory=str(tmp_path)).predict_proba(ROWS)
     assert asked == [len(ROWS), len(ROWS)]
+
+
+class Weights:
+    """A model that is no estimator; it counts its answers and how often its content is read."""
+
+    n_asked = n_read = 0
+
+    def __init__(self, share):
+        self.share = share
+
+    def __getstate__(self):
+        type(self).n_read += 1
+        return vars(self)
+
+    def predict(self, rows):
+        type(self).n_asked += 1
+        return np.tile([self.share, 0.5 - self.share, 0.5], (len(rows), 1))
+
+    __call__ = predict
+
+
+MODEL = Weights(0.1)
+
+
+def of_the_module(rows):
+    return MODEL.predict(rows)
+
+
+def of_a_model(rows, scale):
+    return MODEL.predict(rows)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [of_the_module, partial(of_a_model, scale=2), lambda rows: MODEL.predict(rows)],
+    ids=["function", "partial", "lambda"],
+)
+def test_a_function_is_asked_each_time(function, tmp_path, monkeypatch):
+    teacher = make_pipeline(FrozenEstimator(CallableTeacher(function, CLASSES)))
+    for share in (0.1, 0.4):
+        monkeypatch.setitem(globals(), "MODEL", Weights(share))
+        answer = ensemble([teacher], memory=str(tmp_path)).predict_proba(ROWS)
+        np.testing.assert_allclose(answer[0], [share, 0.5 - share, 0.5])
+
+
+def test_a_builtin_is_asked_each_time():
+    assert _asking._is_known_by_name(CallableTeacher(len, CLASSES))
+    assert _asking._is_known_by_name(CallableTeacher(dict.fromkeys, CLASSES))
+    assert not _asking._is_known_by_name(CallableTeacher({}.get, CLASSES))
+
+
+@pytest.mark.parametrize(
+    "function_of",
+    [lambda model: model.predict, lambda model: model, lambda model: partial(model.predict)],
+    ids=["method", "object", "partial"],
+)
+def test_methods_and_callable_objects_are_remembered_by_their_content(function_of, tmp_path):
+    Weights.n_asked = 0
+    for share, n_asked in ((0.1, 1), (0.1, 1), (0.4, 2)):
+        teacher = CallableTeacher(function_of(Weights(share)), CLASSES)
+        answer = ensemble([teacher], memory=str(tmp_path)).predict_proba(ROWS)
+        np.testing.assert_allclose(answer[0], [share, 0.5 - share, 0.5])
+        assert Weights.n_asked == n_asked
+
+
+def test_content_is_read_once_a_question(tmp_path):
+    for n_read in (1, 2):
+        teacher = CallableTeacher(MODEL, CLASSES)
+        Weights.n_read = n_read - 1
+        ensemble([teacher], memory=str(tmp_path)).predict_proba(ROWS)
+        assert Weights.n_read == n_read
+
+
+def test_a_teacher_that_fails_is_asked_once(tmp_path):
+    asked = []
+
+    class Failing(Weights):
+        def __reduce__(self):
+            return Weights, (0.1,)
+
+        def __call__(self, rows):
+            asked.append(len(rows))
+            raise RuntimeError("the service is down")
+
+    with pytest.raises(ValueError, match="the service is down"):
+        ensemble([CallableTeacher(Failing(0.1), CLASSES)], memory=str(tmp_path)).mean(ROWS)
+    assert asked == [len(ROWS)]
 
 
 def test_a_module_trained_in_place_is_asked_again(tmp_path):

@@ -120,7 +120,10 @@ def test_weights_reach_the_teacher(teacher):
 def test_a_teacher_without_weights_is_named(teacher):
     words = rf"teacher 0 \({type(teacher).__name__}\) does not take sample_weight"
     with pytest.warns(UserWarning, match=words):
-        fit_teacher(named(teacher), X, Y, np.ones(len(Y)))
+        to_fit = seeded(named(teacher), True, np.random.RandomState(0))
+    assert not to_fit.weighted
+    unweighted, plain = (fit_teacher(named(teacher), X, Y, w)[0] for w in (np.ones(len(Y)), None))
+    np.testing.assert_array_equal(unweighted.predict_proba(X), plain.predict_proba(X))
 
 
 def test_with_metadata_routing_a_pipeline_decides_itself():
@@ -133,7 +136,7 @@ def test_with_metadata_routing_a_pipeline_decides_itself():
         assert weighted[-1].intercept_ > fit_teacher(entry, X, Y)[0][-1].intercept_ + 0.5
         silent = LogisticRegression().set_fit_request(sample_weight=False)
         with pytest.warns(UserWarning, match="does not take sample_weight"):
-            fit_teacher(named(make_pipeline(scaler, silent)), X, Y, weight)
+            seeded(named(make_pipeline(scaler, silent)), True, np.random.RandomState(0))
 
 
 def test_a_failed_fit_is_chained():

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from joblib import Memory
 from quick_students import Counting, fitted_teacher, make_data, quick
 from sklearn.ensemble import BaggingClassifier, ExtraTreesClassifier, RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
@@ -21,6 +22,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 
 from skdistill.tables import Rows
+from skdistill.teachers import CallableTeacher
 from skdistill.teachers import cross_fitting as _cross_fitting
 from skdistill.teachers import fitting as _fitting
 from skdistill.teachers import progress as _progress
@@ -54,7 +56,7 @@ def labelled(
     rows = Rows(X, CODE, CLASSES, weight, teacher_proba=proba)
     spec = TeacherSpec(teachers, cv, averaging, weights, calibration, **settings)
     named = name_teachers(teachers) if isinstance(teachers, list) else []
-    source = choose_source(spec, named, weighted)
+    source = choose_source(spec, named, weighted, given=proba is not None)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*cannot be fitted inside fit")
         return source, source.label(rows, np.random.RandomState(seed))
@@ -227,7 +229,7 @@ def test_what_is_fitted_and_asked_is_counted(monkeypatch):
     vote([FROZEN, FOREST])
     labelled([FROZEN, GaussianNB().fit(X, Y)], "prefit", weights="confidence")
     assert [(s.words, s.total, s.n_done) for s in seen] == [
-        ("fitted teacher", 4, 4),
+        ("fitted teacher", 3, 3),
         ("out-of-bag teacher", 2, 2),
         ("teacher", 2, 2),
     ]
@@ -378,6 +380,42 @@ def test_memory_keeps_the_cross_fit(tmp_path):
     np.testing.assert_array_equal(first.proba, again.proba)
     cross([Counting(C=2.0)], memory=str(tmp_path))
     assert Counting.n_fits == 6
+
+
+def test_memory_keeps_the_cross_fit_beside_a_function_that_is_asked_each_time(tmp_path):
+    Counting.n_fits = 0
+    asked = []
+
+    def answer(rows):
+        asked.append(len(rows))
+        return np.full((len(rows), 3), 1 / 3)
+
+    function = CallableTeacher(answer, CLASSES)
+    both = [cross([function, Counting()], memory=str(tmp_path)) for _ in range(2)]
+    assert Counting.n_fits == 3
+    assert asked == [len(X)] * 2
+    np.testing.assert_array_equal(both[0].proba, both[1].proba)
+
+
+def test_memory_hands_out_the_teachers_that_are_used_as_they_are(tmp_path):
+    for _ in range(2):
+        assert cross([FROZEN], memory=str(tmp_path)).fitted[0] is FROZEN
+
+
+def test_a_memory_that_maps_files_gives_the_same_targets(tmp_path):
+    memory = Memory(tmp_path, mmap_mode="r", verbose=0)
+    once, again = (cross([GaussianNB()], memory=memory).proba for _ in range(2))
+    np.testing.assert_array_equal(once, again)
+
+
+def test_a_teacher_without_weights_is_named_once_whatever_is_remembered(tmp_path):
+    teachers = [KNeighborsClassifier(), GaussianNB()]
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="does not take sample_weight") as caught:
+            cross(teachers, memory=str(tmp_path), sample_weight=WEIGHT)
+        assert len(caught) == 1
+    # Weights that are all 1 are none.
+    cross(teachers, memory=str(tmp_path))
 
 
 def test_out_of_bag_votes_are_the_forests_own():
