@@ -3,7 +3,7 @@
 import io
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -11,7 +11,6 @@ from typing import Any, Self
 
 import joblib
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from skdistill.files import BadArtefactError, UnsupportedFormatError, sha256_of
 from skdistill.scale.storage import absolute, is_whole, open_place, write_whole
@@ -21,7 +20,7 @@ from skdistill.teachers.answers import check_proba
 from skdistill.teachers.asking import Teacher, resolve_averaging
 from skdistill.teachers.naming import Entry, name_teachers
 from skdistill.teachers.pooling import to_proba, weights_without_labels
-from skdistill.training.threads import SharedSetting
+from skdistill.training.threads import one_thread
 
 FORMAT, _MANIFEST = 1, "manifest.json"
 # What the manifest says of a teacher.
@@ -103,7 +102,8 @@ class TeacherLabeller:
         frame, array = _both_forms(rows, bundle.feature_names)
         space = resolve_averaging(self.averaging, named)
         mean: Any = 0.0
-        with _ONE_THREAD.use(), joblib.parallel_config(backend="sequential"):
+        # Bits may depend on the number of threads that numerical libraries use.
+        with one_thread(), joblib.parallel_config(backend="sequential"):
             for teacher, weight in zip(teachers, self.teacher_weights, strict=True):
                 if weight > 0:
                     X = frame if _takes_frame(teacher.estimator) else array
@@ -388,12 +388,4 @@ def _takes_frame(estimator: Any) -> bool:
     return names is not None or not hasattr(estimator, "n_features_in_")
 
 
-def _prepare_one_thread() -> tuple[Callable[[], object], Callable[[], object]]:
-    # Without a limit yet: what is to be restored.
-    before = threadpool_limits(None)
-    return lambda: threadpool_limits(1), before.restore_original_limits
-
-
 _loading = threading.Lock()
-# Bits may depend on the number of threads that numerical libraries use.
-_ONE_THREAD = SharedSetting(_prepare_one_thread)

@@ -16,8 +16,9 @@ from skdistill.tables import find_improper, is_frame, normalise
 # What a probability of 0 counts as where its logarithm is needed.
 PROBA_FLOOR = 1e-7
 
-# Modules may share layers, and torch has one global generator: one lock guards them all.
-_torch_lock = threading.RLock()
+# Modules may share layers, and torch has one global generator, from which students may draw too:
+# one lock guards them all.
+torch_lock = threading.RLock()
 
 _WAY_TO_NUMBERS = (
     "Put the preprocessing before the module: make_pipeline(fitted_preprocessor, "
@@ -63,7 +64,7 @@ def left_as_found(modules: Sequence[Any] = ()) -> Iterator[None]:
     """Restore the `training` flags of modules and torch's random state; other threads wait."""
     import torch
 
-    with _torch_lock, torch.random.fork_rng(devices=[]):
+    with torch_lock, torch.random.fork_rng(devices=[]):
         parts = [part for module in modules for part in module.modules()]
         flags = [part.training for part in parts]
         try:

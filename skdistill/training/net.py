@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,6 @@ import torch
 from scipy.special import softmax
 from skorch import NeuralNet
 from skorch.callbacks import Callback
-from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
 from skdistill.teachers.progress import stage
@@ -22,33 +21,7 @@ from skdistill.training.objective import LossSums, Objective, Targets
 from skdistill.training.spec import StudentSpec
 from skdistill.training.step import Adam, CpuStep, take_moments
 from skdistill.training.stream import TrainingStream
-from skdistill.training.threads import SharedSetting
-
-
-def _prepare_one_thread() -> tuple[Callable[[], object], Callable[[], object]]:
-    threads, libraries = torch.get_num_threads(), ThreadpoolController()
-    # Without a limit yet: what is to be restored.
-    before = libraries.limit(limits=None, user_api="blas")
-
-    def change() -> None:
-        torch.set_num_threads(1)
-        libraries.limit(limits=1, user_api="blas")
-
-    def restore() -> None:
-        try:
-            before.restore_original_limits()
-        finally:
-            torch.set_num_threads(threads)
-
-    return change, restore
-
-
-_ONE_THREAD = SharedSetting(_prepare_one_thread)
-
-
-def one_thread(wanted: bool) -> contextlib.AbstractContextManager[None]:
-    """Let torch and NumPy use one thread, and restore the setting when the last user leaves."""
-    return _ONE_THREAD.use() if wanted else contextlib.nullcontext()
+from skdistill.training.threads import one_thread
 
 
 @contextlib.contextmanager
@@ -283,7 +256,8 @@ def train(
     ours = isinstance(module, StudentMLP)
     work = 6.0 * net.batch_size * sum(p.numel() for p in module.parameters())
     seeded = contextlib.nullcontext() if ours else seeded_globally(seed)
-    with one_thread(work < _WORTH_A_THREAD), no_denormals(), seeded:
+    threads = one_thread() if work < _WORTH_A_THREAD else contextlib.nullcontext()
+    with threads, no_denormals(), seeded:
         rows = to_tensors(data, module) if isinstance(data, TrainingSet) else data
         X, y = rows if isinstance(rows, tuple) else (rows, None)
         # Without a soft term there is no target that the student could have a part in.
@@ -336,7 +310,7 @@ def what_went_wrong(net: StudentNet, training: TrainingSet) -> str | None:
     proba, label, soft, hard = (column[some] for column in columns)
     X, like = training.X[some], next(net.module_.parameters())
     # In a forked process torch crashes, or waits for ever, where it wants its threads.
-    with one_thread(True):
+    with one_thread():
         rows = torch.as_tensor(X, dtype=like.dtype, device=like.device)
         logits = _answer(net.module_, rows).cpu().double().numpy()
         wrong = net.criterion_.worse_than_uniform(logits, Targets(proba, label, soft, hard))

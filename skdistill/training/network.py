@@ -4,7 +4,6 @@ import contextlib
 import copy
 import itertools
 import math
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from skdistill.student import Layer, TorchStudent
 from skdistill.tables import PiecewiseLinearEncoding
+from skdistill.teachers.answers import torch_lock
 from skdistill.training.spec import StudentSpec
 
 if TYPE_CHECKING:
@@ -188,13 +188,10 @@ def build_module(
     )
 
 
-_global_seed_lock = threading.RLock()
-
-
 @contextlib.contextmanager
 def seeded_globally(seed: int) -> Iterator[None]:
     """Seed torch's global generator and restore it; needed for modules that draw from it."""
-    with _global_seed_lock, torch.random.fork_rng(devices=[]):
+    with torch_lock, torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would seed the generators of other devices too.
         torch.default_generator.manual_seed(seed)
         yield

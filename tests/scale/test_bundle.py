@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -17,10 +18,11 @@ from cluster_teachers import (
 )
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from skdistill import BadArtefactError, TorchTeacher, UnsupportedFormatError
+from skdistill import BadArtefactError, CallableTeacher, TorchTeacher, UnsupportedFormatError
 from skdistill.distributed import TeacherBundle, TeacherLabeller
+from skdistill.training.threads import one_thread
 
 ROWS = make_frame(50)
 
@@ -219,6 +221,29 @@ def test_teachers_are_asked_with_one_thread_and_settings_are_restored(tmp_path):
     bundle = save_bundle(tmp_path, teacher_of(threads))
     assert bundle.labeller().log_proba(ROWS).shape == (50, 2)
     assert [pool["num_threads"] for pool in threadpool_info()] == before
+
+
+def test_labelling_and_training_that_overlap_restore_the_threads(tmp_path):
+    asked, training = threading.Event(), threading.Event()
+
+    def wait(X):
+        asked.set()
+        assert training.wait(30)
+        return threads(X)
+
+    labeller = save_bundle(tmp_path, teacher_of(threads)).labeller()
+    labeller.log_proba(ROWS)
+    with threadpool_limits(2, user_api="blas"):
+        before = [pool["num_threads"] for pool in threadpool_info()]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(CallableTeacher, "_outputs", lambda self, X: wait(X))
+            labelling = threading.Thread(target=labeller.log_proba, args=(ROWS,))
+            labelling.start()
+            assert asked.wait(30)
+            with one_thread():
+                training.set()
+                labelling.join()
+            assert [pool["num_threads"] for pool in threadpool_info()] == before
 
 
 def test_teachers_are_loaded_once_a_process(tmp_path):

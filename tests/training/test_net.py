@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -324,7 +325,6 @@ def test_fits_in_threads_equal_fits_one_after_another():
 
     expected = [fit(i) for i in range(6)]
     found = [None] * 6
-    threads_before = torch.get_num_threads()
 
     def run(i):
         found[i] = fit(i)
@@ -335,7 +335,65 @@ def test_fits_in_threads_equal_fits_one_after_another():
     for thread in threads:
         thread.join()
     assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
-    assert torch.get_num_threads() == threads_before
+
+
+def counts():
+    return torch.get_num_threads(), blas_threads()
+
+
+@pytest.mark.parametrize("main_leaves_first", [True, False])
+def test_fits_that_overlap_leave_each_thread_its_own_count(main_leaves_first):
+    both = threading.Barrier(2, timeout=30)
+    other_left, main_left = threading.Event(), threading.Event()
+    found = []
+
+    class Meet(Callback):
+        def __init__(self, wait_for=None):
+            self.wait_for = wait_for
+
+        def on_train_begin(self, net, **kwargs):
+            both.wait()
+            found.append(counts())
+            if self.wait_for:
+                assert self.wait_for.wait(30)
+
+    def fit(callback):
+        trained(make_mlp(), Objective(1.0, 0.5), training_set(), callbacks=[callback])
+
+    def other():
+        fit(Meet(main_left if main_leaves_first else None))
+        other_left.set()
+        assert main_left.wait(30)
+        found.append(counts())
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with threadpool_limits(2, user_api="blas"):
+            expected = counts()
+            thread = threading.Thread(target=other)
+            thread.start()
+            fit(Meet(None if main_leaves_first else other_left))
+            main_left.set()
+            thread.join()
+            assert counts() == expected
+            # The thread that fitted was new to torch, and so is the next one.
+            new = threading.Thread(target=lambda: found.append(counts()))
+            new.start()
+            new.join()
+    finally:
+        torch.set_num_threads(before)
+    alone = 1, [1] * len(expected[1])
+    assert found == [alone, alone, expected, expected]
+
+
+def test_a_fit_in_a_living_thread_leaves_blas_to_others():
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(trained, make_mlp(), Objective(1.0, 0.5), training_set()).result()
+        with threadpool_limits(2, user_api="blas"):
+            assert set(blas_threads()) == {2}
+            with threadpool_limits(1, user_api="blas"):
+                assert set(blas_threads()) == {1}
 
 
 def test_the_hooks_of_skorch_are_called():

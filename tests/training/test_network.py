@@ -1,13 +1,21 @@
 """The network: first weights, modules of the user's, and frozen layers that compute alike."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from training_zoo import ACTIVATIONS, ENCODING, X, make_mlp
 
+from skdistill import TorchTeacher
 from skdistill.student import Forward
-from skdistill.training.network import StudentMLP, build_custom_module, frozen_layers
+from skdistill.training.network import (
+    StudentMLP,
+    build_custom_module,
+    frozen_layers,
+    seeded_globally,
+)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -33,6 +41,21 @@ def test_hidden_layers_are_those_before_dropout():
 def test_a_factory_must_return_a_module():
     with pytest.raises(TypeError, match=r"\(n_features, n_classes\).*returned a int"):
         build_custom_module(lambda n, k: 3, 4, 3, 0)
+
+
+def test_teachers_are_not_asked_while_a_module_draws():
+    asked = threading.Event()
+
+    def ask():
+        TorchTeacher(nn.Linear(4, 2), classes=[0, 1]).predict_proba(X)
+        asked.set()
+
+    thread = threading.Thread(target=ask)
+    with seeded_globally(0):
+        thread.start()
+        assert not asked.wait(0.5)
+    thread.join()
+    assert asked.is_set()
 
 
 def run_frozen(layers, rows):
