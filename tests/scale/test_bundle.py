@@ -232,7 +232,6 @@ def test_labelling_and_training_that_overlap_restore_the_threads(tmp_path):
         return threads(X)
 
     labeller = save_bundle(tmp_path, teacher_of(threads)).labeller()
-    labeller.log_proba(ROWS)
     with threadpool_limits(None):
         # Set in a thread that has ended: OpenBLAS obeys one living thread alone.
         setter = threading.Thread(
