@@ -232,8 +232,13 @@ def test_labelling_and_training_that_overlap_restore_the_threads(tmp_path):
         return threads(X)
 
     labeller = save_bundle(tmp_path, teacher_of(threads)).labeller()
-    labeller.log_proba(ROWS)
-    with threadpool_limits(2, user_api="blas"):
+    with threadpool_limits(None):
+        # Set in a thread that has ended: OpenBLAS obeys one living thread alone.
+        setter = threading.Thread(
+            target=threadpool_limits, kwargs={"limits": 2, "user_api": "blas"}
+        )
+        setter.start()
+        setter.join()
         before = [pool["num_threads"] for pool in threadpool_info()]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(CallableTeacher, "_outputs", lambda self, X: wait(X))
