@@ -614,11 +614,11 @@ class DistilledClassifier(ClassifierMixin, BaseDistilled):
 
     def _record(self, trained: "Trained", targets: "SoftTargets | None" = None) -> None:
         """Freeze the trained network into `student_` and record what training left."""
-        temperature = 1.0 if targets is None else targets.temperature
+        before = 1.0 if targets is None else targets.calibration_temperature
         student = trained.freeze(*columns_of(self))
         self.history_ = trained.history
         self.n_iter_ = trained.n_iter
-        self.calibration_temperature_ = temperature * trained.temperature
+        self.calibration_temperature_ = before * trained.calibration_temperature
         self.net_ = trained.net
         self.student_ = student
         self.classes_ = student.classes_

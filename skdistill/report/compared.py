@@ -195,7 +195,7 @@ class TeacherEnsemble:
         The space in which they are averaged.
     in_sample : list of str
         The names of those whose soft targets may come from rows they were fitted on.
-    temperature : float
+    calibration_temperature : float
         By what `fit` calibrated their answers before the student learned from them.
     """
 
@@ -203,7 +203,7 @@ class TeacherEnsemble:
     weights: np.ndarray
     averaging: str
     in_sample: list[str]
-    temperature: float
+    calibration_temperature: float
 
     def ask(self, X: Any) -> list[ComparedModel]:
         """Ask each teacher about prepared rows once, and put the ensemble, the last, together."""
@@ -235,9 +235,9 @@ class TeacherEnsemble:
 
     def calibrated(self, ensemble: ComparedModel) -> ComparedModel | None:
         """Return the ensemble with the confidence that the student learned, if it is another."""
-        if self.temperature == 1:
+        if self.calibration_temperature == 1:
             return None
-        proba = temper(ensemble.proba, self.temperature)
+        proba = temper(ensemble.proba, self.calibration_temperature)
         return replace(ensemble, name="calibrated ensemble", role="calibrated", proba=proba)
 
 

@@ -167,9 +167,9 @@ def notes_on(
             f"Used as they were: {_listed(teachers.in_sample)}. The soft targets of rows they "
             "were fitted on were not out-of-fold; the held-out rows must be new to them too."
         )
-    temperature = getattr(found.model, "calibration_temperature_", 1.0)
-    if temperature != 1:
-        notes.append(_on_calibration(temperature, teachers))
+    calibration_temperature = getattr(found.model, "calibration_temperature_", 1.0)
+    if calibration_temperature != 1:
+        notes.append(_on_calibration(calibration_temperature, teachers))
     if found.before:
         notes.append("The steps before the student in its Pipeline are in no row's size or time.")
     notes.append("Intervals cover the choice of held-out rows, not that of seeds.")
@@ -183,11 +183,11 @@ def notes_on(
     return tuple(notes)
 
 
-def _on_calibration(temperature: float, teachers: TeacherEnsemble) -> str:
+def _on_calibration(calibration_temperature: float, teachers: TeacherEnsemble) -> str:
     """Say whose confidence `fit` set right, and what that means for the comparison."""
     what = "distilled student" if teachers.in_sample else "targets it was trained on"
     others = "teachers, ensemble and plain student are as they are."
-    if teachers.temperature != 1:
+    if teachers.calibration_temperature != 1:
         others = (
             '"calibrated ensemble" is the ensemble at that temperature. All comparisons are '
             "with the ensemble as it answers, so what a student gains on it in log-loss may be "
@@ -195,7 +195,7 @@ def _on_calibration(temperature: float, teachers: TeacherEnsemble) -> str:
         )
     return (
         f"The confidence of the {what} was calibrated by fit, at a temperature of "
-        f"{temperature:.2f}; {others}"
+        f"{calibration_temperature:.2f}; {others}"
     )
 
 

@@ -243,8 +243,9 @@ def resolve_averaging(averaging: str, named: Sequence[Entry]) -> str:
 class Ensemble:
     """The weighted mean of teachers' probabilities or logits, given at a temperature.
 
-    Calibration sets ``temperature``. With ``memory`` answers are read from there where the content
-    of teacher and rows is that of an earlier question; content that cannot be seen is asked anew.
+    Cross-fitting sets ``calibration_temperature``. With ``memory`` answers are read from there
+    where the content of teacher and rows is that of an earlier question; content that cannot be
+    seen is asked anew.
     """
 
     def __init__(
@@ -254,11 +255,11 @@ class Ensemble:
         self.weights = weights[weights > 0]
         self.averaging = averaging
         self.memory = memory
-        self.temperature = 1.0
+        self.calibration_temperature = 1.0
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the ensemble's probabilities for raw rows."""
-        return to_proba(self.mean(X), self.averaging, self.temperature)
+        return to_proba(self.mean(X), self.averaging, self.calibration_temperature)
 
     def mean(self, X: Any) -> np.ndarray:
         """Return the weighted mean in the space of `averaging`, asking in blocks of rows."""

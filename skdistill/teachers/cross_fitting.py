@@ -76,9 +76,9 @@ class _FittedInside(TargetSource):
         if self.spec.calibration is None or self.as_they_are or not used.any():
             return targets
         proba = targets.proba
-        temperature = sharpening_temperature(proba[used], rows.code[used], rows.weight[used])
-        self.ensemble.temperature = temperature
-        return replace(targets, proba=temper(proba, temperature), temperature=temperature)
+        T = sharpening_temperature(proba[used], rows.code[used], rows.weight[used])
+        self.ensemble.calibration_temperature = T
+        return replace(targets, proba=temper(proba, T), calibration_temperature=T)
 
     def _fit(self, rows: Rows, rng: np.random.RandomState) -> list[_Answered]:
         """Fit the teachers; return what each says of the rows of `fit`."""

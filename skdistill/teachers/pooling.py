@@ -27,7 +27,7 @@ class SoftTargets:
         others carry the hard term only.
     weights : float array of shape (n_teachers,) or None
         The teachers' weights on rows without a label, which sum to 1; None where none was asked.
-    temperature : float
+    calibration_temperature : float
         By what the targets were calibrated.
     fitted : list
         The teachers that answered: each as it is, or the list of its fold clones.
@@ -36,7 +36,7 @@ class SoftTargets:
     proba: np.ndarray
     known: np.ndarray
     weights: np.ndarray | None = None
-    temperature: float = 1.0
+    calibration_temperature: float = 1.0
     fitted: list[Any] = field(default_factory=list)
 
 
@@ -78,20 +78,20 @@ def weights_without_labels(teacher_weights: Any, n_teachers: int) -> np.ndarray:
     return np.full(n_teachers, 1 / n_teachers)
 
 
-def to_proba(values: np.ndarray, space: str, temperature: float | None = None) -> np.ndarray:
+def to_proba(values: np.ndarray, space: str, T: float | None = None) -> np.ndarray:
     """Return probabilities, at a temperature, from a mean of probabilities or of logits."""
     if space == "logits":
         values = np.exp(values - values.max(axis=1, keepdims=True))
     proba = values / values.sum(axis=1, keepdims=True)
-    return proba if temperature is None else temper(proba, temperature)
+    return proba if T is None else temper(proba, T)
 
 
-def temper(proba: np.ndarray, temperature: float) -> np.ndarray:
+def temper(proba: np.ndarray, T: float) -> np.ndarray:
     """Return probabilities at a temperature, zeros included: p^(1/T), normalised.
 
     :func:`skdistill.losses.temper` is the same of tensors; teachers are asked without torch.
     """
-    scaled = proba ** (1 / temperature)
+    scaled = proba ** (1 / T)
     scaled /= scaled.sum(axis=1, keepdims=True)
     return scaled
 
@@ -289,9 +289,9 @@ def sharpening_temperature(
     return 1 / _root(slope, 1.0, 1 / BOUNDS[0])
 
 
-def mean_confidence(logits: np.ndarray, temperature: float = 1.0) -> float:
+def mean_confidence(logits: np.ndarray, T: float = 1.0) -> float:
     """Return the mean probability of the most probable class at a temperature."""
-    z = logits / temperature
+    z = logits / T
     return float(np.exp(z.max(axis=1) - logsumexp(z, axis=1)).mean())
 
 

@@ -301,7 +301,7 @@ class Continued(TargetSource):
         """Return the answers of the teachers as they are."""
         ensemble = self.labeller()
         proba, known = ensemble.predict_proba(rows.X), np.ones(len(rows.weight), dtype=bool)
-        return SoftTargets(proba, known, temperature=ensemble.temperature)
+        return SoftTargets(proba, known, calibration_temperature=ensemble.calibration_temperature)
 
 
 def _warn_if_hard(proba: np.ndarray) -> None:

@@ -55,8 +55,8 @@ class Control:
         """
         if self.rows is None or self.shortfall() is not None:
             return layers, 1.0
-        temperature = matching_temperature(_logits(layers, training, self.rows), self.confidence)
-        return _divided(layers, temperature), temperature
+        divisor = matching_temperature(_logits(layers, training, self.rows), self.confidence)
+        return _divided(layers, divisor), divisor
 
     def shortfall(self) -> str | None:
         """Say by how much the teachers are worse than the plain student, beyond two errors."""
@@ -88,14 +88,14 @@ class UnseenLabels:
             return layers, 1.0
         log_proba = log_softmax(_logits(layers, training, self.held.X), axis=1)
         own = fit_temperature(log_proba, self.held.label, self.held.weight, pseudo_count=1.0)
-        temperature = min(1.0, own)
-        return _divided(layers, temperature), temperature
+        divisor = min(1.0, own)
+        return _divided(layers, divisor), divisor
 
 
-def _divided(layers: list[Layer], temperature: float) -> list[Layer]:
+def _divided(layers: list[Layer], divisor: float) -> list[Layer]:
     """Divide the logits that come out of layers."""
     kind, arrays = layers[-1]
-    return [*layers[:-1], Layer(kind, tuple(array / temperature for array in arrays))]
+    return [*layers[:-1], Layer(kind, tuple(array / divisor for array in arrays))]
 
 
 def control_rows(training: TrainingSet, rng: np.random.RandomState) -> TrainingSet:
@@ -159,8 +159,8 @@ def _log_loss_at_best(held: HeldOut, rows: np.ndarray) -> np.ndarray:
     if not len(rows):
         return np.zeros(0)
     log_proba = np.log(np.maximum(held.proba[rows], PROBA_FLOOR))
-    temperature = fit_temperature(log_proba, held.label[rows], held.weight[rows])
-    return -log_softmax(log_proba / temperature, axis=1)[np.arange(len(rows)), held.label[rows]]
+    divisor = fit_temperature(log_proba, held.label[rows], held.weight[rows])
+    return -log_softmax(log_proba / divisor, axis=1)[np.arange(len(rows)), held.label[rows]]
 
 
 def _logits(layers: list[Layer], training: TrainingSet, Z: np.ndarray) -> Any:

@@ -55,7 +55,7 @@ class Trained:
         Losses of the epochs.
     n_iter : int
         The number of epochs.
-    temperature : float
+    calibration_temperature : float
         What the logits were divided by since training.
     """
 
@@ -64,7 +64,7 @@ class Trained:
     layers: list[Layer] | None
     history: dict[str, np.ndarray]
     n_iter: int
-    temperature: float = 1.0
+    calibration_temperature: float = 1.0
 
     @classmethod
     def of_net(cls, net: StudentNet, data: TrainingSet, student: int | None = None) -> Self:
@@ -81,12 +81,16 @@ class Trained:
         """Divide the logits so that confidence is right by a control, or by unseen labels."""
         if self.layers is None:
             return self
-        layers, temperature = control.calibrate(self.layers, self.data)
+        layers, divisor = control.calibrate(self.layers, self.data)
         module = self.net.module_
         if isinstance(module, StudentMLP) and module.theta.ndim == 1:
             # Training that goes on starts from the student, in this process as after unpickling.
             module.set_weights([layer.arrays for layer in layers[::2]])
-        return replace(self, layers=layers, temperature=self.temperature * temperature)
+        return replace(
+            self,
+            layers=layers,
+            calibration_temperature=self.calibration_temperature * divisor,
+        )
 
     def freeze(
         self, n_features_in: int, feature_names_in: np.ndarray | None = None

@@ -508,7 +508,7 @@ def test_auto_averages_logits_only_where_all_have_them():
 def test_it_answers_at_its_temperature():
     asked = ensemble([fitted_teacher(ROWS, NAMES)])
     proba = asked.predict_proba(ROWS)
-    asked.temperature = 3.0
+    asked.calibration_temperature = 3.0
     powers = proba ** (1 / 3)
     expected = powers / powers.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(asked.predict_proba(ROWS), expected, atol=1e-15)

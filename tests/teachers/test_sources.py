@@ -503,19 +503,21 @@ def test_two_equal_teachers_are_one():
 def test_targets_are_calibrated_together_with_further_answers(cv):
     plain_source, plain = labelled([FOREST], cv)
     source, targets = labelled([FOREST], cv, calibration="auto")
-    assert plain.temperature == plain_source.labeller().temperature == 1
-    assert targets.temperature == source.labeller().temperature < 1
-    np.testing.assert_array_equal(targets.proba, temper(plain.proba, targets.temperature))
+    assert plain.calibration_temperature == plain_source.labeller().calibration_temperature == 1
+    assert targets.calibration_temperature == source.labeller().calibration_temperature < 1
+    np.testing.assert_array_equal(
+        targets.proba, temper(plain.proba, targets.calibration_temperature)
+    )
     np.testing.assert_allclose(
         further(source),
-        temper(further(plain_source), targets.temperature),
+        temper(further(plain_source), targets.calibration_temperature),
     )
 
 
 @pytest.mark.parametrize("cv", ["prefit", 3])
 def test_answers_of_teachers_that_saw_the_rows_are_not_calibrated(cv):
     source, targets = labelled([FROZEN, fitted_teacher(X, Y)], cv, calibration="auto")
-    assert targets.temperature == source.labeller().temperature == 1
+    assert targets.calibration_temperature == source.labeller().calibration_temperature == 1
 
 
 def test_fitted_teachers_answer_as_they_are():

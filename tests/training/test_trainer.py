@@ -211,12 +211,12 @@ def test_calibration_divides_the_logits_and_what_training_goes_on_from():
     control = replace(control, teacher_log_loss=control.log_loss)
     raw = trained.net.module_(torch.tensor(data.X)).detach()
     own = trained.calibrated(control)
-    assert own.temperature < 1
+    assert own.calibration_temperature < 1
     divided = own.net.module_(torch.tensor(data.X)).detach()
-    torch.testing.assert_close(divided, raw / own.temperature)
+    torch.testing.assert_close(divided, raw / own.calibration_temperature)
     log_proba = own.freeze(4).predict_log_proba(data.X)
     np.testing.assert_allclose(log_proba, divided.log_softmax(1).numpy(), atol=1e-5)
-    assert trained.temperature == 1
+    assert trained.calibration_temperature == 1
 
 
 def test_what_cannot_be_frozen_stays_a_module():
