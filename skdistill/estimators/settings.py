@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 
@@ -162,8 +162,6 @@ def check_parameters(owner: str, params: dict[str, Any], skip: Collection[str] =
             )
 
 
-Spec = TypeVar("Spec")
-
 # Training that goes on from a network and given soft targets has no use for these.
 _UNUSED_WHEN_CONTINUING = ("cv", "memory", "student_module")
 
@@ -300,9 +298,9 @@ class Settings:
         )
 
 
-def _picked(kind: type[Spec], params: dict[str, Any]) -> Spec:
+def _picked(kind: type[Any], params: dict[str, Any]) -> Any:
     """Make a specification of the parameters that bear the names of its fields."""
-    return kind(**{f.name: params[f.name] for f in fields(kind)})  # type: ignore[arg-type]
+    return kind(**{f.name: params[f.name] for f in fields(kind)})
 
 
 def _refuse_left_behind(params: dict[str, Any], skip: tuple[str, ...], teachers: bool) -> None:
