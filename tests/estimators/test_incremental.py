@@ -308,3 +308,11 @@ def test_a_pipeline_may_end_in_a_stream():
     pipeline = make_pipeline(StandardScaler().fit(X), quick([TEACHER]))
     scaled = pipeline[:-1].transform(X)
     assert pipeline[-1].partial_fit(scaled, Y).predict(scaled).shape == (600,)
+
+
+@pytest.mark.parametrize("max_epochs", [0, True, "auto"])
+def test_a_stream_with_epochs_that_are_no_number_leaves_no_student(max_epochs):
+    student = quick([TEACHER]).fit(X, Y)
+    with pytest.raises(ValueError, match="max_epochs must be None or an integer >= 1"):
+        student.fit_stream([(X, TEACHER.predict_proba(X), Y)], max_epochs=max_epochs)
+    assert not hasattr(student, "student_")
